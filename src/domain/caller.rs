@@ -1,0 +1,275 @@
+//! Who calls the authority, and which permissions stand behind a call.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::flaw::{Flaw, quoted};
+use super::name::Namespace;
+use super::scope::{AUTHORITY_PREFIX, Scope};
+use super::token::TokenId;
+
+/// A permission on the authority itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    Validate,
+    Report,
+    Lease,
+    Read,
+    Create,
+    Revoke,
+    /// Includes `Read`, `Create` and `Revoke`.
+    Manage,
+    /// Includes everything.
+    Admin,
+}
+
+impl Permission {
+    pub const ALL: [Permission; 8] = [
+        Self::Validate,
+        Self::Report,
+        Self::Lease,
+        Self::Read,
+        Self::Create,
+        Self::Revoke,
+        Self::Manage,
+        Self::Admin,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Report => "report",
+            Self::Lease => "lease",
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::Revoke => "revoke",
+            Self::Manage => "manage",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether whoever holds this permission also holds `other`.
+    pub fn includes(self, other: Permission) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Manage => {
+                matches!(
+                    other,
+                    Self::Manage | Self::Read | Self::Create | Self::Revoke
+                )
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// The namespaces that something holds for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    All,
+    Only(BTreeSet<Namespace>),
+}
+
+impl Reach {
+    pub fn only(namespace: Namespace) -> Self {
+        Self::Only(BTreeSet::from([namespace]))
+    }
+
+    pub fn covers(&self, namespace: &Namespace) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+        }
+    }
+}
+
+/// Where a grant holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The namespace of the token that carries the grant.
+    Own,
+    Named(Namespace),
+    Everywhere,
+}
+
+/// One `authority:` scope, read: a permission and where it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    permission: Permission,
+    place: Place,
+}
+
+impl Grant {
+    /// Reads `authority:<permission>`, `authority:<permission>@<namespace>` or `…@*`.
+    pub fn parse(scope: &str) -> Result<Self, Flaw> {
+        let unknown = || {
+            let names = Permission::ALL.map(Permission::as_str).join(", ");
+            Flaw::new(format!(
+                "a scope that begins with \"{AUTHORITY_PREFIX}\" must name one of {names}, \
+                 then nothing, \"@<namespace>\" or \"@*\"; got {}",
+                quoted(scope)
+            ))
+        };
+        let granted = scope.strip_prefix(AUTHORITY_PREFIX).ok_or_else(unknown)?;
+        let (name, place) = match granted.split_once('@') {
+            None => (granted, Place::Own),
+            Some((name, "*")) => (name, Place::Everywhere),
+            Some((name, namespace)) => (
+                name,
+                Place::Named(Namespace::parse(namespace).map_err(|_| unknown())?),
+            ),
+        };
+        let permission = Permission::ALL
+            .into_iter()
+            .find(|known| known.as_str() == name);
+        Ok(Self {
+            permission: permission.ok_or_else(unknown)?,
+            place,
+        })
+    }
+}
+
+/// What a caller may do, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Vec<(Permission, Option<Namespace>)>);
+
+impl Grants {
+    /// Everything, everywhere: the grants of a root caller.
+    pub fn root() -> Self {
+        Self(vec![(Permission::Admin, None)])
+    }
+
+    /// The grants that a token of `namespace` carries in its scopes.
+    pub fn of<'a>(scopes: impl IntoIterator<Item = &'a Scope>, namespace: &Namespace) -> Self {
+        let placed = |grant: Grant| match grant.place {
+            Place::Own => (grant.permission, Some(namespace.clone())),
+            Place::Named(named) => (grant.permission, Some(named)),
+            Place::Everywhere => (grant.permission, None),
+        };
+        Self(
+            scopes
+                .into_iter()
+                .filter_map(Scope::grant)
+                .map(placed)
+                .collect(),
+        )
+    }
+
+    /// Where `permission` is held; `None` when nowhere.
+    pub fn reach(&self, permission: Permission) -> Option<Reach> {
+        let mut namespaces = BTreeSet::new();
+        for (held, place) in &self.0 {
+            match place {
+                _ if !held.includes(permission) => {}
+                None => return Some(Reach::All),
+                Some(namespace) => {
+                    namespaces.insert(namespace.clone());
+                }
+            }
+        }
+        (!namespaces.is_empty()).then_some(Reach::Only(namespaces))
+    }
+}
+
+/// Each grant as `permission@namespace`, or `permission@*`.
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(" "))
+    }
+}
+
+impl Grants {
+    pub fn names(&self) -> Vec<String> {
+        let name = |(permission, place): &(Permission, Option<Namespace>)| {
+            let place = place.as_ref().map_or("*", Namespace::as_str);
+            format!("{}@{place}", permission.as_str())
+        };
+        self.0.iter().map(name).collect()
+    }
+}
+
+/// An authenticated caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub identity: Identity,
+    pub grants: Grants,
+}
+
+/// How a caller is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// By a root token of the configuration, under its name there.
+    Root { name: String },
+    /// By a token of this authority.
+    Token { id: TokenId, namespace: Namespace },
+}
+
+impl Identity {
+    /// The namespace that calls naming none are about.
+    pub fn home(&self) -> Namespace {
+        match self {
+            Self::Root { .. } => Namespace::fallback(),
+            Self::Token { namespace, .. } => namespace.clone(),
+        }
+    }
+}
+
+/// The caller's name in audit lines and derived ids; root callers and tokens never share one.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root { name } => write!(f, "root:{name}"),
+            Self::Token { id, .. } => write!(f, "token:{id}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(scopes: &[&str]) -> Grants {
+        let scopes: Vec<Scope> = scopes
+            .iter()
+            .map(|scope| Scope::parse(scope).unwrap())
+            .collect();
+        Grants::of(&scopes, &Namespace::parse("home").unwrap())
+    }
+
+    fn only(names: &[&str]) -> Option<Reach> {
+        let names = names
+            .iter()
+            .map(|name| Namespace::parse(name).unwrap())
+            .collect();
+        Some(Reach::Only(names))
+    }
+
+    #[test]
+    fn a_bare_permission_holds_in_the_own_namespace_only() {
+        assert_eq!(
+            grants(&["authority:read"]).reach(Permission::Read),
+            only(&["home"])
+        );
+        assert_eq!(grants(&["authority:read"]).reach(Permission::Create), None);
+    }
+
+    #[test]
+    fn manage_includes_reading_creating_and_revoking_but_not_validating() {
+        let manager = grants(&["authority:manage@a", "authority:read@b", "orders:*"]);
+        assert_eq!(manager.reach(Permission::Read), only(&["a", "b"]));
+        assert_eq!(manager.reach(Permission::Revoke), only(&["a"]));
+        assert_eq!(manager.reach(Permission::Validate), None);
+        assert_eq!(manager.reach(Permission::Admin), None);
+    }
+
+    #[test]
+    fn admin_everywhere_reaches_everything() {
+        for permission in Permission::ALL {
+            assert_eq!(
+                grants(&["authority:admin@*"]).reach(permission),
+                Some(Reach::All)
+            );
+            assert_eq!(Grants::root().reach(permission), Some(Reach::All));
+        }
+    }
+}

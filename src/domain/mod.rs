@@ -1,0 +1,14 @@
+//! The rules of tokens: pure values and judgements, without I/O, clocks or wire formats.
+
+pub mod address;
+pub mod alphabet;
+pub mod caller;
+pub mod endpoint;
+pub mod flaw;
+pub mod name;
+pub mod page;
+pub mod scope;
+pub mod secret;
+pub mod time;
+pub mod token;
+pub mod verdict;

@@ -1,0 +1,410 @@
+//! The token: its record, its state, and the rules of its changes.
+
+use std::fmt;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::address::Network;
+use super::alphabet;
+use super::endpoint::Endpoints;
+use super::flaw::{Flaw, quoted};
+use super::name::{Description, Labels, Namespace, Owner, PoolName, Reason, RequestId, TokenName};
+use super::scope::Scope;
+use super::secret::{Brand, SecretDigest};
+use super::time::Timestamp;
+
+/// How long a Create may be replayed by its `request_id`, and a deleted token is remembered.
+pub const REPLAY_WINDOW: Duration = Duration::from_secs(600);
+/// Secrets that one Create and its replays may hand out together.
+pub const REPLAY_SECRETS_MAX: usize = 3;
+/// Longest lifetime that may be asked for.
+pub const TTL_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// The public name of a token: 22 base62 digits. Safe to log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId([u8; TokenId::DIGITS]);
+
+impl TokenId {
+    pub const DIGITS: usize = 22;
+    /// Leading digits that say where a token's keys live.
+    pub const TAG_DIGITS: usize = 8;
+
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        let digits = <[u8; Self::DIGITS]>::try_from(text.as_bytes()).ok();
+        match digits.filter(|_| alphabet::is_base62(text)) {
+            Some(digits) => Ok(Self(digits)),
+            None => Err(Flaw::new(format!(
+                "must be {} base62 characters; got {}",
+                Self::DIGITS,
+                quoted(text)
+            ))),
+        }
+    }
+
+    /// The id whose every digit follows from `key`, so that a replayed request names one token.
+    pub fn derived(key: &RequestKey) -> Self {
+        Self::from_hash(key.0)
+    }
+
+    /// The same id in the place where all tokens of a pool live.
+    pub fn in_pool(mut self, namespace: &Namespace, pool: &PoolName) -> Self {
+        let mut hash = Sha256::new();
+        feed(&mut hash, b"pool");
+        feed(&mut hash, namespace.as_str().as_bytes());
+        feed(&mut hash, pool.as_str().as_bytes());
+        let tag = Self::from_hash(hash.finalize().into());
+        self.0[..Self::TAG_DIGITS].copy_from_slice(&tag.0[..Self::TAG_DIGITS]);
+        self
+    }
+
+    fn from_hash(hash: [u8; 32]) -> Self {
+        let (high, low) = hash.split_at(16);
+        let half = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0u128, |value, byte| value << 8 | u128::from(*byte))
+        };
+        let text = alphabet::encode(half(high), 11) + &alphabet::encode(half(low), 11);
+        let mut digits = [0; Self::DIGITS];
+        digits.copy_from_slice(text.as_bytes());
+        Self(digits)
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Base62 digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The routing tag.
+    pub fn tag(&self) -> &str {
+        &self.as_str()[..Self::TAG_DIGITS]
+    }
+
+    /// What follows the routing tag.
+    pub fn after_tag(&self) -> &str {
+        &self.as_str()[Self::TAG_DIGITS..]
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenId({self})")
+    }
+}
+
+/// Which request made a token: a hash of caller, namespace and `request_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestKey(pub [u8; 32]);
+
+impl RequestKey {
+    /// `caller` is the caller's name as audit lines carry it.
+    pub fn of_create(caller: &str, namespace: &Namespace, request_id: &RequestId) -> Self {
+        let mut hash = Sha256::new();
+        for part in ["create", caller, namespace.as_str(), request_id.as_str()] {
+            feed(&mut hash, part.as_bytes());
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+/// Where a token made under a `request_id` came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub key: RequestKey,
+    /// Hash of the request's arguments.
+    pub fingerprint: [u8; 32],
+}
+
+/// One issued token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub id: TokenId,
+    pub namespace: Namespace,
+    pub name: TokenName,
+    pub description: Description,
+    pub owner: Option<Owner>,
+    pub pool: Option<PoolName>,
+    pub scopes: Vec<Scope>,
+    pub endpoints: Endpoints,
+    pub networks: Vec<Network>,
+    pub labels: Labels,
+    pub disabled: bool,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+    pub expire_time: Option<Timestamp>,
+    pub revoked: Option<Revocation>,
+    pub brand: Brand,
+    pub secret: SecretVersion,
+    pub origin: Option<Origin>,
+    /// Set by the store with every change: `max(last + 1, the store's microseconds)`.
+    pub revision: u64,
+}
+
+/// The end of a token by Revoke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    pub time: Timestamp,
+    pub reason: Reason,
+}
+
+/// The secrets of one version: the first, and those that replays of the same request added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVersion {
+    pub version: u32,
+    pub digests: Vec<SecretDigest>,
+}
+
+/// State of a token's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    Active,
+    Disabled,
+    Revoked,
+    Expired,
+}
+
+/// Why a rule does not allow a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The asked `expire_time` is not after the store's time.
+    ExpireTimePast { now: Timestamp },
+    /// The `request_id` made this token with other arguments.
+    RequestDiffers,
+    /// The `request_id` made this token and cannot be replayed any more.
+    RequestUsed,
+    /// The token is out of the caller's sight: exactly as if it were absent.
+    OutOfSight,
+    /// The token carries a scope that the caller would have to hold.
+    ExceedsCaller { scope: Scope },
+}
+
+/// What a rule makes of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// The change is already in force; nothing is written.
+    Keep,
+    Replace(Box<Token>),
+    Refuse(Refusal),
+}
+
+impl Token {
+    pub fn state(&self, now: Timestamp) -> State {
+        if self.revoked.is_some() {
+            State::Revoked
+        } else if self.disabled {
+            State::Disabled
+        } else if self.expired(now) {
+            State::Expired
+        } else {
+            State::Active
+        }
+    }
+
+    /// Whether the token's life is over; it is at the very instant of its `expire_time`.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expire_time.is_some_and(|end| end <= now)
+    }
+
+    /// How every secret of the token begins; all of it is public.
+    pub fn secret_hint(&self) -> String {
+        format!("{}_{}", self.brand.as_str(), self.id.tag())
+    }
+
+    /// The first scope that is a permission on the authority itself.
+    pub fn authority_scope(&self) -> Option<&Scope> {
+        self.scopes.iter().find(|scope| scope.grant().is_some())
+    }
+
+    /// Ends the token. A revoked token keeps its first time and reason.
+    pub fn revoke(&self, now: Timestamp, reason: Reason) -> Ruling {
+        if self.revoked.is_some() {
+            return Ruling::Keep;
+        }
+        let revoked = Some(Revocation { time: now, reason });
+        Ruling::Replace(Box::new(Self {
+            revoked,
+            update_time: now,
+            ..self.clone()
+        }))
+    }
+
+    /// Answers a replayed Create: one more secret of the same version, while the replay is of the
+    /// same request, recent, and not one too many.
+    pub fn replay(&self, now: Timestamp, origin: &Origin, digest: SecretDigest) -> Ruling {
+        match &self.origin {
+            Some(own) if own == origin => {}
+            _ => return Ruling::Refuse(Refusal::RequestDiffers),
+        }
+        let recent = now.saturating_since(self.create_time) < REPLAY_WINDOW;
+        let ended = self.revoked.is_some();
+        if !recent || ended || self.secret.digests.len() >= REPLAY_SECRETS_MAX {
+            return Ruling::Refuse(Refusal::RequestUsed);
+        }
+        let mut changed = self.clone();
+        changed.secret.digests.push(digest);
+        changed.update_time = now;
+        Ruling::Replace(Box::new(changed))
+    }
+}
+
+/// When a token shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiration {
+    Never,
+    At(Timestamp),
+    After(Duration),
+}
+
+impl Expiration {
+    /// A lifetime: zero means never, else 1 millisecond to [`TTL_MAX`].
+    pub fn after(ttl: Duration) -> Result<Self, Flaw> {
+        if ttl.is_zero() {
+            return Ok(Self::Never);
+        }
+        if ttl < Duration::from_millis(1) || ttl > TTL_MAX {
+            return Err(Flaw::new(format!(
+                "must be 0, or 1 millisecond to {} seconds; got {} seconds",
+                TTL_MAX.as_secs(),
+                ttl.as_secs_f64()
+            )));
+        }
+        Ok(Self::After(ttl))
+    }
+}
+
+/// A token that shall be created: all but what only the store knows.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub id: TokenId,
+    pub namespace: Namespace,
+    pub name: TokenName,
+    pub description: Description,
+    pub owner: Option<Owner>,
+    pub pool: Option<PoolName>,
+    pub scopes: Vec<Scope>,
+    pub endpoints: Endpoints,
+    pub networks: Vec<Network>,
+    pub labels: Labels,
+    pub disabled: bool,
+    pub expiration: Expiration,
+    pub brand: Brand,
+    pub digest: SecretDigest,
+    pub origin: Option<Origin>,
+}
+
+impl Draft {
+    /// The end of the token if it begins `now`; refused when that is not in the future.
+    pub fn expire_time(&self, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        let end = match self.expiration {
+            Expiration::Never => return Ok(None),
+            Expiration::At(end) => end.floor_to_millis(),
+            Expiration::After(ttl) => now.saturating_add(ttl).floor_to_millis(),
+        };
+        let late = matches!(self.expiration, Expiration::At(_)) && end <= now;
+        if late {
+            Err(Refusal::ExpireTimePast { now })
+        } else {
+            Ok(Some(end))
+        }
+    }
+
+    /// The token that begins `now`.
+    pub fn issue(&self, now: Timestamp) -> Result<Token, Refusal> {
+        let expire_time = self.expire_time(now)?;
+        let Self {
+            id,
+            namespace,
+            name,
+            description,
+            owner,
+            pool,
+            scopes,
+            endpoints,
+            networks,
+            labels,
+            disabled,
+            expiration: _,
+            brand,
+            digest,
+            origin,
+        } = self.clone();
+        let secret = SecretVersion {
+            version: 1,
+            digests: vec![digest],
+        };
+        Ok(Token {
+            id,
+            namespace,
+            name,
+            description,
+            owner,
+            pool,
+            scopes,
+            endpoints,
+            networks,
+            labels,
+            disabled,
+            create_time: now,
+            update_time: now,
+            expire_time,
+            revoked: None,
+            brand,
+            secret,
+            origin,
+            revision: now.micros(),
+        })
+    }
+
+    /// Hash of everything the caller asked for, so that a replay with other arguments is noticed.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        for part in [
+            self.namespace.as_str(),
+            self.name.as_str(),
+            self.description.as_str(),
+            &text(self.owner.as_ref().map(Owner::as_str)),
+            &text(self.pool.as_ref().map(PoolName::as_str)),
+            &format!("{} {:?}", self.disabled, self.expiration),
+        ] {
+            feed(&mut hash, part.as_bytes());
+        }
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().to_owned());
+        let endpoints = self
+            .endpoints
+            .iter()
+            .map(|pattern| pattern.as_str().to_owned());
+        let networks = self.networks.iter().map(Network::to_string);
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        for list in [
+            scopes.collect::<Vec<_>>(),
+            endpoints.collect(),
+            networks.collect(),
+            labels.collect(),
+        ] {
+            feed(&mut hash, &list.len().to_be_bytes());
+            list.iter()
+                .for_each(|item| feed(&mut hash, item.as_bytes()));
+        }
+        hash.finalize().into()
+    }
+}
+
+/// Feeds one part with its length, so that two lists of parts never hash alike by concatenation.
+fn feed(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

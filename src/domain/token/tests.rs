@@ -1,0 +1,185 @@
+//! Rules of a token's life, and a sample token for other rooms' tests.
+
+use super::*;
+
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+pub(crate) fn draft() -> Draft {
+    Draft {
+        id: TokenId::parse("0123456789ABCDEFGHIJKL").unwrap(),
+        namespace: Namespace::fallback(),
+        name: TokenName::default(),
+        description: Description::default(),
+        owner: None,
+        pool: None,
+        scopes: Vec::new(),
+        endpoints: Endpoints::default(),
+        networks: Vec::new(),
+        labels: Labels::default(),
+        disabled: false,
+        expiration: Expiration::Never,
+        brand: Brand::parse("ta").unwrap(),
+        digest: SecretDigest {
+            key_id: 0,
+            bytes: [7; 32],
+        },
+        origin: None,
+    }
+}
+
+fn replaced(ruling: Ruling) -> Token {
+    match ruling {
+        Ruling::Replace(token) => *token,
+        other => panic!("expected a change, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_token_is_over_at_the_instant_of_its_end() {
+    let token = Draft {
+        expiration: Expiration::After(Duration::from_secs(60)),
+        ..draft()
+    }
+    .issue(at(100))
+    .unwrap();
+    assert!(!token.expired(Timestamp::from_micros(159_999_999)));
+    assert!(token.expired(at(160)));
+}
+
+#[test]
+fn an_end_that_is_not_in_the_future_is_refused() {
+    let ends = |end| {
+        Draft {
+            expiration: Expiration::At(end),
+            ..draft()
+        }
+        .issue(at(100))
+    };
+    assert_eq!(ends(at(100)), Err(Refusal::ExpireTimePast { now: at(100) }));
+    assert!(ends(at(101)).is_ok());
+}
+
+#[test]
+fn revoking_twice_keeps_the_first_time_and_reason() {
+    let token = draft().issue(at(1)).unwrap();
+    let revoked = replaced(token.revoke(at(2), Reason::parse("leaked").unwrap()));
+    assert_eq!(revoked.revoke(at(3), Reason::default()), Ruling::Keep);
+    assert_eq!(revoked.revoked.as_ref().unwrap().time, at(2));
+    assert_eq!(revoked.state(at(9)), State::Revoked);
+}
+
+#[test]
+fn a_replay_adds_at_most_two_secrets_within_ten_minutes() {
+    let origin = Origin {
+        key: RequestKey([1; 32]),
+        fingerprint: [2; 32],
+    };
+    let other = Origin {
+        key: RequestKey([1; 32]),
+        fingerprint: [3; 32],
+    };
+    let digest = |byte| SecretDigest {
+        key_id: 0,
+        bytes: [byte; 32],
+    };
+    let first = Draft {
+        origin: Some(origin.clone()),
+        ..draft()
+    }
+    .issue(at(0))
+    .unwrap();
+    let second = replaced(first.replay(at(1), &origin, digest(1)));
+    let third = replaced(second.replay(at(599), &origin, digest(2)));
+    assert_eq!(third.secret.digests.len(), 3);
+    assert_eq!(
+        third.replay(at(599), &origin, digest(3)),
+        Ruling::Refuse(Refusal::RequestUsed)
+    );
+    assert_eq!(
+        first.replay(at(600), &origin, digest(3)),
+        Ruling::Refuse(Refusal::RequestUsed)
+    );
+    assert_eq!(
+        first.replay(at(1), &other, digest(3)),
+        Ruling::Refuse(Refusal::RequestDiffers)
+    );
+    let revoked = replaced(first.revoke(at(2), Reason::default()));
+    assert_eq!(
+        revoked.replay(at(3), &origin, digest(3)),
+        Ruling::Refuse(Refusal::RequestUsed)
+    );
+}
+
+#[test]
+fn a_pool_shares_one_routing_tag() {
+    let pool = PoolName::parse("gpu").unwrap();
+    let key =
+        |byte| TokenId::derived(&RequestKey([byte; 32])).in_pool(&Namespace::fallback(), &pool);
+    assert_eq!(key(1).tag(), key(2).tag());
+    assert_ne!(key(1).after_tag(), key(2).after_tag());
+    let elsewhere =
+        TokenId::derived(&RequestKey([1; 32])).in_pool(&Namespace::parse("other").unwrap(), &pool);
+    assert_ne!(elsewhere.tag(), key(1).tag());
+}
+
+#[test]
+fn the_fingerprint_moves_with_every_argument() {
+    let base = draft().fingerprint();
+    let owner = Owner::parse("a").ok();
+    let pool = PoolName::parse("a").ok();
+    let changed = [
+        Draft {
+            namespace: Namespace::parse("n").unwrap(),
+            ..draft()
+        },
+        Draft {
+            name: TokenName::parse("n").unwrap(),
+            ..draft()
+        },
+        Draft {
+            description: Description::parse("n").unwrap(),
+            ..draft()
+        },
+        Draft { owner, ..draft() },
+        Draft { pool, ..draft() },
+        Draft {
+            scopes: vec![Scope::parse("a").unwrap()],
+            ..draft()
+        },
+        Draft {
+            endpoints: Endpoints::new(vec![super::super::endpoint::Pattern::parse("/a").unwrap()]),
+            ..draft()
+        },
+        Draft {
+            networks: vec![Network::parse("10.0.0.0/8").unwrap()],
+            ..draft()
+        },
+        Draft {
+            labels: Labels::parse([("a", "b")].into_iter()).unwrap(),
+            ..draft()
+        },
+        Draft {
+            disabled: true,
+            ..draft()
+        },
+        Draft {
+            expiration: Expiration::After(Duration::from_secs(1)),
+            ..draft()
+        },
+    ];
+    let mut seen: Vec<[u8; 32]> = changed.iter().map(Draft::fingerprint).collect();
+    seen.push(base);
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), changed.len() + 1);
+    let same = Draft {
+        digest: SecretDigest {
+            key_id: 0,
+            bytes: [9; 32],
+        },
+        ..draft()
+    };
+    assert_eq!(same.fingerprint(), base);
+}

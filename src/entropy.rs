@@ -1,0 +1,61 @@
+//! The only door to randomness: the operating system's, for everything.
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::domain::alphabet::fair_digit;
+use crate::domain::secret::RANDOM_DIGITS;
+use crate::domain::token::TokenId;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes: {0}")]
+pub struct EntropyError(String);
+
+/// `count` base62 digits, each equally likely; wiped when dropped.
+pub fn digits(count: usize) -> Result<Zeroizing<String>, EntropyError> {
+    let mut text = Zeroizing::new(String::with_capacity(count));
+    let mut bytes = [0u8; 64];
+    while text.len() < count {
+        SysRng
+            .try_fill_bytes(&mut bytes)
+            .map_err(|error| EntropyError(error.to_string()))?;
+        let missing = count - text.len();
+        text.extend(
+            bytes
+                .iter()
+                .filter_map(|byte| fair_digit(*byte))
+                .take(missing),
+        );
+    }
+    bytes.zeroize();
+    Ok(text)
+}
+
+/// A fresh token id.
+pub fn token_id() -> Result<TokenId, EntropyError> {
+    let text = digits(TokenId::DIGITS)?;
+    TokenId::parse(&text).map_err(|flaw| EntropyError(flaw.to_string()))
+}
+
+/// The random part of a fresh secret.
+pub fn secret_digits() -> Result<Zeroizing<String>, EntropyError> {
+    digits(RANDOM_DIGITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_have_the_asked_length_and_do_not_repeat() {
+        let mut seen: Vec<String> = (0..1000)
+            .map(|_| secret_digits().unwrap().to_string())
+            .collect();
+        assert!(seen.iter().all(|text| text.len() == RANDOM_DIGITS));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 1000);
+    }
+}

@@ -1,0 +1,6 @@
+//! The token authority: issues opaque API tokens and answers whether a token may do something now.
+
+pub mod clock;
+pub mod domain;
+pub mod entropy;
+pub mod store;

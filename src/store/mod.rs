@@ -1,0 +1,228 @@
+//! The contract of the stores: what each act means, whichever store carries it out.
+//!
+//! Both stores behave alike; a visible difference is a bug. `tests/conformance` holds them to it.
+//!
+//! - One method is one atomic step: whoever looks sees it done or not done.
+//! - The store's own clock decides about time, read within the step; deletion and TTLs only
+//!   reclaim memory and never decide whether something is in force.
+//! - "Taken", "absent" and "refused" are values. A [`StoreError`] means that the store itself could
+//!   not answer; after an error of a changing method the outcome is unknown.
+//! - "Absent" is answered only by a store that has just shown its identity marker: an emptied or
+//!   exchanged store is an error, never an absence.
+//! - A call may be abandoned at any await; then it is done or not done, never half.
+
+pub mod listing;
+pub mod record;
+pub mod redis;
+pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::alphabet;
+use crate::domain::flaw::{Flaw, quoted};
+use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
+
+/// Judges a token as it stands, at the store's time, and says what becomes of it.
+///
+/// It must be pure: a store may ask it again when another change came between.
+pub type Rule = Arc<dyn Fn(&Token, Timestamp) -> Ruling + Send + Sync>;
+
+/// The acts on tokens.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Reads a token and the store's time, in one round trip when there is such a token.
+    async fn find(&self, id: TokenId) -> Result<Found, StoreError>;
+
+    /// Creates the token of `draft`, unless its id or its request (`draft.origin`) already made
+    /// one; then answers that one. A request key is remembered as long as its token, and
+    /// [`crate::domain::token::REPLAY_WINDOW`] beyond its deletion.
+    ///
+    /// The token begins at the store's time; within a namespace no two tokens have the same
+    /// `create_time`.
+    async fn create(&self, draft: Draft) -> Result<Creation, StoreError>;
+
+    /// Applies `rule` to the token as it stands, and stores what it answers under a new revision
+    /// of `max(last + 1, store microseconds)`.
+    async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError>;
+
+    /// Deletes the token and all that is kept about it, unless `rule` refuses; any other ruling
+    /// lets it go.
+    async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError>;
+
+    /// Lists the tokens that `filter` admits, newest first, those after `after` only.
+    ///
+    /// Examines at most [`listing::EXAMINED_MAX`] entries, so that a page costs the same at any
+    /// number of tokens; a page may be short, or empty, and still have a successor.
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page, StoreError>;
+}
+
+/// What a store says about itself.
+#[async_trait]
+pub trait StoreStatus: Send + Sync {
+    /// Asks the store, now, whether it can be read and written.
+    async fn probe(&self) -> Probe;
+
+    /// Makes sure that the store still carries its identity marker, at the cost of a round trip
+    /// where there is one.
+    async fn confirm(&self) -> Result<(), StoreError>;
+
+    /// The store's identity; an error until it was seen for the first time.
+    fn id(&self) -> Result<StoreId, StoreError>;
+
+    /// How safely an acknowledged change is kept; `None` until it was seen for the first time.
+    fn durability(&self) -> Option<Durability>;
+
+    /// Writes what is still in memory and lets go of files and connections.
+    async fn close(&self);
+}
+
+/// A store: everything the authority asks of one.
+pub trait Store: TokenStore + StoreStatus + 'static {}
+impl<T: TokenStore + StoreStatus + 'static> Store for T {}
+
+/// Answer of [`TokenStore::find`].
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub now: Timestamp,
+    pub token: Option<Arc<Token>>,
+}
+
+/// Answer of [`TokenStore::create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    Created(Token),
+    /// The id or the request made this token earlier.
+    Taken(Token),
+    /// The id or the request made a token that was deleted since.
+    Gone,
+    Refused(Refusal),
+}
+
+/// Answer of [`TokenStore::change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Absent,
+    /// Nothing was to be changed.
+    Kept(Token),
+    Changed(Token),
+    Refused(Refusal),
+}
+
+/// Answer of [`TokenStore::delete`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Absent,
+    Deleted(Token),
+    Refused(Refusal),
+}
+
+/// Answer of [`TokenStore::list`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub now: Timestamp,
+    pub tokens: Vec<Token>,
+    /// Where the next page begins; `None` at the end of the list.
+    pub next: Option<Cursor>,
+}
+
+/// Answer of [`StoreStatus::probe`]: for each use, why it is not possible.
+#[derive(Debug)]
+pub struct Probe {
+    pub read: Result<(), StoreError>,
+    pub write: Result<(), StoreError>,
+}
+
+/// Why a store could not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the store did not answer within {} ms", .0.as_millis())]
+    Slow(Duration),
+    /// Without marker, with another's marker, evicting, or less durable than demanded: an outage
+    /// until an operator acts.
+    #[error("the store is not acceptable: {0}")]
+    Unacceptable(String),
+    #[error("the store does not accept writes: {0}")]
+    ReadOnly(String),
+    #[error("a record cannot be read: {0}")]
+    Corrupt(String),
+    #[error("other changes came between, {0} times")]
+    Contended(usize),
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Names one store, over all restarts of everything: 22 base62 digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreId(String);
+
+impl StoreId {
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        if text.len() != 22 || !alphabet::is_base62(text) {
+            return Err(Flaw::new(format!(
+                "must be 22 base62 characters; got {}",
+                quoted(text)
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How safely an acknowledged change is kept, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Redis without an append-only file, or with one that the kernel flushes when it likes.
+    None,
+    /// Redis with an append-only file flushed each second.
+    OneSecond,
+    /// Redis with an append-only file flushed before each answer.
+    Strict,
+    /// SQLite, flushed before each answer.
+    Embedded,
+}
+
+impl Durability {
+    pub const ALL: [Durability; 4] = [Self::None, Self::OneSecond, Self::Strict, Self::Embedded];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::OneSecond => "1s",
+            Self::Strict => "strict",
+            Self::Embedded => "embedded",
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Version of the stored forms that this release writes.
+pub const SCHEMA: u32 = 1;
+/// Oldest schema whose readers understand what this release writes.
+pub const MIN_READER: u32 = 1;
