@@ -123,7 +123,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
     Absent,
-    Deleted(Token),
+    Deleted,
     Refused(Refusal),
 }
 
