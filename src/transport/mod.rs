@@ -1,0 +1,3 @@
+//! The edges of the process: what strangers send becomes values of the domain, answers become wire.
+
+pub mod grpc;
