@@ -1,7 +1,9 @@
 //! The token authority: issues opaque API tokens and answers whether a token may do something now.
 
+pub mod authority;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod entropy;
 pub mod store;
+pub mod transport;

@@ -29,6 +29,34 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
+/// All that is wrong with a request, each flaw with the field it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations(Vec<(String, Flaw)>);
+
+impl Violations {
+    /// One violation.
+    pub fn one(field: impl Into<String>, flaw: Flaw) -> Self {
+        Self(vec![(field.into(), flaw)])
+    }
+
+    pub fn add(&mut self, field: impl Into<String>, flaw: Flaw) {
+        self.0.push((field.into(), flaw));
+    }
+
+    /// Takes a parsed value, or notes what is wrong with it and answers `None`.
+    pub fn take<T>(&mut self, field: impl Into<String>, parsed: Result<T, Flaw>) -> Option<T> {
+        parsed.map_err(|flaw| self.add(field, flaw)).ok()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Flaw)> {
+        self.0.iter().map(|(field, flaw)| (field.as_str(), flaw))
+    }
+}
+
 /// Quotes an offending value: escaped, cut when long, and withheld when it may be a secret that
 /// was put into the wrong field.
 pub fn quoted(value: &str) -> String {

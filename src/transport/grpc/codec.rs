@@ -58,6 +58,8 @@ impl<D: Decoder<Error = Status>> Decoder for EdgeDecoder<D> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        self.0.decode(buffer).map_err(|error| status::undecodable(error.message()))
+        self.0
+            .decode(buffer)
+            .map_err(|error| status::undecodable(error.message()))
     }
 }

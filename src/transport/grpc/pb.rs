@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-#[allow(clippy::doc_lazy_continuation, clippy::too_many_lines, unreachable_pub, unused_qualifications)]
+#[allow(
+    clippy::doc_lazy_continuation,
+    clippy::too_many_lines,
+    unreachable_pub,
+    unused_qualifications
+)]
 mod generated {
     tonic::include_proto!("tokenauthority.v1");
 }
@@ -25,14 +30,20 @@ impl fmt::Debug for Redacted {
 impl fmt::Debug for CreateResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { token, secret: _ } = self;
-        f.debug_struct("CreateResponse").field("token", token).field("secret", &Redacted).finish()
+        f.debug_struct("CreateResponse")
+            .field("token", token)
+            .field("secret", &Redacted)
+            .finish()
     }
 }
 
 impl fmt::Debug for RevokeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, reason } = self;
-        f.debug_struct("RevokeRequest").field("target", target).field("reason", reason).finish()
+        f.debug_struct("RevokeRequest")
+            .field("target", target)
+            .field("reason", reason)
+            .finish()
     }
 }
 
@@ -47,8 +58,17 @@ impl fmt::Debug for revoke_request::Target {
 
 impl fmt::Debug for ValidateRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { secret: _, namespace, owner, required_scopes, method, path, client_ip, user_agent, request_id } =
-            self;
+        let Self {
+            secret: _,
+            namespace,
+            owner,
+            required_scopes,
+            method,
+            path,
+            client_ip,
+            user_agent,
+            request_id,
+        } = self;
         f.debug_struct("ValidateRequest")
             .field("secret", &Redacted)
             .field("namespace", namespace)
@@ -71,13 +91,31 @@ mod tests {
     fn no_message_prints_its_secret() {
         let secret = || "ta_canary".to_owned();
         let printed = [
-            format!("{:?}", CreateResponse { token: None, secret: secret() }),
-            format!("{:?}", ValidateRequest { secret: secret(), ..Default::default() }),
             format!(
                 "{:?}",
-                RevokeRequest { target: Some(revoke_request::Target::Secret(secret())), reason: String::new() }
+                CreateResponse {
+                    token: None,
+                    secret: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                ValidateRequest {
+                    secret: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                RevokeRequest {
+                    target: Some(revoke_request::Target::Secret(secret())),
+                    reason: String::new()
+                }
             ),
         ];
-        assert!(printed.iter().all(|text| !text.contains("canary")), "{printed:?}");
+        assert!(
+            printed.iter().all(|text| !text.contains("canary")),
+            "{printed:?}"
+        );
     }
 }

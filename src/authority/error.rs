@@ -1,0 +1,84 @@
+//! Why the authority did not carry out a call, before any wire format knows of it.
+
+use crate::domain::caller::Permission;
+use crate::domain::flaw::Violations;
+use crate::domain::name::Namespace;
+use crate::domain::scope::Scope;
+use crate::domain::token::TokenId;
+use crate::entropy::EntropyError;
+use crate::store::StoreError;
+
+/// Why a call was not carried out. Each variant is one answer to the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No credential, two different ones, or one that is not in force; which, is not told.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller lacks the permission in `namespace`, or everywhere.
+    #[error("the caller lacks the permission \"{}\"{}", permission.as_str(), place(namespace.as_ref()))]
+    PermissionMissing {
+        permission: Permission,
+        namespace: Option<Namespace>,
+    },
+    /// The call would grant, or change a token that carries, what the caller does not hold.
+    #[error("the scope \"{scope}\" exceeds what the caller may grant or change")]
+    GrantExceedsCaller { scope: Scope },
+    #[error("the request breaks {} rule(s)", .0.iter().count())]
+    Invalid(Violations),
+    #[error("there is no token {0}")]
+    TokenNotFound(TokenId),
+    #[error("the request_id made token {0} and cannot be replayed any more")]
+    RequestIdUsed(TokenId),
+    /// Other changes of the same token came between, again and again.
+    #[error("other calls changed the token at the same time; try again")]
+    Contended,
+    /// The store cannot answer; the outcome of a change is unknown. The text is for the log only.
+    #[error("{0}")]
+    StoreUnavailable(String),
+    /// A bug, or a machine that cannot give random bytes; the text is for the log only.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<EntropyError> for Error {
+    fn from(error: EntropyError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Contended(_) => Self::Contended,
+            StoreError::Corrupt(why) => Self::Internal(why),
+            StoreError::Unreachable(_)
+            | StoreError::Slow(_)
+            | StoreError::Unacceptable(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Closed => Self::StoreUnavailable(error.to_string()),
+        }
+    }
+}
+
+impl Error {
+    /// Short name for audit lines.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::PermissionMissing { .. } => "permission_missing",
+            Self::GrantExceedsCaller { .. } => "grant_exceeds_caller",
+            Self::Invalid(_) => "invalid",
+            Self::TokenNotFound(_) => "not_found",
+            Self::RequestIdUsed(_) => "request_id_used",
+            Self::Contended => "contended",
+            Self::StoreUnavailable(_) => "store_unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+fn place(namespace: Option<&Namespace>) -> String {
+    namespace.map_or(" in every namespace".to_owned(), |namespace| {
+        format!(" in namespace \"{namespace}\"")
+    })
+}

@@ -1,0 +1,5 @@
+//! gRPC: the service, its codec and statuses.
+
+pub mod codec;
+pub mod pb;
+mod status;
