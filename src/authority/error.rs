@@ -1,5 +1,7 @@
 //! Why the authority did not carry out a call, before any wire format knows of it.
 
+use std::time::Duration;
+
 use crate::domain::caller::Permission;
 use crate::domain::flaw::Violations;
 use crate::domain::name::Namespace;
@@ -32,6 +34,9 @@ pub enum Error {
     /// Other changes of the same token came between, again and again.
     #[error("other calls changed the token at the same time; try again")]
     Contended,
+    /// The peer has used up its budget of surrendered secrets.
+    #[error("too many secrets were presented for revocation from this address")]
+    PeerLimited { retry_after: Duration },
     /// The store cannot answer; the outcome of a change is unknown. The text is for the log only.
     #[error("{0}")]
     StoreUnavailable(String),
@@ -71,6 +76,7 @@ impl Error {
             Self::TokenNotFound(_) => "not_found",
             Self::RequestIdUsed(_) => "request_id_used",
             Self::Contended => "contended",
+            Self::PeerLimited { .. } => "peer_limited",
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::Internal(_) => "internal",
         }

@@ -83,6 +83,26 @@ impl Reach {
     }
 }
 
+/// The namespaces that a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// None named: the caller's own.
+    Own,
+    Named(Namespace),
+    All,
+}
+
+impl Namespaces {
+    /// Reads a request's `namespace`: empty, a name, or `-` for all.
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        match text {
+            "" => Ok(Self::Own),
+            "-" => Ok(Self::All),
+            name => Namespace::parse(name).map(Self::Named),
+        }
+    }
+}
+
 /// Where a grant holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
@@ -171,14 +191,23 @@ impl Grants {
     }
 }
 
-/// Each grant as `permission@namespace`, or `permission@*`.
-impl fmt::Display for Grants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.names().join(" "))
-    }
-}
-
 impl Grants {
+    /// The first of `scopes` that would give a token of `namespace` a permission, somewhere, that
+    /// these grants do not hold there.
+    pub fn exceeded_by<'a>(&self, scopes: &'a [Scope], namespace: &Namespace) -> Option<&'a Scope> {
+        scopes.iter().find(|scope| {
+            let granted = Self::of([*scope], namespace);
+            granted.0.iter().any(
+                |(permission, place)| match (self.reach(*permission), place) {
+                    (Some(reach), Some(place)) => !reach.covers(place),
+                    (reach, None) => reach != Some(Reach::All),
+                    (None, Some(_)) => true,
+                },
+            )
+        })
+    }
+
+    /// Each grant as `permission@namespace`, or `permission@*`.
     pub fn names(&self) -> Vec<String> {
         let name = |(permission, place): &(Permission, Option<Namespace>)| {
             let place = place.as_ref().map_or("*", Namespace::as_str);
@@ -260,6 +289,39 @@ mod tests {
         assert_eq!(manager.reach(Permission::Revoke), only(&["a"]));
         assert_eq!(manager.reach(Permission::Validate), None);
         assert_eq!(manager.reach(Permission::Admin), None);
+    }
+
+    #[test]
+    fn nobody_grants_more_than_they_hold() {
+        let scope = |text| vec![Scope::parse(text).unwrap()];
+        let home = Namespace::parse("home").unwrap();
+        let manager = grants(&["authority:manage", "authority:validate@b"]);
+        for held in [
+            "authority:read",
+            "authority:create@home",
+            "authority:validate@b",
+            "orders:*",
+        ] {
+            assert_eq!(manager.exceeded_by(&scope(held), &home), None, "{held}");
+        }
+        for beyond in [
+            "authority:admin",
+            "authority:validate",
+            "authority:read@b",
+            "authority:manage@*",
+            "authority:validate@*",
+        ] {
+            assert!(
+                manager.exceeded_by(&scope(beyond), &home).is_some(),
+                "{beyond}"
+            );
+        }
+        let elsewhere = Namespace::parse("b").unwrap();
+        assert!(
+            manager
+                .exceeded_by(&scope("authority:read"), &elsewhere)
+                .is_some()
+        );
     }
 
     #[test]

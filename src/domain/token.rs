@@ -279,6 +279,19 @@ impl Expiration {
     }
 }
 
+/// What is wrong with the scopes of a token that shall be in a pool, and which: whoever leases a
+/// pooled token must not come by a permission on the authority.
+pub fn pooled_scope_flaw(scopes: &[Scope]) -> Option<(usize, Flaw)> {
+    let at = scopes.iter().position(|scope| scope.grant().is_some())?;
+    Some((
+        at,
+        Flaw::new(format!(
+            "a pooled token cannot carry {}",
+            quoted(scopes[at].as_str())
+        )),
+    ))
+}
+
 /// A token that shall be created: all but what only the store knows.
 #[derive(Clone, Debug)]
 pub struct Draft {

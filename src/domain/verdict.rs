@@ -67,13 +67,8 @@ pub fn recognised(token: &Token, presented: &Presented, reach: &Reach) -> bool {
 pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
     let missing =
         |required: &RequiredScope| !token.scopes.iter().any(|scope| scope.covers(required));
-    let at_home = |ip: IpAddr| token.networks.iter().any(|network| network.contains(ip));
-    if token.revoked.is_some() {
-        Verdict::Revoked
-    } else if token.disabled {
-        Verdict::Disabled
-    } else if token.expired(now) {
-        Verdict::Expired
+    if let Some(ended) = out_of_force(token, now) {
+        ended
     } else if request.owner.is_some() && request.owner != token.owner {
         Verdict::OwnerMismatch
     } else if request.required_scopes.iter().any(missing) {
@@ -83,11 +78,34 @@ pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
         .allow(request.method.as_deref(), request.path.as_deref())
     {
         Verdict::EndpointDenied
-    } else if !token.networks.is_empty() && !request.client_ip.is_some_and(at_home) {
+    } else if !at_home(token, request.client_ip) {
         Verdict::AddressDenied
     } else {
         Verdict::Valid
     }
+}
+
+/// Whether a [`recognised`] token may be used from `address` to call the authority itself. Its
+/// endpoints speak of other services and do not bind it here.
+pub fn authenticates(token: &Token, address: Option<IpAddr>, now: Timestamp) -> bool {
+    out_of_force(token, now).is_none() && at_home(token, address)
+}
+
+fn out_of_force(token: &Token, now: Timestamp) -> Option<Verdict> {
+    if token.revoked.is_some() {
+        Some(Verdict::Revoked)
+    } else if token.disabled {
+        Some(Verdict::Disabled)
+    } else if token.expired(now) {
+        Some(Verdict::Expired)
+    } else {
+        None
+    }
+}
+
+fn at_home(token: &Token, address: Option<IpAddr>) -> bool {
+    let inside = |ip: IpAddr| token.networks.iter().any(|network| network.contains(ip));
+    token.networks.is_empty() || address.is_some_and(inside)
 }
 
 #[cfg(test)]
@@ -154,6 +172,24 @@ mod tests {
         assert_eq!(judge(&token, &request, at(59)), Verdict::AddressDenied);
         request.client_ip = good().client_ip;
         assert_eq!(judge(&token, &request, at(59)), Verdict::Valid);
+    }
+
+    #[test]
+    fn a_caller_is_judged_for_state_and_address_only() {
+        let ip = |text| client_address(text).ok();
+        let token = strict();
+        assert!(authenticates(&token, ip("10.1.1.1"), at(59)));
+        assert!(!authenticates(&token, ip("10.1.1.1"), at(60)));
+        assert!(!authenticates(&token, ip("11.1.1.1"), at(59)));
+        assert!(!authenticates(&token, None, at(59)));
+        assert!(!authenticates(
+            &Token {
+                disabled: true,
+                ..token
+            },
+            ip("10.1.1.1"),
+            at(59)
+        ));
     }
 
     #[test]

@@ -193,6 +193,16 @@ impl From<Error> for Status {
                     "internal error".to_owned(),
                 )
             }
+            Error::PeerLimited { retry_after } => {
+                let details = ErrorDetails::with_retry_info(Some(retry_after));
+                with(
+                    details,
+                    Code::ResourceExhausted,
+                    ErrorReason::PeerLimited,
+                    &[],
+                    message,
+                )
+            }
             // What exactly ails the store stands in the operator's log, not in every answer.
             Error::StoreUnavailable(why) => {
                 tracing::debug!(%why, "call failed for want of the store");

@@ -1,0 +1,240 @@
+//! Access: who calls, and what that caller may do. The right to act is a value, made here only.
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::domain::caller::{Caller, Grants, Identity, Namespaces, Permission, Reach};
+use crate::domain::name::Namespace;
+use crate::domain::secret::Presented;
+use crate::domain::token::{Refusal, Token, TokenId};
+use crate::domain::verdict;
+use crate::store::Found;
+
+use super::Authority;
+use super::act::Act;
+use super::audit::{self, Audit};
+use super::error::Error;
+use super::tokens::Seen;
+
+/// A root token: its name, and the SHA-256 of its secret.
+#[derive(Clone)]
+pub struct Root {
+    caller: Arc<Caller>,
+    digest: [u8; 32],
+}
+
+impl Root {
+    pub fn new(name: String, digest: [u8; 32]) -> Self {
+        let caller = Caller {
+            identity: Identity::Root { name },
+            grants: Grants::root(),
+        };
+        Self {
+            caller: Arc::new(caller),
+            digest,
+        }
+    }
+}
+
+/// A caller who has proven who it is.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub caller: Arc<Caller>,
+    own: Option<Found>,
+}
+
+impl Session {
+    /// The caller's own token; `None` for root callers.
+    pub fn own_token(&self) -> Option<Seen> {
+        let own = self.own.as_ref()?;
+        Some(Seen {
+            token: own.token.clone()?,
+            now: own.now,
+        })
+    }
+}
+
+/// The right to do `A`, held by one caller for one call, in some namespaces.
+///
+/// There is no way to come by one but [`Authority::permit`], and no use case without one. It
+/// writes the call's audit line when it is concluded or dropped.
+#[derive(Debug)]
+pub struct Right<A> {
+    caller: Arc<Caller>,
+    reach: Reach,
+    audit: Option<Audit>,
+    act: PhantomData<fn() -> A>,
+}
+
+impl Authority {
+    /// Finds out who calls by the secret presented as credential.
+    ///
+    /// Root tokens are known by heart; every other credential must be a secret of this authority
+    /// whose token is in force for the peer's address.
+    pub async fn authenticate(
+        &self,
+        rpc: &'static str,
+        credential: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> Result<Session, Error> {
+        let session = self.known_caller(credential, peer).await;
+        if let Err(error @ Error::Unauthenticated(_)) = &session {
+            audit::refused(rpc, &"unknown", error);
+        }
+        session
+    }
+
+    async fn known_caller(
+        &self,
+        credential: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> Result<Session, Error> {
+        let Some(secret) = credential else {
+            return Err(Error::Unauthenticated(
+                "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
+            ));
+        };
+        if let Some(caller) = self.root_caller(secret) {
+            return Ok(Session { caller, own: None });
+        }
+        let refused = Error::Unauthenticated("the credential is not in force");
+        let Some(presented) = Presented::read(secret, &self.brands) else {
+            return Err(refused);
+        };
+        let own = self.store.find(presented.id).await?;
+        let caller = match &own.token {
+            Some(token)
+                if verdict::recognised(token, &presented, &Reach::All)
+                    && verdict::authenticates(token, peer, own.now) =>
+            {
+                Caller {
+                    identity: Identity::Token {
+                        id: token.id,
+                        namespace: token.namespace.clone(),
+                    },
+                    grants: Grants::of(&token.scopes, &token.namespace),
+                }
+            }
+            _ => return Err(refused),
+        };
+        Ok(Session {
+            caller: Arc::new(caller),
+            own: Some(own),
+        })
+    }
+
+    /// Compares with every root token, in constant time, so that nothing tells which came near.
+    fn root_caller(&self, secret: &str) -> Option<Arc<Caller>> {
+        let digest = Zeroizing::new(<[u8; 32]>::from(Sha256::digest(secret.as_bytes())));
+        let matching = |found: Option<Arc<Caller>>, root: &Root| {
+            if bool::from(root.digest.ct_eq(&*digest)) {
+                Some(root.caller.clone())
+            } else {
+                found
+            }
+        };
+        self.roots.iter().fold(None, matching)
+    }
+
+    /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere.
+    pub fn permit<A: Act>(&self, caller: &Arc<Caller>) -> Result<Right<A>, Error> {
+        let Some(reach) = caller.grants.reach(A::PERMISSION) else {
+            let error = Error::PermissionMissing {
+                permission: A::PERMISSION,
+                namespace: None,
+            };
+            audit::refused(A::RPC, &caller.identity, &error);
+            return Err(error);
+        };
+        let audit = Audit::open(A::RPC, &caller.identity, A::AUDITED);
+        Ok(Right {
+            caller: caller.clone(),
+            reach,
+            audit,
+            act: PhantomData,
+        })
+    }
+}
+
+impl<A: Act> Right<A> {
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The namespaces that the right holds for.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// The namespaces that a call which asks for `asked` is about; refused where the right does
+    /// not cover them.
+    pub fn within(&self, asked: &Namespaces) -> Result<Reach, Error> {
+        match asked {
+            Namespaces::All if self.reach == Reach::All => Ok(Reach::All),
+            Namespaces::All => Err(Error::PermissionMissing {
+                permission: A::PERMISSION,
+                namespace: None,
+            }),
+            Namespaces::Own => self.in_namespace(None).map(Reach::only),
+            Namespaces::Named(named) => self.in_namespace(Some(named)).map(Reach::only),
+        }
+    }
+
+    /// The one namespace that a call is about: the named one, else the caller's own.
+    pub fn in_namespace(&self, named: Option<&Namespace>) -> Result<Namespace, Error> {
+        let namespace = named
+            .cloned()
+            .unwrap_or_else(|| self.caller.identity.home());
+        if self.reach.covers(&namespace) {
+            return Ok(namespace);
+        }
+        Err(Error::PermissionMissing {
+            permission: A::PERMISSION,
+            namespace: Some(namespace),
+        })
+    }
+
+    /// Judges what stands against a change of a token: that it is out of sight, or carries a scope
+    /// that only an admin of its namespace may touch. Asked in the same step as the change.
+    pub(super) fn guard(&self) -> impl Fn(&Token) -> Option<Refusal> + Send + Sync + use<A> {
+        let (reach, caller) = (self.reach.clone(), self.caller.clone());
+        move |token| {
+            if !reach.covers(&token.namespace) {
+                return Some(Refusal::OutOfSight);
+            }
+            let scope = token.authority_scope()?;
+            let admin = caller.grants.reach(Permission::Admin);
+            let governs = admin.is_some_and(|reach| reach.covers(&token.namespace));
+            (!governs).then(|| Refusal::ExceedsCaller {
+                scope: scope.clone(),
+            })
+        }
+    }
+
+    /// Names the token that the call is about, for the audit line.
+    pub(super) fn about(&mut self, id: TokenId) {
+        if let Some(audit) = &mut self.audit {
+            audit.about(id);
+        }
+    }
+
+    /// Ends the call: writes its audit line and hands the result on.
+    pub fn conclude<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match (self.audit.take(), &result) {
+            (Some(audit), _) => audit.conclude(&result),
+            (
+                None,
+                Err(error @ (Error::PermissionMissing { .. } | Error::GrantExceedsCaller { .. })),
+            ) => {
+                audit::refused(A::RPC, &self.caller.identity, error);
+            }
+            (None, _) => {}
+        }
+        result
+    }
+}

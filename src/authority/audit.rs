@@ -1,0 +1,72 @@
+//! Audit lines: one for each management call and each refusal, whatever becomes of the call.
+
+use std::fmt::Display;
+
+use crate::domain::token::TokenId;
+use crate::store::Change;
+
+use super::error::Error;
+
+/// `tracing` target of audit lines.
+pub const TARGET: &str = "audit";
+
+/// The audit line of one call; written when it is concluded, or, if it never is, when dropped.
+#[derive(Debug)]
+pub(super) struct Audit {
+    rpc: &'static str,
+    caller: String,
+    subject: Option<TokenId>,
+    outcome: Option<&'static str>,
+}
+
+impl Audit {
+    /// Opens the line of a permitted call. `audited` is false for calls that leave no line.
+    pub(super) fn open(rpc: &'static str, caller: &dyn Display, audited: bool) -> Option<Self> {
+        audited.then(|| Self {
+            rpc,
+            caller: caller.to_string(),
+            subject: None,
+            outcome: None,
+        })
+    }
+
+    pub(super) fn about(&mut self, subject: TokenId) {
+        self.subject = Some(subject);
+    }
+
+    pub(super) fn conclude<T>(mut self, result: &Result<T, Error>) {
+        self.outcome = Some(result.as_ref().map_or_else(Error::label, |_| "done"));
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        // A call that was cut off, by its deadline or its client, is seen as such.
+        let outcome = self.outcome.unwrap_or("abandoned");
+        let subject = self.subject.map(|id| id.to_string()).unwrap_or_default();
+        tracing::info!(
+            target: TARGET,
+            rpc = self.rpc,
+            caller = self.caller,
+            token_id = subject,
+            outcome
+        );
+    }
+}
+
+/// Writes the line of a refused call.
+pub(super) fn refused(rpc: &'static str, caller: &dyn Display, error: &Error) {
+    tracing::info!(target: TARGET, rpc, caller = %caller, token_id = "", outcome = error.label());
+}
+
+/// Writes the line of a token named by its secret. Whether the secret was right is known only to
+/// this line: `kept` and `refused` look alike to the caller.
+pub(super) fn surrendered(id: TokenId, result: &Result<Change, Error>) {
+    let outcome = match result {
+        Ok(Change::Changed(_)) => "done",
+        Ok(Change::Kept(_)) => "kept",
+        Ok(Change::Absent | Change::Refused(_)) => "refused",
+        Err(error) => error.label(),
+    };
+    tracing::info!(target: TARGET, rpc = "Revoke", caller = "secret", token_id = %id, outcome);
+}

@@ -1,0 +1,125 @@
+//! Revoking a token by presenting its secret: needs no credential, tells nothing, limited per peer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::caller::Reach;
+use crate::domain::name::Reason;
+use crate::domain::secret::Presented;
+use crate::domain::token::{Refusal, Ruling};
+use crate::domain::verdict;
+use crate::store::Rule;
+
+use super::Authority;
+use super::audit;
+use super::error::Error;
+
+/// Every answer takes at least this long, so that the wait does not tell what the secret was.
+const WAIT: Duration = Duration::from_millis(50);
+/// A peer may surrender this many secrets at once, and one more each [`REFILL`].
+const BURST: u32 = 20;
+const REFILL: Duration = Duration::from_secs(1);
+/// Most peers that are remembered.
+const PEERS_MAX: usize = 8192;
+
+impl Authority {
+    /// Revokes the token whose secret this is, if it is one. The answer is the same, after the
+    /// same wait, whatever it was.
+    pub async fn surrender(
+        &self,
+        peer: Option<IpAddr>,
+        secret: &str,
+        reason: Reason,
+    ) -> Result<(), Error> {
+        let begun = Instant::now();
+        self.surrenders.admit(peer, begun)?;
+        if let Some(presented) = Presented::read(secret, &self.brands) {
+            let id = presented.id;
+            let rule: Rule = Arc::new(move |token, now| {
+                if verdict::recognised(token, &presented, &Reach::All) {
+                    token.revoke(now, reason.clone())
+                } else {
+                    Ruling::Refuse(Refusal::OutOfSight)
+                }
+            });
+            let result = self.store.change(id, rule).await.map_err(Error::from);
+            audit::surrendered(id, &result);
+            result?;
+        }
+        tokio::time::sleep_until(begun + WAIT).await;
+        Ok(())
+    }
+}
+
+/// How much each peer has left, in a bounded table.
+#[derive(Debug, Default)]
+pub(super) struct PeerBudgets(Mutex<HashMap<Option<IpAddr>, Instant>>);
+
+impl PeerBudgets {
+    /// Takes one from the peer's budget: a virtual schedule (GCRA) whose entry is the instant at
+    /// which the budget is whole again.
+    fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
+            peers.retain(|_, whole| *whole > now);
+            if peers.len() >= PEERS_MAX {
+                return Err(Error::PeerLimited {
+                    retry_after: REFILL,
+                });
+            }
+        }
+        let whole = peers.entry(peer).or_insert(now);
+        let next = (*whole).max(now) + REFILL;
+        let ahead = next.saturating_duration_since(now);
+        if ahead > REFILL * BURST {
+            return Err(Error::PeerLimited {
+                retry_after: ahead - REFILL * BURST,
+            });
+        }
+        *whole = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([127, 0, 0, last]))
+    }
+
+    #[test]
+    fn a_peer_is_limited_and_another_is_not() {
+        let budgets = PeerBudgets::default();
+        let now = Instant::now();
+        assert!((0..BURST).all(|_| budgets.admit(peer(1), now).is_ok()));
+        assert_eq!(
+            budgets.admit(peer(1), now),
+            Err(Error::PeerLimited {
+                retry_after: REFILL
+            })
+        );
+        assert!(budgets.admit(peer(2), now).is_ok());
+        assert!(budgets.admit(peer(1), now + REFILL).is_ok());
+        assert!(budgets.admit(peer(1), now + REFILL).is_err());
+    }
+
+    #[test]
+    fn the_table_of_peers_is_bounded() {
+        let budgets = PeerBudgets::default();
+        let now = Instant::now();
+        for n in 0..u32::try_from(PEERS_MAX).unwrap() + 100 {
+            let _ = budgets.admit(Some(IpAddr::from(n.to_be_bytes())), now);
+        }
+        assert!(budgets.0.lock().unwrap().len() <= PEERS_MAX);
+        assert!(
+            budgets.admit(peer(9), now + REFILL).is_ok(),
+            "old peers make room"
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! The life of a token: create, get, list, revoke, delete.
+
+use std::sync::Arc;
+
+use crate::domain::address::Network;
+use crate::domain::caller::Namespaces;
+use crate::domain::endpoint::Endpoints;
+use crate::domain::flaw::{Flaw, Violations};
+use crate::domain::name::{
+    Description, Labels, Namespace, Owner, PoolName, Reason, RequestId, TokenName,
+};
+use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::scope::Scope;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{
+    Draft, Expiration, Origin, Refusal, RequestKey, Revocation, Ruling, State, Token, TokenId,
+};
+use crate::entropy;
+use crate::store::{Change, Creation, Deletion, Rule};
+
+use super::Authority;
+use super::access::Right;
+use super::act;
+use super::error::Error;
+
+/// What is asked of Create.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub namespace: Option<Namespace>,
+    pub name: TokenName,
+    pub description: Description,
+    pub owner: Option<Owner>,
+    pub pool: Option<PoolName>,
+    pub scopes: Vec<Scope>,
+    pub endpoints: Endpoints,
+    pub networks: Vec<Network>,
+    pub labels: Labels,
+    pub disabled: bool,
+    pub expiration: Expiration,
+    pub request_id: Option<RequestId>,
+}
+
+/// A token and its secret, which exists nowhere else.
+#[derive(Debug)]
+pub struct Issued {
+    pub seen: Seen,
+    pub secret: Secret,
+}
+
+/// A token as it was at an instant of the store's time.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub token: Arc<Token>,
+    pub now: Timestamp,
+}
+
+impl Seen {
+    pub fn state(&self) -> State {
+        self.token.state(self.now)
+    }
+}
+
+/// What is asked of List.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    pub namespaces: Namespaces,
+    pub owner: Option<Owner>,
+    pub pool: Option<PoolName>,
+    /// Empty: the default states.
+    pub states: Vec<State>,
+    pub labels: Labels,
+    pub page_size: PageSize,
+    /// Empty: from the newest.
+    pub page_token: String,
+}
+
+/// A page of List.
+#[derive(Debug)]
+pub struct Listed {
+    pub tokens: Vec<Seen>,
+    /// Empty at the end.
+    pub next_page_token: String,
+}
+
+/// Draws of a fresh id before giving up; two of them being taken is already beyond belief.
+const ID_DRAWS: usize = 3;
+
+impl Authority {
+    /// Issues a token, or, for a replayed `request_id`, one more secret of the token it made.
+    pub async fn create(
+        &self,
+        right: &mut Right<act::Create>,
+        order: Order,
+    ) -> Result<Issued, Error> {
+        let namespace = right.in_namespace(order.namespace.as_ref())?;
+        if let Some(scope) = right.caller().grants.exceeded_by(&order.scopes, &namespace) {
+            return Err(Error::GrantExceedsCaller {
+                scope: scope.clone(),
+            });
+        }
+        let caller = right.caller().identity.to_string();
+        let key = order
+            .request_id
+            .as_ref()
+            .map(|id| RequestKey::of_create(&caller, &namespace, id));
+        for _ in 0..ID_DRAWS {
+            let id = match &key {
+                Some(key) => TokenId::derived(key),
+                None => entropy::token_id()?,
+            };
+            let id = order
+                .pool
+                .as_ref()
+                .map_or(id, |pool| id.in_pool(&namespace, pool));
+            right.about(id);
+            let secret = Secret::assemble(&self.brands[0], &id, &entropy::secret_digits()?);
+            let draft = draft(&order, namespace.clone(), id, key, &self.brands[0], &secret);
+            match (self.store.create(draft.clone()).await?, draft.origin) {
+                (Creation::Created(token), _) => {
+                    let now = token.create_time;
+                    return Ok(Issued {
+                        seen: Seen {
+                            token: Arc::new(token),
+                            now,
+                        },
+                        secret,
+                    });
+                }
+                (Creation::Taken(token), Some(origin)) => {
+                    right.about(token.id);
+                    return self.replay(token.id, origin, secret).await;
+                }
+                (Creation::Gone, Some(_)) => return Err(Error::RequestIdUsed(id)),
+                (Creation::Refused(refusal), _) => return Err(refused(refusal, id)),
+                (Creation::Taken(_) | Creation::Gone, None) => {}
+            }
+        }
+        Err(Error::Internal("fresh token ids are taken".to_owned()))
+    }
+
+    async fn replay(&self, id: TokenId, origin: Origin, secret: Secret) -> Result<Issued, Error> {
+        let digest = secret.digest();
+        let rule: Rule = Arc::new(move |token, now| token.replay(now, &origin, digest.clone()));
+        match self.store.change(id, rule).await? {
+            Change::Changed(token) | Change::Kept(token) => {
+                let now = token.update_time;
+                Ok(Issued {
+                    seen: Seen {
+                        token: Arc::new(token),
+                        now,
+                    },
+                    secret,
+                })
+            }
+            Change::Absent => Err(Error::RequestIdUsed(id)),
+            Change::Refused(refusal) => Err(refused(refusal, id)),
+        }
+    }
+
+    pub async fn get(&self, right: &mut Right<act::Get>, id: TokenId) -> Result<Seen, Error> {
+        right.about(id);
+        let found = self.store.find(id).await?;
+        match found.token {
+            Some(token) if right.reach().covers(&token.namespace) => Ok(Seen {
+                token,
+                now: found.now,
+            }),
+            Some(_) => {
+                // As dear as an absent token, so that the time tells nothing either.
+                self.store.confirm().await?;
+                Err(Error::TokenNotFound(id))
+            }
+            None => Err(Error::TokenNotFound(id)),
+        }
+    }
+
+    pub async fn list(&self, right: &Right<act::List>, query: ListQuery) -> Result<Listed, Error> {
+        let ListQuery {
+            namespaces,
+            owner,
+            pool,
+            states,
+            labels,
+            page_size,
+            page_token,
+        } = query;
+        let states = if states.is_empty() {
+            Filter::default_states()
+        } else {
+            states.into_iter().collect()
+        };
+        let filter = Filter {
+            reach: right.within(&namespaces)?,
+            owner,
+            pool,
+            states,
+            labels,
+        };
+        let key = self.store.id()?;
+        let after = match page_token.as_str() {
+            "" => None,
+            text => Some(
+                Cursor::unseal(text, key.as_str().as_bytes(), &filter)
+                    .map_err(|flaw| Error::Invalid(Violations::one("page_token", flaw)))?,
+            ),
+        };
+        let page = self.store.list(&filter, after, page_size).await?;
+        let seen = |token| Seen {
+            token: Arc::new(token),
+            now: page.now,
+        };
+        Ok(Listed {
+            tokens: page.tokens.into_iter().map(seen).collect(),
+            next_page_token: page.next.map_or(String::new(), |next| {
+                next.seal(key.as_str().as_bytes(), &filter)
+            }),
+        })
+    }
+
+    /// Revokes by id; repeating it answers the first revocation.
+    pub async fn revoke(
+        &self,
+        right: &mut Right<act::Revoke>,
+        id: TokenId,
+        reason: Reason,
+    ) -> Result<Revocation, Error> {
+        right.about(id);
+        let guard = right.guard();
+        let rule: Rule = Arc::new(move |token, now| match guard(token) {
+            Some(refusal) => Ruling::Refuse(refusal),
+            None => token.revoke(now, reason.clone()),
+        });
+        match self.store.change(id, rule).await? {
+            Change::Changed(token) | Change::Kept(token) => token
+                .revoked
+                .ok_or_else(|| Error::Internal("a revoked token is not revoked".to_owned())),
+            Change::Absent => Err(Error::TokenNotFound(id)),
+            Change::Refused(refusal) => self.unseen(refused(refusal, id)).await,
+        }
+    }
+
+    pub async fn delete(&self, right: &mut Right<act::Delete>, id: TokenId) -> Result<(), Error> {
+        right.about(id);
+        let guard = right.guard();
+        let rule: Rule =
+            Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
+        match self.store.delete(id, rule).await? {
+            Deletion::Deleted => Ok(()),
+            Deletion::Absent => Err(Error::TokenNotFound(id)),
+            Deletion::Refused(refusal) => self.unseen(refused(refusal, id)).await,
+        }
+    }
+
+    /// Makes a token out of sight as dear as an absent one.
+    async fn unseen<T>(&self, error: Error) -> Result<T, Error> {
+        if matches!(error, Error::TokenNotFound(_)) {
+            self.store.confirm().await?;
+        }
+        Err(error)
+    }
+}
+
+fn draft(
+    order: &Order,
+    namespace: Namespace,
+    id: TokenId,
+    key: Option<RequestKey>,
+    brand: &crate::domain::secret::Brand,
+    secret: &Secret,
+) -> Draft {
+    let Order {
+        namespace: _,
+        name,
+        description,
+        owner,
+        pool,
+        scopes,
+        endpoints,
+        networks,
+        labels,
+        disabled,
+        expiration,
+        request_id: _,
+    } = order.clone();
+    let (brand, digest) = (brand.clone(), secret.digest());
+    let mut draft = Draft {
+        id,
+        namespace,
+        name,
+        description,
+        owner,
+        pool,
+        scopes,
+        endpoints,
+        networks,
+        labels,
+        disabled,
+        expiration,
+        brand,
+        digest,
+        origin: None,
+    };
+    draft.origin = key.map(|key| Origin {
+        key,
+        fingerprint: draft.fingerprint(),
+    });
+    draft
+}
+
+/// What a refused rule means to the caller.
+fn refused(refusal: Refusal, id: TokenId) -> Error {
+    let invalid =
+        |field: &str, text: String| Error::Invalid(Violations::one(field, Flaw::new(text)));
+    match refusal {
+        Refusal::ExpireTimePast { now } => {
+            let now = now.micros() / 1000;
+            invalid(
+                "expire_time",
+                format!("must be after the store's time, {now} ms since 1970"),
+            )
+        }
+        Refusal::RequestDiffers => invalid(
+            "request_id",
+            "was used before by this caller with other arguments".to_owned(),
+        ),
+        Refusal::RequestUsed => Error::RequestIdUsed(id),
+        Refusal::OutOfSight => Error::TokenNotFound(id),
+        Refusal::ExceedsCaller { scope } => Error::GrantExceedsCaller { scope },
+    }
+}

@@ -1,0 +1,19 @@
+//! Logs: to standard error, for people or machines.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogConfig;
+
+/// Sets the process's log up, once. The error says what is wrong with the filter.
+pub fn init(log: &LogConfig) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {error}"))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = if log.json {
+        logs.json().try_init()
+    } else {
+        logs.with_target(true).try_init()
+    };
+    set.map_err(|error| error.to_string())
+}

@@ -1,0 +1,119 @@
+//! Create on the wire.
+
+use crate::authority::error::Error;
+use crate::authority::tokens::{Issued, Order};
+use crate::domain::address::Network;
+use crate::domain::endpoint::{Endpoints, Pattern};
+use crate::domain::flaw::Violations;
+use crate::domain::name::{Description, Labels, Namespace, RequestId, TokenName};
+use crate::domain::scope::Scope;
+use crate::domain::token::{Expiration, pooled_scope_flaw};
+use crate::transport::grpc::pb::{self, create_request};
+
+use super::time::{instant, span};
+use super::{given, items, owner, pool, sound, whole_token};
+
+const NETWORKS_MAX: usize = 64;
+
+/// What a CreateRequest asks for.
+pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Order, Error> {
+    let pb::CreateRequest {
+        namespace,
+        name,
+        description,
+        owner: asked_owner,
+        pool: asked_pool,
+        scopes,
+        allowed_endpoints,
+        allowed_cidrs,
+        labels,
+        disabled,
+        request_id,
+        expiration,
+    } = request;
+    let mut flaws = Violations::default();
+    let v = &mut flaws;
+    let namespace = given(v, "namespace", &namespace, Namespace::parse);
+    let name = v.take("name", TokenName::parse(&name));
+    let description = v.take("description", Description::parse(&description));
+    let owner = owner(v, &asked_owner);
+    let pool = pool(v, &asked_pool);
+    let scopes = items(v, "scopes", &scopes, Scope::COUNT_MAX, Scope::parse);
+    if let Some((at, flaw)) = pool.as_ref().and_then(|_| pooled_scope_flaw(&scopes)) {
+        v.add(format!("scopes[{at}]"), flaw);
+    }
+    let endpoints = items(
+        v,
+        "allowed_endpoints",
+        &allowed_endpoints,
+        Pattern::COUNT_MAX,
+        Pattern::parse,
+    );
+    let networks = items(
+        v,
+        "allowed_cidrs",
+        &allowed_cidrs,
+        NETWORKS_MAX,
+        Network::parse,
+    );
+    let labels = self::labels(v, &labels);
+    let expiration = match expiration {
+        None => Some(Expiration::Never),
+        Some(create_request::Expiration::ExpireTime(at)) => {
+            v.take("expire_time", instant(&at)).map(Expiration::At)
+        }
+        Some(create_request::Expiration::Ttl(ttl)) => {
+            v.take("ttl", span(&ttl).and_then(Expiration::after))
+        }
+    };
+    let request_id = given(v, "request_id", &request_id, RequestId::parse);
+    let parsed = (|| {
+        Some(Order {
+            namespace,
+            name: name?,
+            description: description?,
+            owner,
+            pool,
+            scopes,
+            endpoints: Endpoints::new(endpoints),
+            networks,
+            labels: labels?,
+            disabled,
+            expiration: expiration?,
+            request_id,
+        })
+    })();
+    sound(parsed, flaws)
+}
+
+/// Parses labels; flaws are named `labels[key]`.
+pub(super) fn labels(
+    violations: &mut Violations,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Option<Labels> {
+    let pairs = labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    match Labels::parse(pairs) {
+        Ok(labels) => Some(labels),
+        Err(flaws) => {
+            for (key, flaw) in flaws {
+                let field = if key.is_empty() {
+                    "labels".to_owned()
+                } else {
+                    format!("labels[{key}]")
+                };
+                violations.add(field, flaw);
+            }
+            None
+        }
+    }
+}
+
+pub(in crate::transport::grpc) fn issued(issued: &Issued) -> pb::CreateResponse {
+    let token = Some(whole_token(&issued.seen));
+    pb::CreateResponse {
+        token,
+        secret: issued.secret.expose().to_owned(),
+    }
+}

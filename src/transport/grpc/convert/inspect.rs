@@ -1,0 +1,130 @@
+//! Get, List, Revoke and Delete on the wire.
+
+use zeroize::Zeroizing;
+
+use crate::authority::error::Error;
+use crate::authority::tokens::{ListQuery, Listed};
+use crate::domain::flaw::{Flaw, Violations};
+use crate::domain::name::Reason;
+use crate::domain::page::PageSize;
+use crate::domain::secret::PRESENTED_BYTES_MAX;
+use crate::domain::token::{State, TokenId};
+use crate::transport::grpc::pb::{self, revoke_request};
+
+use super::create::labels;
+use super::{namespaces, owner, pool, sound, whole_token};
+
+/// The id that a request names in `token_id`.
+pub(in crate::transport::grpc) fn token_id(text: &str) -> Result<TokenId, Error> {
+    TokenId::parse(text).map_err(|flaw| Error::Invalid(Violations::one("token_id", flaw)))
+}
+
+/// Which token a RevokeRequest names.
+pub(in crate::transport::grpc) enum RevokeTarget {
+    Id(TokenId),
+    Secret(Zeroizing<String>),
+}
+
+pub(in crate::transport::grpc) fn revoke_order(
+    request: pb::RevokeRequest,
+) -> Result<(RevokeTarget, Reason), Error> {
+    let pb::RevokeRequest { target, reason } = request;
+    let mut violations = Violations::default();
+    let target = match target {
+        Some(revoke_request::Target::TokenId(id)) => violations
+            .take("token_id", TokenId::parse(&id))
+            .map(RevokeTarget::Id),
+        Some(revoke_request::Target::Secret(secret)) => {
+            let secret = Zeroizing::new(secret);
+            violations
+                .take("secret", presented(&secret))
+                .map(|()| RevokeTarget::Secret(secret))
+        }
+        None => {
+            violations.add("target", Flaw::new("must be token_id or secret"));
+            None
+        }
+    };
+    let reason = violations.take("reason", Reason::parse(&reason));
+    sound(target.zip(reason), violations)
+}
+
+/// Whether a presented secret is short enough to be judged.
+pub(super) fn presented(secret: &str) -> Result<(), Flaw> {
+    if secret.len() > PRESENTED_BYTES_MAX {
+        let flaw = format!(
+            "has {} bytes; at most {PRESENTED_BYTES_MAX} are judged",
+            secret.len()
+        );
+        return Err(Flaw::new(flaw));
+    }
+    Ok(())
+}
+
+pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result<ListQuery, Error> {
+    let pb::ListRequest {
+        namespace,
+        owner: asked_owner,
+        pool: asked_pool,
+        states,
+        labels: asked_labels,
+        page_size,
+        page_token,
+    } = request;
+    let mut flaws = Violations::default();
+    let v = &mut flaws;
+    let namespaces = namespaces(v, &namespace);
+    let owner = owner(v, &asked_owner);
+    let pool = pool(v, &asked_pool);
+    if states.len() > STATES_MAX {
+        v.add(
+            "states",
+            Flaw::new(format!(
+                "has {} entries; at most {STATES_MAX} are allowed",
+                states.len()
+            )),
+        );
+    }
+    let mut wanted = Vec::new();
+    for (at, number) in states.iter().take(STATES_MAX).enumerate() {
+        wanted.extend(v.take(format!("states[{at}]"), state(*number)));
+    }
+    let labels = labels(v, &asked_labels);
+    let parsed = (|| {
+        Some(ListQuery {
+            namespaces: namespaces?,
+            owner,
+            pool,
+            states: wanted,
+            labels: labels?,
+            page_size: PageSize::asked(page_size),
+            page_token,
+        })
+    })();
+    sound(parsed, flaws)
+}
+
+const STATES_MAX: usize = 16;
+
+fn state(number: i32) -> Result<State, Flaw> {
+    match pb::State::try_from(number) {
+        Ok(pb::State::Active) => Ok(State::Active),
+        Ok(pb::State::Disabled) => Ok(State::Disabled),
+        Ok(pb::State::Revoked) => Ok(State::Revoked),
+        Ok(pb::State::Expired) => Ok(State::Expired),
+        Ok(pb::State::Unspecified) | Err(_) => Err(Flaw::new(format!(
+            "must be a known state other than STATE_UNSPECIFIED; got {number}"
+        ))),
+    }
+}
+
+pub(in crate::transport::grpc) fn listed(listed: Listed) -> pb::ListResponse {
+    let Listed {
+        tokens,
+        next_page_token,
+    } = listed;
+    pb::ListResponse {
+        tokens: tokens.iter().map(whole_token).collect(),
+        next_page_token,
+    }
+}

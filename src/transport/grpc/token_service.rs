@@ -1,0 +1,203 @@
+//! `TokenService`: each method finds the caller, asks for the right, parses, acts, answers.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::authority::Authority;
+use crate::authority::access::{Right, Session};
+use crate::authority::act::{self, Act};
+use crate::authority::error::Error;
+
+use super::convert::{self, RevokeTarget};
+use super::pb::token_service_server::TokenService;
+use super::{credential, pb};
+
+/// The service over one authority.
+pub(super) struct TokenServiceHandler {
+    authority: Arc<Authority>,
+}
+
+impl TokenServiceHandler {
+    pub(super) fn new(authority: Arc<Authority>) -> Self {
+        Self { authority }
+    }
+
+    async fn session<T>(&self, rpc: &'static str, request: &Request<T>) -> Result<Session, Error> {
+        let credential = credential::read(request.metadata())?;
+        let credential = credential.as_ref().map(|secret| secret.as_str());
+        self.authority
+            .authenticate(rpc, credential, peer(request))
+            .await
+    }
+
+    /// The caller's right to do `A`, and the message.
+    async fn permitted<A: Act, T>(&self, request: Request<T>) -> Result<(Right<A>, T), Error> {
+        let session = self.session(A::RPC, &request).await?;
+        let right = self.authority.permit::<A>(&session.caller)?;
+        Ok((right, request.into_inner()))
+    }
+}
+
+/// Address of whoever holds the connection.
+fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
+    request
+        .remote_addr()
+        .map(|address| address.ip().to_canonical())
+}
+
+/// Runs a change to its end whatever becomes of the call that asked for it.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let task = tokio::spawn(change);
+    task.await
+        .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
+}
+
+#[tonic::async_trait]
+impl TokenService for TokenServiceHandler {
+    async fn validate(
+        &self,
+        request: Request<pb::ValidateRequest>,
+    ) -> Result<Response<pb::ValidateResponse>, Status> {
+        let (right, message) = self.permitted::<act::Validate, _>(request).await?;
+        let result = async {
+            let question = convert::question(message)?;
+            let convert::Question {
+                secret,
+                namespaces,
+                request,
+                trace,
+            } = question;
+            let validation = self
+                .authority
+                .validate(&right, &secret, &namespaces, request)
+                .await?;
+            tracing::debug!(
+                validation_id = validation.id,
+                token_id = validation.token.as_ref().map(|token| tracing::field::display(token.id)),
+                verdict = ?validation.verdict,
+                request_id = trace.request_id,
+                user_agent = trace.user_agent,
+                "validated"
+            );
+            Ok(validation)
+        };
+        let result = result.await;
+        Ok(Response::new(convert::validation(right.conclude(result)?)))
+    }
+
+    async fn create(
+        &self,
+        request: Request<pb::CreateRequest>,
+    ) -> Result<Response<pb::CreateResponse>, Status> {
+        let (mut right, message) = self.permitted::<act::Create, _>(request).await?;
+        let authority = self.authority.clone();
+        let issued = to_the_end(async move {
+            let result = match convert::order(message) {
+                Ok(order) => authority.create(&mut right, order).await,
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        Ok(Response::new(convert::issued(&issued.await?)))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> Result<Response<pb::GetResponse>, Status> {
+        let (mut right, pb::GetRequest { token_id }) =
+            self.permitted::<act::Get, _>(request).await?;
+        let result = match convert::token_id(&token_id) {
+            Ok(id) => self.authority.get(&mut right, id).await,
+            Err(error) => Err(error),
+        };
+        let seen = right.conclude(result)?;
+        Ok(Response::new(pb::GetResponse {
+            token: Some(convert::whole_token(&seen)),
+        }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListRequest>,
+    ) -> Result<Response<pb::ListResponse>, Status> {
+        let (right, message) = self.permitted::<act::List, _>(request).await?;
+        let result = match convert::list_query(message) {
+            Ok(query) => self.authority.list(&right, query).await,
+            Err(error) => Err(error),
+        };
+        Ok(Response::new(convert::listed(right.conclude(result)?)))
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<pb::RevokeRequest>,
+    ) -> Result<Response<pb::RevokeResponse>, Status> {
+        if matches!(
+            request.get_ref().target,
+            Some(pb::revoke_request::Target::Secret(_))
+        ) {
+            let peer = peer(&request);
+            let authority = self.authority.clone();
+            // The secret is the credential: nobody is asked who they are.
+            if let (RevokeTarget::Secret(secret), reason) =
+                convert::revoke_order(request.into_inner())?
+            {
+                to_the_end(async move { authority.surrender(peer, &secret, reason).await }).await?;
+            }
+            return Ok(Response::new(pb::RevokeResponse { revoke_time: None }));
+        }
+        let (mut right, message) = self.permitted::<act::Revoke, _>(request).await?;
+        let authority = self.authority.clone();
+        let revocation = to_the_end(async move {
+            let result = match convert::revoke_order(message) {
+                Ok((RevokeTarget::Id(id), reason)) => {
+                    authority.revoke(&mut right, id, reason).await
+                }
+                Ok((RevokeTarget::Secret(_), _)) => {
+                    Err(Error::Internal("a secret was taken for an id".into()))
+                }
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        let revoke_time = Some(convert::timestamp(revocation.await?.time));
+        Ok(Response::new(pb::RevokeResponse { revoke_time }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRequest>,
+    ) -> Result<Response<pb::DeleteResponse>, Status> {
+        let (mut right, pb::DeleteRequest { token_id }) =
+            self.permitted::<act::Delete, _>(request).await?;
+        let authority = self.authority.clone();
+        let deleted = to_the_end(async move {
+            let result = match convert::token_id(&token_id) {
+                Ok(id) => authority.delete(&mut right, id).await,
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        deleted.await?;
+        Ok(Response::new(pb::DeleteResponse {}))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<pb::WhoAmIRequest>,
+    ) -> Result<Response<pb::WhoAmIResponse>, Status> {
+        let session = self.session("WhoAmI", &request).await?;
+        let pb::WhoAmIRequest {} = request.into_inner();
+        let token = session.own_token().map(|seen| convert::whole_token(&seen));
+        Ok(Response::new(pb::WhoAmIResponse {
+            token,
+            permissions: session.caller.grants.names(),
+        }))
+    }
+}
