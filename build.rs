@@ -13,6 +13,10 @@ const SECRET_BEARERS: [&str; 4] = [
     ".tokenauthority.v1.ValidateRequest",
 ];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Cargo says in the environment where to write"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::Compiler::new(["proto"])?

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Probe, Store, StoreError};
 
 /// What can be done right now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,35 +21,36 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks after the store until `readiness` has no receivers left, and logs what changes.
 pub async fn watch(store: Arc<dyn Store>, readiness: watch::Sender<Readiness>) {
-    let mut last: Option<(Result<(), StoreError>, Result<(), StoreError>)> = None;
+    let mut last: Option<Probe> = None;
     while !readiness.is_closed() {
-        let (read, write) = match tokio::time::timeout(EVERY, store.probe()).await {
-            Ok(probe) => (probe.read, probe.write),
-            Err(_) => (Err(StoreError::Slow(EVERY)), Err(StoreError::Slow(EVERY))),
-        };
+        let slow = || Err(StoreError::Slow(EVERY));
+        let probe = tokio::time::timeout(EVERY, store.probe()).await;
+        let probe = probe.unwrap_or_else(|_| Probe {
+            read: slow(),
+            write: slow(),
+        });
+        let validate = probe.read.is_ok();
         let now = Readiness {
-            validate: read.is_ok(),
-            manage: read.is_ok() && write.is_ok(),
+            validate,
+            manage: validate && probe.write.is_ok(),
         };
-        let seen = Some((read, write));
-        if seen != last {
-            report(&seen, store.as_ref());
-            last = seen;
+        if last.as_ref() != Some(&probe) {
+            report(&probe, store.as_ref());
+            last = Some(probe);
         }
         readiness.send_if_modified(|before| std::mem::replace(before, now) != now);
         tokio::time::sleep(EVERY).await;
     }
 }
 
-fn report(seen: &Option<(Result<(), StoreError>, Result<(), StoreError>)>, store: &dyn Store) {
-    match seen {
-        Some((Ok(()), Ok(()))) => {
+fn report(probe: &Probe, store: &dyn Store) {
+    match (&probe.read, &probe.write) {
+        (Ok(()), Ok(())) => {
             let id = store.id().map(|id| id.to_string()).unwrap_or_default();
             let durability = store.durability().map_or("", |class| class.as_str());
             tracing::info!(store_id = id, durability, "serving");
         }
-        Some((Ok(()), Err(why))) => tracing::warn!(%why, "validating only: changes cannot be kept"),
-        Some((Err(why), _)) => tracing::warn!(%why, "not serving"),
-        None => {}
+        (Ok(()), Err(why)) => tracing::warn!(%why, "validating only: changes cannot be kept"),
+        (Err(why), _) => tracing::warn!(%why, "not serving"),
     }
 }

@@ -137,7 +137,7 @@ pub struct Page {
 }
 
 /// Answer of [`StoreStatus::probe`]: for each use, why it is not possible.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub read: Result<(), StoreError>,
     pub write: Result<(), StoreError>,

@@ -7,7 +7,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::authority::error::Error;
-use crate::domain::flaw::Violations;
+use crate::domain::caller::Permission;
+use crate::domain::flaw::{Violations, quoted};
+use crate::domain::token::TokenId;
 
 use super::pb::ErrorReason;
 
@@ -113,7 +115,7 @@ pub(super) fn overloaded(limit: usize) -> Status {
 
 /// No such method.
 pub(super) fn unknown_method(path: &str) -> Status {
-    let message = format!("there is no method {}", crate::domain::flaw::quoted(path));
+    let message = format!("there is no method {}", quoted(path));
     status(
         Code::Unimplemented,
         ErrorReason::MethodUnknown,
@@ -125,74 +127,29 @@ pub(super) fn unknown_method(path: &str) -> Status {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
+        let plain = |code, reason| status(code, reason, &[], message.clone());
         match error {
-            Error::Unauthenticated(_) => status(
-                Code::Unauthenticated,
-                ErrorReason::CredentialInvalid,
-                &[],
-                message,
-            ),
+            Error::Unauthenticated(_) => {
+                plain(Code::Unauthenticated, ErrorReason::CredentialInvalid)
+            }
             Error::PermissionMissing {
                 permission,
                 namespace,
             } => {
                 let namespace = namespace.map_or("*".to_owned(), |namespace| namespace.to_string());
-                let metadata = [
-                    ("permission", permission.as_str().to_owned()),
-                    ("namespace", namespace),
-                ];
-                status(
-                    Code::PermissionDenied,
-                    ErrorReason::PermissionMissing,
-                    &metadata,
-                    message,
-                )
+                permission_missing(permission, namespace, message)
             }
             Error::GrantExceedsCaller { scope } => {
-                let metadata = [("scope", scope.to_string())];
-                status(
-                    Code::PermissionDenied,
-                    ErrorReason::GrantExceedsCaller,
-                    &metadata,
-                    message,
-                )
+                let (code, reason) = (Code::PermissionDenied, ErrorReason::GrantExceedsCaller);
+                status(code, reason, &[("scope", scope.to_string())], message)
             }
             Error::Invalid(violations) => invalid(&violations),
-            Error::TokenNotFound(id) => {
-                let details = ErrorDetails::with_resource_info(
-                    "tokenauthority.v1.Token",
-                    id.as_str(),
-                    "",
-                    message.clone(),
-                );
-                let metadata = [("token_id", id.to_string())];
-                with(
-                    details,
-                    Code::NotFound,
-                    ErrorReason::TokenNotFound,
-                    &metadata,
-                    message,
-                )
-            }
+            Error::TokenNotFound(id) => not_found(id, message),
             Error::RequestIdUsed(id) => {
-                let metadata = [("token_id", id.to_string())];
-                status(
-                    Code::AlreadyExists,
-                    ErrorReason::RequestIdUsed,
-                    &metadata,
-                    message,
-                )
+                let (code, reason) = (Code::AlreadyExists, ErrorReason::RequestIdUsed);
+                status(code, reason, &[("token_id", id.to_string())], message)
             }
-            Error::Contended => status(Code::Aborted, ErrorReason::Contended, &[], message),
-            Error::Internal(why) => {
-                tracing::error!(%why, "internal error");
-                status(
-                    Code::Internal,
-                    ErrorReason::Internal,
-                    &[],
-                    "internal error".to_owned(),
-                )
-            }
+            Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
                 with(
@@ -203,20 +160,52 @@ impl From<Error> for Status {
                     message,
                 )
             }
-            // What exactly ails the store stands in the operator's log, not in every answer.
-            Error::StoreUnavailable(why) => {
-                tracing::debug!(%why, "call failed for want of the store");
-                let message =
-                    "the store cannot answer now; the outcome of a change is unknown".to_owned();
-                retry_later(
-                    Code::Unavailable,
-                    ErrorReason::StoreUnavailable,
-                    &[],
-                    message,
-                )
+            Error::StoreUnavailable(why) => store_unavailable(&why),
+            Error::Internal(why) => {
+                tracing::error!(%why, "internal error");
+                let message = "internal error".to_owned();
+                status(Code::Internal, ErrorReason::Internal, &[], message)
             }
         }
     }
+}
+
+fn permission_missing(permission: Permission, namespace: String, message: String) -> Status {
+    let metadata = [
+        ("permission", permission.as_str().to_owned()),
+        ("namespace", namespace),
+    ];
+    status(
+        Code::PermissionDenied,
+        ErrorReason::PermissionMissing,
+        &metadata,
+        message,
+    )
+}
+
+fn not_found(id: TokenId, message: String) -> Status {
+    let kind = "tokenauthority.v1.Token";
+    let details = ErrorDetails::with_resource_info(kind, id.as_str(), "", message.clone());
+    let metadata = [("token_id", id.to_string())];
+    with(
+        details,
+        Code::NotFound,
+        ErrorReason::TokenNotFound,
+        &metadata,
+        message,
+    )
+}
+
+/// What exactly ails the store stands in the operator's log, not in every answer.
+fn store_unavailable(why: &str) -> Status {
+    tracing::debug!(why, "call failed for want of the store");
+    let message = "the store cannot answer now; the outcome of a change is unknown".to_owned();
+    retry_later(
+        Code::Unavailable,
+        ErrorReason::StoreUnavailable,
+        &[],
+        message,
+    )
 }
 
 fn invalid(violations: &Violations) -> Status {

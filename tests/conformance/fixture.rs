@@ -1,0 +1,253 @@
+//! A fresh store of each kind, a clock in the test's hand, and drafts to fill it with.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use token_authority::clock::{Clock, ManualClock};
+use token_authority::domain::caller::Reach;
+use token_authority::domain::endpoint::Endpoints;
+use token_authority::domain::name::{
+    Description, Labels, Namespace, Owner, PoolName, Reason, TokenName,
+};
+use token_authority::domain::page::{Cursor, Filter, PageSize};
+use token_authority::domain::secret::{Brand, SecretDigest};
+use token_authority::domain::time::Timestamp;
+use token_authority::domain::token::{
+    Draft, Expiration, Origin, RequestKey, Ruling, Token, TokenId,
+};
+use token_authority::entropy;
+use token_authority::store::redis::{RedisOptions, RedisStore, init};
+use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
+use token_authority::store::{Creation, Durability, Page, Rule, Store, StoreError};
+
+use crate::support::redis_server::RedisServer;
+
+/// 2027-01-15T08:00:00Z: where every test's clock begins.
+pub const BEGIN: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
+
+/// A store under test, its clock, and the way to open it anew.
+pub struct Bench {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<ManualClock>,
+    open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
+    _folder: Option<TempDir>,
+    _server: Option<RedisServer>,
+}
+
+pub async fn on_sqlite() -> Bench {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("token-authority.db");
+    let open = move |clock: Arc<ManualClock>| {
+        let options = SqliteOptions {
+            path: path.clone(),
+            require_existing: false,
+            clock,
+        };
+        let opening: Opening = Box::pin(async move {
+            let store = SqliteStore::open(options).expect("the store opens");
+            Arc::new(store) as Arc<dyn Store>
+        });
+        opening
+    };
+    Bench::over(Box::new(open), Some(folder), None).await
+}
+
+pub async fn on_redis() -> Bench {
+    let server = RedisServer::start();
+    let url = server.url();
+    let options = move |clock: Arc<ManualClock>| RedisOptions {
+        url: url.clone(),
+        prefix: "ta".to_owned(),
+        store_id: None,
+        min_durability: Durability::OneSecond,
+        accept_eviction: false,
+        connections: 2,
+        // Generous: many servers share the machine in a test run.
+        read_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(10),
+        clock: Some(clock),
+    };
+    init(&options(Arc::new(ManualClock::at(BEGIN))))
+        .await
+        .expect("the store takes its marker");
+    let open = move |clock: Arc<ManualClock>| {
+        let options = options(clock);
+        let opening: Opening = Box::pin(async move {
+            let store = RedisStore::start(options).expect("sound options");
+            let patience = Instant::now() + Duration::from_secs(20);
+            loop {
+                let probe = token_authority::store::StoreStatus::probe(&store).await;
+                match probe.write {
+                    Ok(()) => return Arc::new(store) as Arc<dyn Store>,
+                    Err(why) if Instant::now() > patience => panic!("not ready: {why}"),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        opening
+    };
+    Bench::over(Box::new(open), None, Some(server)).await
+}
+
+impl Bench {
+    async fn over(
+        open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
+        folder: Option<TempDir>,
+        server: Option<RedisServer>,
+    ) -> Self {
+        let clock = Arc::new(ManualClock::at(BEGIN));
+        let store = open(clock.clone()).await;
+        Self {
+            store,
+            clock,
+            open,
+            _folder: folder,
+            _server: server,
+        }
+    }
+
+    /// Opens the same store anew, after the one before was closed.
+    pub async fn reopen(&mut self) {
+        self.store = (self.open)(self.clock.clone()).await;
+    }
+
+    /// Moves the clock on.
+    pub fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Creates the token of a draft that nothing stands against.
+    pub async fn create(&self, draft: Draft) -> Token {
+        match self.store.create(draft).await {
+            Ok(Creation::Created(token)) => token,
+            other => panic!("expected a new token, got {other:?}"),
+        }
+    }
+
+    pub async fn found(&self, id: TokenId) -> Option<Token> {
+        let found = self.store.find(id).await.expect("the store answers");
+        found.token.map(|token| Token::clone(&token))
+    }
+
+    pub async fn list(&self, filter: &Filter, after: Option<Cursor>, size: u32) -> Page {
+        self.store
+            .list(filter, after, PageSize::asked(size))
+            .await
+            .expect("the store answers")
+    }
+
+    /// Ids of all pages of `size`, in order.
+    pub async fn walk(&self, filter: &Filter, size: u32) -> Vec<TokenId> {
+        let mut ids = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.list(filter, after, size).await;
+            ids.extend(page.tokens.iter().map(|token| token.id));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return ids,
+            }
+        }
+    }
+}
+
+/// A draft with a fresh id and nothing else.
+pub fn draft() -> Draft {
+    Draft {
+        id: entropy::token_id().expect("random bytes"),
+        namespace: Namespace::fallback(),
+        name: TokenName::default(),
+        description: Description::default(),
+        owner: None,
+        pool: None,
+        scopes: Vec::new(),
+        endpoints: Endpoints::default(),
+        networks: Vec::new(),
+        labels: Labels::default(),
+        disabled: false,
+        expiration: Expiration::Never,
+        brand: Brand::parse("ta").expect("a brand"),
+        digest: SecretDigest {
+            key_id: 0,
+            bytes: [7; 32],
+        },
+        origin: None,
+    }
+}
+
+pub fn owned(owner: &str) -> Draft {
+    Draft {
+        owner: Owner::parse(owner).ok(),
+        ..draft()
+    }
+}
+
+pub fn within(namespace: &str) -> Draft {
+    Draft {
+        namespace: Namespace::parse(namespace).expect("a namespace"),
+        ..draft()
+    }
+}
+
+pub fn pooled(draft: Draft, pool: &str) -> Draft {
+    let pool = PoolName::parse(pool).expect("a pool");
+    Draft {
+        id: draft.id.in_pool(&draft.namespace, &pool),
+        pool: Some(pool),
+        ..draft
+    }
+}
+
+/// A draft made by the request `number`, whose id follows from it.
+pub fn requested(number: u8) -> Draft {
+    let key = RequestKey([number; 32]);
+    let id = TokenId::derived(&key);
+    Draft {
+        id,
+        origin: Some(Origin {
+            key,
+            fingerprint: [number; 32],
+        }),
+        ..draft()
+    }
+}
+
+/// All active and disabled tokens of the default namespace.
+pub fn everything() -> Filter {
+    Filter {
+        reach: Reach::only(Namespace::fallback()),
+        owner: None,
+        pool: None,
+        states: Filter::default_states(),
+        labels: Labels::default(),
+    }
+}
+
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::parse(pairs.iter().copied()).expect("sound labels")
+}
+
+/// A rule that revokes.
+pub fn revoking(reason: &str) -> Rule {
+    let reason = Reason::parse(reason).expect("a reason");
+    Arc::new(move |token, now| token.revoke(now, reason.clone()))
+}
+
+/// A rule that lets a deletion go.
+pub fn willing() -> Rule {
+    Arc::new(|_, _| Ruling::Keep)
+}
+
+/// Whether an answer is an error of the store itself.
+pub fn is_outage<T>(answer: &Result<T, StoreError>) -> bool {
+    answer.is_err()
+}

@@ -1,0 +1,97 @@
+//! The conformance suite: every behaviour that the stores' contract promises, over both stores.
+//!
+//! Each case is written once and listed once; a case that is not listed is dead code, which the
+//! build refuses.
+
+mod fixture;
+mod listing;
+mod races;
+mod requests;
+mod status;
+mod tokens;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+macro_rules! over {
+    ($store:ident: $($room:ident { $($case:ident,)* })*) => {
+        mod $store {
+            $(mod $room {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$room::$case(crate::fixture::$store().await).await;
+                })*
+            })*
+        }
+    };
+}
+
+macro_rules! conformance {
+    ($($cases:tt)*) => {
+        over!(on_sqlite: $($cases)*);
+        over!(on_redis: $($cases)*);
+    };
+}
+
+conformance! {
+    tokens {
+        a_created_token_is_found_as_it_was_issued,
+        every_field_survives_the_store,
+        an_unknown_id_is_absent,
+        a_taken_id_answers_the_token_that_has_it,
+        an_end_in_the_past_is_refused_and_leaves_nothing,
+        a_token_expires_to_the_millisecond,
+        a_change_is_stored_under_a_greater_revision,
+        revisions_grow_while_the_clock_stands_still,
+        a_kept_token_keeps_its_revision,
+        a_refused_change_changes_nothing,
+        a_change_of_nothing_is_absent,
+        a_deleted_token_is_absent_everywhere,
+        a_deleted_id_is_gone_for_a_while_and_then_free,
+        a_refused_deletion_deletes_nothing,
+        a_deletion_of_nothing_is_absent,
+        a_new_token_of_an_old_id_has_a_greater_revision,
+        namespaces_do_not_share_tokens_in_lists,
+    }
+    requests {
+        a_request_makes_one_token,
+        a_request_makes_one_pooled_token,
+        a_request_makes_one_token_whatever_the_pool,
+        a_request_is_remembered_as_long_as_its_token,
+        the_request_of_a_deleted_token_is_gone_for_a_while_and_then_free,
+        the_request_of_a_deleted_pooled_token_is_gone_for_a_while_and_then_free,
+    }
+    listing {
+        the_newest_token_comes_first,
+        pages_follow_each_other_without_gap_or_repeat,
+        a_full_last_page_has_no_successor,
+        an_unknown_owner_is_an_empty_page,
+        owners_and_pools_are_filtered_alone_and_together,
+        states_are_filtered_as_of_the_stores_time,
+        labels_are_filtered,
+        all_namespaces_are_merged_newest_first,
+        some_namespaces_are_merged_newest_first,
+        many_namespaces_are_paged_without_gap_or_repeat,
+        tokens_created_meanwhile_do_not_shift_a_page,
+        tokens_deleted_meanwhile_do_not_shift_a_page,
+        a_page_examines_a_bounded_number_of_entries,
+        no_two_tokens_of_a_namespace_are_equally_old,
+        a_pool_holds_the_tokens_of_its_namespace_only,
+    }
+    races {
+        one_of_many_wins_an_id,
+        one_request_makes_one_token,
+        one_request_makes_one_token_in_one_of_many_pools,
+        one_of_many_revokes,
+        changes_do_not_overwrite_each_other,
+        a_deletion_and_a_revocation_end_in_an_absent_token,
+        one_of_many_deletes,
+        every_token_created_at_once_is_listed_once,
+        lists_during_creates_never_skip_what_was_there,
+    }
+    status {
+        a_sound_store_can_be_read_and_written,
+        a_closed_store_answers_errors_and_no_absence,
+        what_is_closed_can_be_opened_again,
+    }
+}

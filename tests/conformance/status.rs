@@ -1,0 +1,38 @@
+//! What a store says about itself, and what it says when it is closed.
+
+use crate::fixture::{Bench, draft, everything, is_outage, revoking, willing};
+use token_authority::domain::page::PageSize;
+
+pub async fn a_sound_store_can_be_read_and_written(bench: Bench) {
+    let probe = bench.store.probe().await;
+    assert_eq!((probe.read, probe.write), (Ok(()), Ok(())));
+    assert_eq!(bench.store.confirm().await, Ok(()));
+    assert!(bench.store.id().is_ok());
+    assert!(bench.store.durability().is_some());
+}
+
+pub async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
+    let id = bench.create(draft()).await.id;
+    bench.store.close().await;
+    assert!(is_outage(&bench.store.find(id).await));
+    assert!(is_outage(&bench.store.create(draft()).await));
+    assert!(is_outage(&bench.store.change(id, revoking("")).await));
+    assert!(is_outage(&bench.store.delete(id, willing()).await));
+    assert!(is_outage(
+        &bench
+            .store
+            .list(&everything(), None, PageSize::asked(1))
+            .await
+    ));
+    assert!(is_outage(&bench.store.confirm().await));
+    let probe = bench.store.probe().await;
+    assert!(probe.read.is_err() && probe.write.is_err());
+}
+
+pub async fn what_is_closed_can_be_opened_again(mut bench: Bench) {
+    let (token, id) = (bench.create(draft()).await, bench.store.id());
+    bench.store.close().await;
+    bench.reopen().await;
+    assert_eq!(bench.store.id(), id);
+    assert_eq!(bench.found(token.id).await, Some(token));
+}

@@ -1,0 +1,270 @@
+//! One token: created, found, changed, deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use token_authority::domain::address::Network;
+use token_authority::domain::caller::Reach;
+use token_authority::domain::endpoint::{Endpoints, Pattern};
+use token_authority::domain::name::{Description, Namespace, Owner, TokenName};
+use token_authority::domain::page::Filter;
+use token_authority::domain::scope::Scope;
+use token_authority::domain::token::{
+    Draft, Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, Token, TokenId,
+};
+use token_authority::store::{Change, Creation, Deletion, Rule};
+
+use crate::fixture::{BEGIN, Bench, draft, everything, labels, pooled, revoking, willing, within};
+
+pub async fn a_created_token_is_found_as_it_was_issued(bench: Bench) {
+    let token = bench.create(draft()).await;
+    assert_eq!(token.create_time, BEGIN);
+    assert_eq!(bench.found(token.id).await, Some(token));
+}
+
+pub async fn every_field_survives_the_store(bench: Bench) {
+    let key = RequestKey([9; 32]);
+    let full = Draft {
+        id: TokenId::derived(&key),
+        namespace: Namespace::parse("team-1").unwrap(),
+        name: TokenName::parse("naïve {name}").unwrap(),
+        description: Description::parse("two\nlines").unwrap(),
+        owner: Owner::parse("o{w}:n*e r").ok(),
+        scopes: vec![
+            Scope::parse("orders:*").unwrap(),
+            Scope::parse("authority:read").unwrap(),
+        ],
+        endpoints: Endpoints::new(vec![Pattern::parse("GET /a/**").unwrap()]),
+        networks: vec![
+            Network::parse("10.0.0.0/8").unwrap(),
+            Network::parse("::1").unwrap(),
+        ],
+        labels: labels(&[("a", "1"), ("b/c", "")]),
+        disabled: true,
+        expiration: Expiration::After(Duration::from_secs(60)),
+        origin: Some(Origin {
+            key,
+            fingerprint: [8; 32],
+        }),
+        ..draft()
+    };
+    let expected = full.issue(BEGIN).unwrap();
+    assert_eq!(bench.create(full).await, expected);
+    assert_eq!(bench.found(expected.id).await, Some(expected));
+    let in_pool = pooled(draft(), "gpu");
+    let token = bench.create(in_pool.clone()).await;
+    assert_eq!(token.pool, in_pool.pool);
+    assert_eq!(bench.found(token.id).await, Some(token));
+}
+
+pub async fn an_unknown_id_is_absent(bench: Bench) {
+    assert_eq!(bench.found(draft().id).await, None);
+    let found = bench.store.find(draft().id).await.unwrap();
+    assert_eq!(
+        found.now, BEGIN,
+        "an absent token still tells the store's time"
+    );
+}
+
+pub async fn a_taken_id_answers_the_token_that_has_it(bench: Bench) {
+    let first = bench.create(draft()).await;
+    let second = Draft {
+        id: first.id,
+        name: TokenName::parse("other").unwrap(),
+        ..draft()
+    };
+    assert_eq!(
+        bench.store.create(second).await,
+        Ok(Creation::Taken(first.clone()))
+    );
+    assert_eq!(bench.found(first.id).await, Some(first.clone()));
+    assert_eq!(bench.walk(&everything(), 10).await, [first.id]);
+}
+
+pub async fn an_end_in_the_past_is_refused_and_leaves_nothing(bench: Bench) {
+    let late = Draft {
+        expiration: Expiration::At(BEGIN),
+        ..draft()
+    };
+    let refused = Creation::Refused(Refusal::ExpireTimePast { now: BEGIN });
+    assert_eq!(bench.store.create(late.clone()).await, Ok(refused));
+    assert_eq!(bench.found(late.id).await, None);
+    assert!(bench.walk(&everything(), 10).await.is_empty());
+}
+
+pub async fn a_token_expires_to_the_millisecond(bench: Bench) {
+    let ttl = Duration::from_millis(1500);
+    let token = bench
+        .create(Draft {
+            expiration: Expiration::After(ttl),
+            ..draft()
+        })
+        .await;
+    bench.pass(Duration::from_micros(1_499_999));
+    let before = bench.store.find(token.id).await.unwrap();
+    assert!(!before.token.unwrap().expired(before.now));
+    bench.pass(Duration::from_micros(1));
+    let after = bench.store.find(token.id).await.unwrap();
+    assert!(
+        after
+            .token
+            .expect("an expired token stays")
+            .expired(after.now)
+    );
+}
+
+pub async fn a_change_is_stored_under_a_greater_revision(bench: Bench) {
+    let token = bench.create(draft()).await;
+    bench.pass(Duration::from_secs(1));
+    let Ok(Change::Changed(revoked)) = bench.store.change(token.id, revoking("leaked")).await
+    else {
+        panic!("the revocation is stored");
+    };
+    assert!(revoked.revision > token.revision);
+    assert_eq!(revoked.revoked.as_ref().unwrap().time, bench.now());
+    assert_eq!(revoked.update_time, bench.now());
+    assert_eq!(bench.found(token.id).await, Some(revoked));
+}
+
+pub async fn revisions_grow_while_the_clock_stands_still(bench: Bench) {
+    let token = bench.create(draft()).await;
+    let touch: Rule = Arc::new(|token, _| Ruling::Replace(Box::new(token.clone())));
+    let mut last = token.revision;
+    for _ in 0..3 {
+        let Ok(Change::Changed(next)) = bench.store.change(token.id, touch.clone()).await else {
+            panic!("the change is stored");
+        };
+        assert!(next.revision > last);
+        last = next.revision;
+    }
+}
+
+pub async fn a_kept_token_keeps_its_revision(bench: Bench) {
+    let token = bench.create(draft()).await;
+    let kept = bench.store.change(token.id, willing()).await;
+    assert_eq!(kept, Ok(Change::Kept(token.clone())));
+    assert_eq!(bench.found(token.id).await, Some(token));
+}
+
+pub async fn a_refused_change_changes_nothing(bench: Bench) {
+    let token = bench.create(draft()).await;
+    let refusing: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
+    let refused = bench.store.change(token.id, refusing).await;
+    assert_eq!(refused, Ok(Change::Refused(Refusal::OutOfSight)));
+    assert_eq!(bench.found(token.id).await, Some(token));
+}
+
+pub async fn a_change_of_nothing_is_absent(bench: Bench) {
+    assert_eq!(
+        bench.store.change(draft().id, revoking("")).await,
+        Ok(Change::Absent)
+    );
+}
+
+pub async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
+    let filled = pooled(
+        Draft {
+            owner: Owner::parse("ann").ok(),
+            ..draft()
+        },
+        "gpu",
+    );
+    let token = bench.create(filled).await;
+    assert_eq!(
+        bench.store.delete(token.id, willing()).await,
+        Ok(Deletion::Deleted)
+    );
+    assert_eq!(bench.found(token.id).await, None);
+    assert_eq!(
+        bench.store.change(token.id, revoking("")).await,
+        Ok(Change::Absent)
+    );
+    assert_eq!(
+        bench.store.delete(token.id, willing()).await,
+        Ok(Deletion::Absent)
+    );
+    let (owner, pool) = (token.owner, token.pool);
+    for filter in [
+        everything(),
+        Filter {
+            owner: owner.clone(),
+            ..everything()
+        },
+        Filter {
+            pool: pool.clone(),
+            ..everything()
+        },
+        Filter {
+            reach: Reach::All,
+            ..everything()
+        },
+    ] {
+        assert!(bench.walk(&filter, 10).await.is_empty(), "{filter:?}");
+    }
+}
+
+pub async fn a_deleted_id_is_gone_for_a_while_and_then_free(bench: Bench) {
+    let token = bench.create(draft()).await;
+    bench.store.delete(token.id, willing()).await.unwrap();
+    let again = Draft {
+        id: token.id,
+        ..draft()
+    };
+    bench.pass(REPLAY_WINDOW - Duration::from_millis(1));
+    assert_eq!(bench.store.create(again.clone()).await, Ok(Creation::Gone));
+    assert!(bench.walk(&everything(), 10).await.is_empty());
+    bench.pass(Duration::from_millis(2));
+    assert_eq!(bench.create(again).await.id, token.id);
+    assert_eq!(bench.walk(&everything(), 10).await, [token.id]);
+}
+
+pub async fn a_refused_deletion_deletes_nothing(bench: Bench) {
+    let token = bench.create(draft()).await;
+    let refusing: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
+    let refused = bench.store.delete(token.id, refusing).await;
+    assert_eq!(refused, Ok(Deletion::Refused(Refusal::OutOfSight)));
+    assert_eq!(bench.found(token.id).await, Some(token));
+}
+
+pub async fn a_deletion_of_nothing_is_absent(bench: Bench) {
+    assert_eq!(
+        bench.store.delete(draft().id, willing()).await,
+        Ok(Deletion::Absent)
+    );
+}
+
+pub async fn a_new_token_of_an_old_id_has_a_greater_revision(bench: Bench) {
+    let old = bench.create(draft()).await;
+    let touch: Rule = Arc::new(|token: &Token, _| Ruling::Replace(Box::new(token.clone())));
+    let Ok(Change::Changed(old)) = bench.store.change(old.id, touch).await else {
+        panic!("changed")
+    };
+    bench.store.delete(old.id, willing()).await.unwrap();
+    bench.pass(REPLAY_WINDOW + Duration::from_secs(2));
+    let new = bench
+        .create(Draft {
+            id: old.id,
+            ..draft()
+        })
+        .await;
+    assert!(new.revision > old.revision);
+}
+
+pub async fn namespaces_do_not_share_tokens_in_lists(bench: Bench) {
+    let here = bench.create(draft()).await;
+    let there = bench.create(within("there")).await;
+    assert_eq!(bench.walk(&everything(), 10).await, [here.id]);
+    let reach = Reach::only(Namespace::parse("there").unwrap());
+    assert_eq!(
+        bench
+            .walk(
+                &Filter {
+                    reach,
+                    ..everything()
+                },
+                10
+            )
+            .await,
+        [there.id]
+    );
+}

@@ -1,0 +1,91 @@
+//! The real binary, called over gRPC as its users call it, on both stores.
+
+mod access;
+mod bad_input;
+mod deadlines;
+mod drain;
+mod harness;
+mod health;
+mod life;
+mod outages;
+mod restrictions;
+mod round_trips;
+mod secrecy;
+mod startup;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+macro_rules! on_both_stores {
+    ($($room:ident { $($case:ident,)* })*) => {
+        mod on_sqlite {
+            $(mod $room {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$room::$case(crate::harness::Authority::on_sqlite()).await;
+                })*
+            })*
+        }
+        mod on_redis {
+            $(mod $room {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$room::$case(crate::harness::Authority::on_redis()).await;
+                })*
+            })*
+        }
+    };
+}
+
+on_both_stores! {
+    life {
+        a_token_is_created_validated_listed_revoked_and_deleted,
+        a_revocation_is_idempotent_and_keeps_its_first_reason,
+        a_secret_revokes_its_own_token_without_a_credential,
+        a_wrong_secret_revokes_nothing_and_is_answered_alike,
+        a_replayed_create_answers_one_more_secret_of_the_same_token,
+        lists_are_paged_and_filtered,
+        tokens_survive_a_restart,
+    }
+    restrictions {
+        every_refusal_has_its_verdict,
+        a_token_expires_while_the_authority_runs,
+        namespaces_are_walls,
+        tricky_paths_are_refused,
+        addresses_are_judged_whatever_their_family,
+    }
+    access {
+        nothing_is_answered_without_a_credential,
+        two_different_credentials_are_refused,
+        a_token_without_permissions_may_only_ask_who_it_is,
+        permissions_hold_in_their_namespace_only,
+        a_foreign_token_is_exactly_as_an_absent_one,
+        nobody_grants_or_ends_more_than_they_hold,
+        an_expired_or_revoked_caller_is_refused,
+        every_management_call_and_refusal_leaves_an_audit_line,
+    }
+    bad_input {
+        all_violations_come_in_one_answer,
+        every_limit_is_exact,
+        page_tokens_of_other_filters_are_refused,
+        absurd_times_are_refused,
+        rubbish_secrets_are_malformed,
+        text_that_is_not_utf8_is_an_invalid_argument,
+        an_oversized_message_is_refused_and_the_server_lives_on,
+        an_unknown_method_is_unimplemented,
+    }
+    health {
+        health_is_told_of_every_name,
+        both_reflections_describe_every_service_with_comments,
+    }
+    deadlines {
+        a_tiny_deadline_is_exceeded_or_met_and_nothing_is_half_done,
+    }
+    drain {
+        it_stops_with_idle_silent_and_streaming_connections,
+        calls_in_hand_are_finished,
+    }
+    secrecy {
+        no_secret_is_kept_or_logged_anywhere,
+    }
+}

@@ -1,0 +1,6 @@
+//! What several test programs need: a redis-server of their own, and a process that dies with them.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+pub mod child;
+pub mod redis_server;

@@ -1,0 +1,141 @@
+//! A redis-server of the test's own, on a free port of loopback, with its files in a temporary folder.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::child::OwnedChild;
+
+/// A running redis-server; ended when dropped. A missing program fails the test.
+pub struct RedisServer {
+    child: Option<OwnedChild>,
+    arguments: Vec<String>,
+    folder: TempDir,
+    pub port: u16,
+}
+
+impl RedisServer {
+    /// One that the authority accepts: append-only file flushed each second, never evicting.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with further settings, such as `--requirepass x`.
+    pub fn with(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for _ in 0..20 {
+            // Another process may take the port in between; then redis-server ends at once.
+            let port = free_port();
+            let mut arguments: Vec<String> = format!(
+                "--port {port} --bind 127.0.0.1 --dir {} --appendonly yes --appendfsync everysec --loglevel warning",
+                folder.path().display()
+            )
+            .split(' ')
+            .map(str::to_owned)
+            .collect();
+            arguments.extend(["--save".to_owned(), String::new()]);
+            arguments.extend(settings.iter().map(|setting| (*setting).to_owned()));
+            let mut server = Self {
+                child: None,
+                arguments,
+                folder: tempfile::tempdir().unwrap(),
+                port,
+            };
+            if server.launch() {
+                server.folder = folder;
+                return server;
+            }
+        }
+        panic!("redis-server did not start on any of 20 ports");
+    }
+
+    fn launch(&mut self) -> bool {
+        let mut command = Command::new("redis-server");
+        command
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = OwnedChild::spawn(&mut command)
+            .expect("redis-server must be installed; scripts/test installs it");
+        let patience = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < patience {
+            if child
+                .0
+                .try_wait()
+                .expect("the child can be asked")
+                .is_some()
+            {
+                return false;
+            }
+            if self.answers() {
+                self.child = Some(child);
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    /// Whether it answers a PING, also with an error about a missing password.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        let mut answer = [0; 5];
+        stream.write_all(b"PING\r\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && (&answer == b"+PONG" || &answer == b"-NOAU")
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Starts it again on the same port, with the files it left.
+    pub fn restart(&mut self) {
+        assert!(
+            self.child.is_none() && self.launch(),
+            "redis-server starts again on port {}",
+            self.port
+        );
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.child.as_ref().expect("a running server").signal(name);
+    }
+
+    /// A plain connection for looking into it and for breaking it.
+    pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a sound URL");
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("a connection")
+    }
+
+    /// Runs one command, such as `FLUSHALL`.
+    pub async fn run(&self, command: &str) -> redis::Value {
+        let mut words = command.split(' ');
+        let mut call = redis::cmd(words.next().unwrap_or_default());
+        words.for_each(|word| {
+            call.arg(word);
+        });
+        call.query_async(&mut self.connection().await)
+            .await
+            .expect(command)
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
