@@ -1,1 +1,237 @@
-//! placeholder
+//! The embedded store: one SQLite file, held by one process, flushed to disk before each answer.
+//!
+//! A plain token takes about 235 bytes of disk, its index entries included; an owner or a pool adds
+//! about 110, a `request_id` 150. That was measured on 20 000 tokens with random ids.
+
+mod error;
+mod job;
+mod listing;
+mod open;
+mod place;
+mod reader;
+mod schema;
+mod time;
+mod tokens;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::{
+    Change, Creation, Deletion, Durability, Found, Page, Probe, Rule, StoreError, StoreId,
+    StoreStatus, TokenStore,
+};
+use crate::clock::Clock;
+use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::token::{Draft, TokenId};
+
+use error::Fault;
+pub use error::OpenError;
+use place::FileIdentity;
+use reader::Readers;
+use time::StoreTime;
+use tokens::Acts;
+use writer::Writer;
+
+/// Listings that run at the same time; further ones wait their turn.
+const LISTS_AT_ONCE: usize = 2;
+
+/// Which database to open, and how.
+pub struct SqliteOptions {
+    /// The database; `<path>.lock` is kept beside it.
+    pub path: PathBuf,
+    /// Refuse where there is no database, instead of creating one.
+    pub require_existing: bool,
+    /// The store's clock. Set back, the store's time stands still until it has caught up.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An open database. Closed by [`StoreStatus::close`], or else when it is dropped.
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+impl SqliteStore {
+    /// Opens the database, exclusively among all processes; blocking. Creates it, with a warning
+    /// in the log, where there is none and that is allowed.
+    pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        Ok(Self {
+            inner: Arc::new(open::open(options)?),
+        })
+    }
+}
+
+struct Inner {
+    id: StoreId,
+    time: Arc<StoreTime>,
+    file: Arc<FileIdentity>,
+    points: Readers,
+    lists: Readers,
+    list_room: Arc<Semaphore>,
+    writer: Writer,
+}
+
+impl Inner {
+    fn new(
+        id: StoreId,
+        time: Arc<StoreTime>,
+        file: Arc<FileIdentity>,
+        points: Readers,
+        lists: Readers,
+        writer: Writer,
+    ) -> Self {
+        Self {
+            id,
+            time,
+            file,
+            points,
+            lists,
+            list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+            writer,
+        }
+    }
+
+    fn acts<'a>(&'a self, connection: &'a Connection) -> Acts<'a> {
+        Acts {
+            connection,
+            id: &self.id,
+            time: &self.time,
+        }
+    }
+
+    fn find(&self, id: TokenId) -> Result<Found, StoreError> {
+        let found = self.points.with(|connection| {
+            let token = self.acts(connection).find(id)?.map(Arc::new);
+            let now = self.time.now();
+            Ok(Found { now, token })
+        })?;
+        if found.token.is_none() {
+            self.file.confirm()?;
+        }
+        Ok(found)
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page, StoreError> {
+        self.file.confirm()?;
+        self.lists.with(|connection| {
+            // One snapshot for the marker and all namespaces; nothing is written, so it is dropped.
+            let snapshot = connection.unchecked_transaction()?;
+            schema::confirm(&snapshot, &self.id)?;
+            listing::page(&snapshot, filter, after, size, self.time.now())
+        })
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.file.confirm()?;
+        self.points
+            .with(|connection| schema::confirm(connection, &self.id))
+    }
+
+    /// Closes everything once what is under way has ended; blocking. Closing again does nothing.
+    fn shut(&self) {
+        // Readers first: the writer folds the log only when nobody reads from it.
+        self.list_room.close();
+        self.points.close();
+        self.lists.close();
+        self.writer.stop();
+    }
+}
+
+impl Drop for Inner {
+    /// Waits for the writer, so that whoever opens the file next finds it unlocked.
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    // Inline: a point read takes about as long as handing it to another thread would.
+    async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
+        self.inner.find(id)
+    }
+
+    async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {
+        let act = move |acts: &Acts<'_>| acts.create(&draft);
+        self.inner.writer.carry_out(act).await
+    }
+
+    async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError> {
+        let act = move |acts: &Acts<'_>| acts.change(id, &rule);
+        self.inner.writer.carry_out(act).await
+    }
+
+    async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError> {
+        let act = move |acts: &Acts<'_>| acts.delete(id, &rule);
+        self.inner.writer.carry_out(act).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page, StoreError> {
+        let room = Arc::clone(&self.inner.list_room).acquire_owned().await;
+        let room = room.map_err(|_| StoreError::Closed)?;
+        let (inner, filter) = (Arc::clone(&self.inner), filter.clone());
+        let listed = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            inner.list(&filter, after, size)
+        });
+        // It fails only where the runtime itself is ending.
+        listed.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[async_trait]
+impl StoreStatus for SqliteStore {
+    async fn probe(&self) -> Probe {
+        let write = self
+            .inner
+            .writer
+            .carry_out(|acts| -> Result<(), Fault> {
+                // A decision like any other: it makes the writer write at least once a second.
+                acts.time.now();
+                Ok(())
+            })
+            .await;
+        Probe {
+            read: self.inner.confirm(),
+            write,
+        }
+    }
+
+    async fn confirm(&self) -> Result<(), StoreError> {
+        self.inner.confirm()
+    }
+
+    fn id(&self) -> Result<StoreId, StoreError> {
+        Ok(self.inner.id.clone())
+    }
+
+    fn durability(&self) -> Option<Durability> {
+        Some(Durability::Embedded)
+    }
+
+    async fn close(&self) {
+        let inner = Arc::clone(&self.inner);
+        // Goes on to its end even where nobody waits for it any more.
+        let closed = tokio::task::spawn_blocking(move || inner.shut());
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the database could not be closed");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+-- Tokens, the markers of deleted ones, and what the store knows about itself.
+--
+-- Times are microseconds since 1970. Columns beside `record` exist only so that an index can see
+-- them. Indexes ascend and are walked backwards: rows arrive in ascending order, and SQLite fills
+-- the pages of an index that grows at its end, but leaves half of one that grows at its start.
+
+CREATE TABLE meta (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    store_id   TEXT    NOT NULL,
+    schema     INTEGER NOT NULL,
+    min_reader INTEGER NOT NULL,
+    -- The latest time that any decision was known to be made at.
+    mark       INTEGER NOT NULL
+) STRICT;
+
+-- With a rowid: only the narrow index of the ids is filled in random order, not the records.
+CREATE TABLE tokens (
+    id          TEXT    NOT NULL,
+    namespace   TEXT    NOT NULL,
+    owner       TEXT,
+    pool        TEXT,
+    create_time INTEGER NOT NULL,
+    revision    INTEGER NOT NULL,
+    request_key BLOB,
+    record      BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX tokens_id ON tokens (id);
+CREATE UNIQUE INDEX tokens_request ON tokens (request_key) WHERE request_key IS NOT NULL;
+
+-- Listings of some namespaces: within one, no two tokens share a create_time.
+CREATE UNIQUE INDEX tokens_namespace ON tokens (namespace, create_time);
+CREATE INDEX tokens_namespace_owner ON tokens (namespace, owner, create_time) WHERE owner IS NOT NULL;
+CREATE INDEX tokens_namespace_pool ON tokens (namespace, pool, create_time) WHERE pool IS NOT NULL;
+
+-- Listings of all namespaces.
+CREATE INDEX tokens_all ON tokens (create_time, id);
+CREATE INDEX tokens_owner ON tokens (owner, create_time, id) WHERE owner IS NOT NULL;
+CREATE INDEX tokens_pool ON tokens (pool, create_time, id) WHERE pool IS NOT NULL;
+
+-- Deleted tokens, remembered until a late repetition of their request cannot come any more.
+CREATE TABLE deleted (
+    id          TEXT    NOT NULL,
+    request_key BLOB,
+    revision    INTEGER NOT NULL,
+    until       INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX deleted_id ON deleted (id);
+CREATE INDEX deleted_request ON deleted (request_key) WHERE request_key IS NOT NULL;
+CREATE INDEX deleted_until ON deleted (until);

@@ -1,0 +1,102 @@
+//! Opens a database: finds it, locks it, makes sure it is ours, brings its schema up to date.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{BUSY_TIMEOUT, Fault, OpenError};
+use super::place::{self, FileIdentity, Lock};
+use super::reader::Readers;
+use super::schema::{self, Kind};
+use super::time::StoreTime;
+use super::writer::{Desk, Writer};
+use super::{Inner, LISTS_AT_ONCE, SqliteOptions};
+
+/// Most connections for point reads; each may cache 2 MB of pages.
+const POINT_READERS_MAX: usize = 8;
+/// Statements that the writer keeps prepared: all it has.
+const STATEMENTS: usize = 48;
+/// Pages that the writer caches, in KiB.
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
+/// Size that the write-ahead log is cut back to after a burst, in bytes.
+const LOG_KEPT: i64 = 64 * 1024 * 1024;
+
+pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
+    let SqliteOptions {
+        path,
+        require_existing,
+        clock,
+    } = options;
+    let path = place::resolve(&path)?;
+    // Before the lock, which would leave a file behind beside nothing.
+    if require_existing && matches!(path.try_exists(), Ok(false)) {
+        return Err(OpenError::Absent(path));
+    }
+    let lock = Lock::take(&path)?;
+    place::secure(&path, require_existing)?;
+    let file =
+        Arc::new(FileIdentity::of(&path).map_err(|error| OpenError::of_file(&path, &error))?);
+
+    let faulty = |fault: Fault| OpenError::of_fault(&path, &fault);
+    let mut connection = connect(&path).map_err(faulty)?;
+    match schema::inspect(&connection, &path)? {
+        Kind::Empty if require_existing => return Err(OpenError::Empty(path)),
+        Kind::Empty | Kind::Own => {}
+    }
+    tune(&connection, &path)?;
+    let meta = schema::migrate(&mut connection).map_err(faulty)?;
+
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
+    let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
+    let time = Arc::new(StoreTime::resume(clock, meta.mark));
+    let desk = Desk {
+        connection,
+        id: meta.id.clone(),
+        time: Arc::clone(&time),
+        file: Arc::clone(&file),
+        kept: meta.mark,
+        lock,
+    };
+    let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
+    Ok(Inner::new(meta.id, time, file, points, lists, writer))
+}
+
+fn connect(path: &Path) -> Result<Connection, Fault> {
+    // Without CREATE: the file is there, with the right mode.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// Settings of the writing connection. The first one changes the file.
+fn tune(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let set = || -> Result<String, rusqlite::Error> {
+        let mode = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        // Savepoints keep their undo pages in memory.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(mode)
+    };
+    let mode = set().map_err(|error| OpenError::of_fault(path, &error.into()))?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    Err(OpenError::Io {
+        path: path.to_owned(),
+        reason: format!(
+            "its file system allows no write-ahead log (journal_mode is {mode}); \
+             a network file system cannot hold it"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests;

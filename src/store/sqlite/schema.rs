@@ -1,0 +1,159 @@
+//! Whose database a file is, its migrations, and the row that says what the store is.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::error::{Fault, OpenError};
+use crate::domain::time::Timestamp;
+use crate::entropy;
+use crate::store::{MIN_READER, SCHEMA, StoreError, StoreId};
+
+/// `taut`, in SQLite's header: whose database this is.
+pub(super) const APPLICATION_ID: i32 = 0x7461_7574;
+
+/// The migrations in order; `user_version` is the number of the last one that a database has seen.
+/// What was released is never edited.
+const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_tokens.sql"))];
+
+/// What the store says about itself.
+#[derive(Debug)]
+pub(super) struct Meta {
+    pub(super) id: StoreId,
+    pub(super) mark: Timestamp,
+    min_reader: u32,
+}
+
+/// What a file turned out to be, before anything was written to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing was ever stored in it.
+    Empty,
+    /// A database of a token authority that this release understands.
+    Own,
+}
+
+/// Looks at the file without changing it; a foreign or newer database is an error.
+pub(super) fn inspect(connection: &Connection, path: &Path) -> Result<Kind, OpenError> {
+    let flawed = |error: rusqlite::Error| OpenError::of_fault(path, &Fault::from(error));
+    let foreign = |reason: String| OpenError::Foreign {
+        path: path.to_owned(),
+        reason,
+    };
+    let entries: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(flawed)?;
+    let application: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(flawed)?;
+    if application == 0 && entries == 0 {
+        return Ok(Kind::Empty);
+    }
+    if application != APPLICATION_ID {
+        return Err(foreign(format!(
+            "its application_id is {application:#x} instead of {APPLICATION_ID:#x}"
+        )));
+    }
+    match read_meta(connection) {
+        Ok(meta) if meta.min_reader > SCHEMA => Err(OpenError::Newer {
+            path: path.to_owned(),
+            min_reader: meta.min_reader,
+            known: SCHEMA,
+        }),
+        Ok(_) => Ok(Kind::Own),
+        Err(Fault::Store(StoreError::Unacceptable(reason))) => Err(foreign(reason)),
+        Err(fault) => Err(OpenError::of_fault(path, &fault)),
+    }
+}
+
+/// Applies the migrations that are missing, all or none, and answers what the store is.
+pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let seen: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let missing = MIGRATIONS.iter().filter(|(number, _)| *number > seen);
+    let mut last = seen;
+    for (number, sql) in missing {
+        transaction.execute_batch(sql)?;
+        last = *number;
+    }
+    if seen == 0 {
+        let id = entropy::digits(22).map_err(|error| StoreError::Unreachable(error.to_string()))?;
+        transaction.execute(
+            "INSERT INTO meta (one, store_id, schema, min_reader, mark) VALUES (1, ?1, 0, 0, 0)",
+            [id.as_str()],
+        )?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    if seen < last {
+        transaction.execute(
+            "UPDATE meta SET schema = max(schema, ?1), min_reader = max(min_reader, ?2)",
+            [SCHEMA, MIN_READER],
+        )?;
+        transaction.pragma_update(None, "user_version", last)?;
+    }
+    let meta = read_meta(&transaction)?;
+    transaction.commit()?;
+    Ok(meta)
+}
+
+fn read_meta(connection: &Connection) -> Result<Meta, Fault> {
+    let row = connection
+        .prepare_cached("SELECT store_id, min_reader, mark FROM meta WHERE one = 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()
+        });
+    let (id, min_reader, mark): (String, u32, i64) = row.map_err(unmarked)?.ok_or_else(bare)?;
+    let id = StoreId::parse(&id).map_err(|flaw| {
+        StoreError::Unacceptable(format!("the id in its identity marker {flaw}"))
+    })?;
+    Ok(Meta {
+        id,
+        mark: Timestamp::from_micros(mark.cast_unsigned()),
+        min_reader,
+    })
+}
+
+/// An error unless the database still carries the marker of `id`.
+pub(super) fn confirm(connection: &Connection, id: &StoreId) -> Result<(), Fault> {
+    let found = connection
+        .prepare_cached("SELECT store_id = ?1 FROM meta WHERE one = 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([id.as_str()], |row| row.get(0))
+                .optional()
+        });
+    match found.map_err(unmarked)? {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let reason = "it carries the identity marker of another store";
+            Err(StoreError::Unacceptable(reason.to_owned()).into())
+        }
+        None => Err(bare()),
+    }
+}
+
+/// Records that decisions were made as late as `mark`.
+pub(super) fn keep_mark(connection: &Connection, mark: Timestamp) -> Result<(), Fault> {
+    let changed = connection
+        .prepare_cached("UPDATE meta SET mark = max(mark, ?1) WHERE one = 1")?
+        .execute([mark.micros().cast_signed()])?;
+    if changed == 1 { Ok(()) } else { Err(bare()) }
+}
+
+fn bare() -> Fault {
+    Fault::Store(StoreError::Unacceptable(
+        "it carries no identity marker".to_owned(),
+    ))
+}
+
+/// A database without the marker's table is one without marker.
+fn unmarked(error: rusqlite::Error) -> Fault {
+    match StoreError::from(Fault::from(error)) {
+        StoreError::Unacceptable(reason) => Fault::Store(StoreError::Unacceptable(format!(
+            "it carries no identity marker: {reason}"
+        ))),
+        other => Fault::Store(other),
+    }
+}

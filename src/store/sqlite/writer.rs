@@ -1,0 +1,256 @@
+//! The one thread that writes: it commits together whatever waits, then answers.
+//!
+//! A commit costs a flush of the disk. While one is under way others queue up, and the next commit
+//! takes them all, so that many callers share a flush.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::Fault;
+use super::job::{Job, job};
+use super::place::{FileIdentity, Lock};
+use super::schema;
+use super::time::StoreTime;
+use super::tokens::Acts;
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, StoreId};
+
+/// Most acts that wait in the queue; further callers wait before it.
+const QUEUE_MAX: usize = 1024;
+/// Most acts in one transaction.
+const BATCH_MAX: usize = 256;
+/// How far the written high-water mark may stay behind the decisions made.
+const MARK_LAG: Duration = Duration::from_secs(1);
+/// Exit code after a failed flush: `EX_SOFTWARE`, which supervisors restart.
+const EXIT_FLUSH_FAILED: i32 = 70;
+
+/// The door to the writer's thread.
+pub(super) struct Writer {
+    queue: Sender<Message>,
+    room: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Job(Queued),
+    Stop,
+}
+
+/// An act, and its place in the queue until it is answered.
+type Queued = (Box<dyn Job>, OwnedSemaphorePermit);
+
+/// What the writer's thread owns. The lock is last: it is released after the connection closed.
+pub(super) struct Desk {
+    pub(super) connection: Connection,
+    pub(super) id: StoreId,
+    pub(super) time: Arc<StoreTime>,
+    pub(super) file: Arc<FileIdentity>,
+    /// The mark as it stands in the database.
+    pub(super) kept: Timestamp,
+    pub(super) lock: Lock,
+}
+
+impl Writer {
+    /// Starts the thread. It ends by [`Self::stop`].
+    pub(super) fn start(desk: Desk) -> std::io::Result<Self> {
+        let (queue, jobs) = channel();
+        let thread = Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || desk.work(&jobs))?;
+        Ok(Self {
+            queue,
+            room: Arc::new(Semaphore::new(QUEUE_MAX)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Carries out `act` in a transaction and answers once that is on disk. Abandoned before it
+    /// was queued, it is not done; abandoned later, it is done all the same.
+    pub(super) async fn carry_out<T, F>(&self, act: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Acts<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = room.map_err(|_| StoreError::Closed)?;
+        let (job, answer) = job(act);
+        self.queue
+            .send(Message::Job((job, room)))
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Ends the thread after what is queued, and waits for it; blocking.
+    pub(super) fn stop(&self) {
+        self.room.close();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else {
+            return;
+        };
+        // It may have ended by itself; then there is nobody to tell.
+        let _ = self.queue.send(Message::Stop);
+        if thread.join().is_err() {
+            tracing::error!("the writer of the database had panicked");
+        }
+    }
+}
+
+impl Desk {
+    fn work(mut self, jobs: &Receiver<Message>) {
+        loop {
+            match jobs.recv_timeout(MARK_LAG) {
+                Ok(Message::Job(first)) => {
+                    let (batch, last) = gather(first, jobs);
+                    self.serve(batch);
+                    if last {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.keep_pace(),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.leave();
+    }
+
+    fn serve(&mut self, mut batch: Vec<Queued>) {
+        let committed = self.transact(batch.iter_mut().map(|(job, _)| &mut **job));
+        for (job, _room) in batch {
+            job.answer(committed.clone());
+        }
+    }
+
+    /// Writes the mark where reading alone has moved the time on.
+    fn keep_pace(&mut self) {
+        if self.lag() >= MARK_LAG
+            && let Err(error) = self.transact(std::iter::empty())
+        {
+            tracing::warn!(%error, "the store's time could not be written down");
+        }
+    }
+
+    fn lag(&self) -> Duration {
+        self.time.mark().saturating_since(self.kept)
+    }
+
+    /// Runs all jobs in one transaction: each is done or undone by itself, but what is done gets
+    /// on disk together, or not at all.
+    fn transact<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = &'a mut (dyn Job + 'static)>,
+    ) -> Result<(), StoreError> {
+        self.file.confirm()?;
+        self.execute("BEGIN IMMEDIATE")?;
+        let mark = match self.perform(jobs) {
+            Ok(mark) => mark,
+            Err(fault) => return Err(self.undo(fault)),
+        };
+        match self.execute("COMMIT") {
+            Ok(()) => {
+                self.kept = mark;
+                Ok(())
+            }
+            Err(fault) if fault.flush_failed() => end_process(&fault),
+            Err(fault) => Err(self.undo(fault)),
+        }
+    }
+
+    /// Runs the jobs, then writes the mark where that is due; answers the mark as it now stands.
+    fn perform<'a>(
+        &self,
+        jobs: impl Iterator<Item = &'a mut (dyn Job + 'static)>,
+    ) -> Result<Timestamp, Fault> {
+        let acts = Acts {
+            connection: &self.connection,
+            id: &self.id,
+            time: &self.time,
+        };
+        let before = self.connection.total_changes();
+        for job in jobs {
+            self.execute("SAVEPOINT job")?;
+            if let Err(error) = job.run(&acts) {
+                // Some errors, a full disk among them, undo the transaction as a whole.
+                if self.connection.is_autocommit() {
+                    return Err(error.into());
+                }
+                self.execute("ROLLBACK TO job")?;
+            }
+            self.execute("RELEASE job")?;
+        }
+        if self.connection.total_changes() == before && self.lag() < MARK_LAG {
+            return Ok(self.kept);
+        }
+        let mark = self.time.mark();
+        schema::keep_mark(&self.connection, mark)?;
+        Ok(mark)
+    }
+
+    fn undo(&self, fault: Fault) -> StoreError {
+        let error = StoreError::from(fault);
+        tracing::warn!(%error, "a transaction was rolled back");
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!(%error, "the roll-back failed too");
+        }
+        error
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Fault> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Writes the last mark, folds the log into the database, and closes both.
+    fn leave(self) {
+        if self.lag() > Duration::ZERO {
+            // As late as possible: no decision comes after.
+            let last = self.execute("BEGIN IMMEDIATE").and_then(|()| {
+                schema::keep_mark(&self.connection, self.time.mark())?;
+                self.execute("COMMIT")
+            });
+            if let Err(fault) = last {
+                self.undo(fault);
+            }
+        }
+        let Self {
+            connection, lock, ..
+        } = self;
+        let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the log could not be folded into the database; it is kept");
+        }
+        if let Err((_, error)) = connection.close() {
+            tracing::warn!(%error, "the database could not be closed");
+        }
+        drop(lock);
+    }
+}
+
+/// What waits together with `first`, and whether it is the last there will be.
+fn gather(first: Queued, jobs: &Receiver<Message>) -> (Vec<Queued>, bool) {
+    let mut batch = vec![first];
+    while batch.len() < BATCH_MAX {
+        match jobs.try_recv() {
+            Ok(Message::Job(next)) => batch.push(next),
+            Ok(Message::Stop) => return (batch, true),
+            Err(_) => break,
+        }
+    }
+    (batch, false)
+}
+
+/// Ends the process after a flush that failed.
+///
+/// The kernel may have dropped the pages it could not write and believe them clean; a second flush
+/// would then succeed over lost data. Only what is read from disk after a new start can be
+/// believed. Nobody is answered, so every outcome of this transaction is unknown.
+fn end_process(fault: &Fault) -> ! {
+    tracing::error!(error = %fault, "a flush of the database failed; ending, to recover from disk");
+    std::process::exit(EXIT_FLUSH_FAILED)
+}
