@@ -32,7 +32,7 @@ fn reads_one_way(path: &str) {
             .flat_map(|below| below.split('/'))
             .collect();
         assert!(!segments.is_empty(), "no path: {path:?}");
-        let (last, before) = segments.split_at(segments.len() - 1);
+        let (before, last) = segments.split_at(segments.len() - 1);
         assert!(
             before.iter().all(|segment| !segment.is_empty()),
             "empty segment: {path:?}"

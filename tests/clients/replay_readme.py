@@ -12,11 +12,13 @@ the tested ones, and localhost:50051 is where the server listens.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -105,6 +107,7 @@ class Bash:
             ["bash", "--noprofile", "--norc"],
             env=env, cwd=cwd, text=True, encoding="utf-8", errors="replace",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self._write("set -o pipefail\n")
 
@@ -112,8 +115,11 @@ class Bash:
         return self
 
     def __exit__(self, *_) -> None:
-        self._process.kill()
+        _kill_group(self._process)
         self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Runs a command, and answers its exit code and the lines that it printed."""
@@ -129,12 +135,19 @@ class Bash:
         return -1, [*lines, f"(the command {why})"]
 
     def _write(self, text: str) -> None:
-        self._process.stdin.write(text)
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    """Kills a process that leads a group of its own, with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class _Alarm:
-    """Kills a process when it has not answered in time."""
+    """Kills a shell, and what it runs, when it has not answered in time."""
 
     def __init__(self, process: subprocess.Popen, seconds: float):
         self.rang = False
@@ -143,7 +156,7 @@ class _Alarm:
 
     def _ring(self) -> None:
         self.rang = True
-        self._process.kill()
+        _kill_group(self._process)
 
     def __enter__(self) -> None:
         self._timer.start()

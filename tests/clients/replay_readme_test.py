@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
+from unittest import mock
 
 import replay_readme
 from replay_readme import matches, steps_of
@@ -131,6 +133,14 @@ class TheReplay(unittest.TestCase):
         for command in ("false", "exit 3", "echo unexpected"):
             status, output = self.replayed(f"```console replay\n$ {command}\n```\n")
             self.assertEqual(status, 1, output)
+
+    def test_a_command_that_hangs_is_ended_with_all_it_started(self):
+        begun = time.monotonic()
+        with mock.patch.object(replay_readme, "COMMAND_SECONDS_MAX", 0.5):
+            with replay_readme.Bash(dict(os.environ), pathlib.Path.cwd()) as bash:
+                status, output = bash.run("sleep 30 | cat")
+        self.assertEqual((status, output), (-1, ["(the command took too long)"]))
+        self.assertLess(time.monotonic() - begun, 10)
 
     def test_a_readme_without_blocks_fails(self):
         status, output = self.replayed("# Nothing\n")

@@ -68,8 +68,10 @@ def serving(store: str, binary: pathlib.Path | None = None) -> Iterator[Server]:
             arguments += ["--root-token-file", str(token_file)]
         else:
             url = stack.enter_context(_redis(home))
-            initialized = [str(binary), "init", "--store", url]
-            subprocess.run(initialized, env=env, cwd=home, check=True, timeout=START_SECONDS_MAX)
+            subprocess.run(
+                [str(binary), "init", "--store", url],
+                env=env, cwd=home, stdout=subprocess.DEVNULL, check=True, timeout=START_SECONDS_MAX,
+            )
             arguments += ["--store", url]
             env["TOKEN_AUTHORITY_ROOT_TOKEN"] = REDIS_ROOT_TOKEN
             token_file.write_text(REDIS_ROOT_TOKEN + "\n")
@@ -103,8 +105,9 @@ def _listening(binary, arguments, env, home, log) -> Iterator[tuple[subprocess.P
 
 
 def _read_lines(stream, lines: queue.Queue) -> None:
-    for line in stream:
-        lines.put(line.decode("utf-8", "replace").rstrip("\n"))
+    with stream:
+        for line in stream:
+            lines.put(line.decode("utf-8", "replace").rstrip("\n"))
     lines.put(None)
 
 
