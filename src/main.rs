@@ -1,1 +1,3 @@
+//! The program: serves tokens, or asks a server that does.
+
 fn main() {}
