@@ -1,10 +1,12 @@
 //! The token authority: issues opaque API tokens and answers whether a token may do something now.
 
 pub mod authority;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod entropy;
+pub mod serve;
 pub mod store;
 pub mod telemetry;
 pub mod transport;

@@ -1,3 +1,7 @@
-//! The program: serves tokens, or asks a server that does.
+//! The program: everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    token_authority::cli::run()
+}

@@ -187,7 +187,7 @@ async fn open(config: &Config, init_store: bool) -> Result<(Arc<dyn Store>, Vec<
                 clock: Arc::new(SystemClock),
             };
             let store = SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
-            let roots = root_token::settle(config, &store)?;
+            let roots = root_token::settle(config, &store).await?;
             Ok((Arc::new(store), roots))
         }
         StoreUrl::Redis(url) => {

@@ -21,10 +21,10 @@ const NAME: &str = "generated";
 /// decides; a database that keeps none takes over the token that already lies in the file, or has
 /// one generated and written there, readable by its owner only. The file is never beside the
 /// database by default, because databases are copied.
-pub(super) fn settle(config: &Config, store: &SqliteStore) -> Result<Vec<RootToken>, ServeError> {
+pub(super) async fn settle(config: &Config, store: &SqliteStore) -> Result<Vec<RootToken>, ServeError> {
     let kept = |error: crate::store::StoreError| ServeError::Store(error.to_string());
     if !config.root_tokens.is_empty() {
-        store.keep_generated_root(None).map_err(kept)?;
+        store.keep_generated_root(None).await.map_err(kept)?;
         return Ok(config.root_tokens.clone());
     }
     if let Some(digest) = store.generated_root().map_err(kept)? {
@@ -39,7 +39,7 @@ pub(super) fn settle(config: &Config, store: &SqliteStore) -> Result<Vec<RootTok
     })?;
     let secret = in_file(path)?;
     let root = RootToken::of_secret(NAME, &secret)?;
-    store.keep_generated_root(Some(root.digest)).map_err(kept)?;
+    store.keep_generated_root(Some(root.digest)).await.map_err(kept)?;
     Ok(vec![root])
 }
 

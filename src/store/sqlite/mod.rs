@@ -66,6 +66,17 @@ impl SqliteStore {
             inner: Arc::new(open::open(options)?),
         })
     }
+
+    /// SHA-256 of the root token that was generated for this database, if one is in force.
+    pub fn generated_root(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        self.inner.points.with(schema::generated_root)
+    }
+
+    /// Puts a generated root token in force by its SHA-256, or, with `None`, ends the one that is.
+    pub async fn keep_generated_root(&self, digest: Option<[u8; 32]>) -> Result<(), StoreError> {
+        let act = move |acts: &Acts<'_>| schema::keep_generated_root(acts.connection, digest);
+        self.inner.writer.carry_out(act).await
+    }
 }
 
 struct Inner {

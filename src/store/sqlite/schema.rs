@@ -142,6 +142,20 @@ pub(super) fn keep_mark(connection: &Connection, mark: Timestamp) -> Result<(), 
     if changed == 1 { Ok(()) } else { Err(bare()) }
 }
 
+/// The digest of the generated root token, if one is in force.
+pub(super) fn generated_root(connection: &Connection) -> Result<Option<[u8; 32]>, Fault> {
+    Ok(connection.query_row("SELECT root FROM meta WHERE one = 1", [], |row| row.get(0))?)
+}
+
+/// Puts a generated root token in force, or ends it.
+pub(super) fn keep_generated_root(
+    connection: &Connection,
+    digest: Option<[u8; 32]>,
+) -> Result<(), Fault> {
+    connection.execute("UPDATE meta SET root = ?1 WHERE one = 1", [digest])?;
+    Ok(())
+}
+
 fn bare() -> Fault {
     Fault::Store(StoreError::Unacceptable(
         "it carries no identity marker".to_owned(),

@@ -10,7 +10,9 @@ CREATE TABLE meta (
     schema     INTEGER NOT NULL,
     min_reader INTEGER NOT NULL,
     -- The latest time that any decision was known to be made at.
-    mark       INTEGER NOT NULL
+    mark       INTEGER NOT NULL,
+    -- SHA-256 of the root token that was generated for this database, while it is in force.
+    root       BLOB
 ) STRICT;
 
 -- With a rowid: only the narrow index of the ids is filled in random order, not the records.

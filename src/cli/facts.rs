@@ -1,0 +1,177 @@
+//! What is known about a token, in words for people.
+
+use prost_types::Timestamp;
+
+use crate::transport::grpc::pb;
+
+/// Names and values of everything that a token says about itself.
+pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
+    let pb::Token {
+        token_id,
+        namespace,
+        name,
+        owner,
+        pool,
+        scopes,
+        labels,
+        expire_time,
+        state: _,
+        description,
+        allowed_endpoints,
+        allowed_cidrs,
+        // The state says it.
+        disabled: _,
+        create_time,
+        update_time,
+        revoke_time,
+        revoke_reason,
+        secret_hint,
+        secret_version,
+        revision,
+    } = token;
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    vec![
+        ("token_id", token_id.clone()),
+        ("namespace", namespace.clone()),
+        ("name", name.clone()),
+        ("description", description.clone()),
+        ("owner", owner.clone()),
+        ("pool", pool.clone()),
+        ("state", state(token)),
+        ("scopes", scopes.join(" ")),
+        ("endpoints", allowed_endpoints.join(", ")),
+        ("cidrs", allowed_cidrs.join(", ")),
+        ("labels", labels.join(", ")),
+        ("created", moment(create_time.as_ref())),
+        ("updated", moment(update_time.as_ref())),
+        ("expires", moment(expire_time.as_ref())),
+        ("revoked", moment(revoke_time.as_ref())),
+        ("revoke_reason", revoke_reason.clone()),
+        ("secret_hint", secret_hint.clone()),
+        ("secret_version", number(u64::from(*secret_version))),
+        ("revision", number(*revision)),
+    ]
+}
+
+/// The head of [`row`].
+pub(super) const HEAD: [&str; 8] = [
+    "TOKEN_ID",
+    "NAME",
+    "OWNER",
+    "NAMESPACE",
+    "STATE",
+    "SCOPES",
+    "CREATED",
+    "EXPIRES",
+];
+
+/// A token as one line of a list.
+pub(super) fn row(token: &pb::Token) -> [String; 8] {
+    let expires = match &token.expire_time {
+        Some(end) => second(end),
+        None => "never".to_owned(),
+    };
+    [
+        token.token_id.clone(),
+        token.name.clone(),
+        token.owner.clone(),
+        token.namespace.clone(),
+        state(token),
+        token.scopes.join(" "),
+        token.create_time.as_ref().map(second).unwrap_or_default(),
+        expires,
+    ]
+}
+
+/// A number that is absent when zero.
+pub(super) fn number(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        number => number.to_string(),
+    }
+}
+
+/// An instant in UTC to the millisecond, as RFC 3339.
+pub(super) fn moment(instant: Option<&Timestamp>) -> String {
+    let cut = |instant: &Timestamp| Timestamp {
+        seconds: instant.seconds,
+        nanos: instant.nanos / 1_000_000 * 1_000_000,
+    };
+    instant.map_or_else(String::new, |instant| cut(instant).to_string())
+}
+
+fn second(instant: &Timestamp) -> String {
+    let cut = Timestamp {
+        seconds: instant.seconds,
+        nanos: 0,
+    };
+    cut.to_string()
+}
+
+/// The state in lower case; absent where the server told none, as in a judgement.
+fn state(token: &pb::Token) -> String {
+    match pb::State::try_from(token.state) {
+        Ok(pb::State::Unspecified) => String::new(),
+        Ok(state) => word(state.as_str_name(), "STATE_").to_lowercase(),
+        Err(_) => format!("unknown ({})", token.state),
+    }
+}
+
+/// An enum value's name without its enum's.
+pub(super) fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table;
+
+    fn token() -> pb::Token {
+        pb::Token {
+            token_id: "7fUe0Vn3cK2rQhJx5mTzWa".to_owned(),
+            namespace: "default".to_owned(),
+            scopes: vec!["orders:read".to_owned(), "orders:write".to_owned()],
+            labels: [("a".to_owned(), "1".to_owned())].into(),
+            state: pb::State::Active.into(),
+            create_time: Some(Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 123_456_789,
+            }),
+            ..pb::Token::default()
+        }
+    }
+
+    #[test]
+    fn facts_are_those_that_there_are() {
+        assert_eq!(
+            table::pairs(&facts(&token())),
+            "token_id   7fUe0Vn3cK2rQhJx5mTzWa\n\
+             namespace  default\n\
+             state      active\n\
+             scopes     orders:read orders:write\n\
+             labels     a=1\n\
+             created    2023-11-14T22:13:20.123Z\n"
+        );
+    }
+
+    #[test]
+    fn a_row_tells_times_to_the_second_and_never() {
+        let row = row(&token());
+        assert_eq!(row[6], "2023-11-14T22:13:20Z");
+        assert_eq!(row[7], "never");
+    }
+
+    #[test]
+    fn a_state_of_a_later_server_is_told_as_it_is() {
+        let newer = pb::Token {
+            state: 99,
+            ..pb::Token::default()
+        };
+        assert_eq!(state(&newer), "unknown (99)");
+        assert_eq!(state(&pb::Token::default()), "");
+    }
+}

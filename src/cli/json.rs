@@ -1,0 +1,103 @@
+//! Answers as canonical protobuf JSON.
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+
+use crate::transport::grpc::pb;
+
+use super::failure::Failure;
+
+/// A message that the API answers, by its name there.
+pub(super) trait Answer: Message {
+    const NAME: &'static str;
+}
+
+impl Answer for pb::CreateResponse {
+    const NAME: &'static str = "CreateResponse";
+}
+impl Answer for pb::GetResponse {
+    const NAME: &'static str = "GetResponse";
+}
+impl Answer for pb::ListResponse {
+    const NAME: &'static str = "ListResponse";
+}
+impl Answer for pb::RevokeResponse {
+    const NAME: &'static str = "RevokeResponse";
+}
+impl Answer for pb::DeleteResponse {
+    const NAME: &'static str = "DeleteResponse";
+}
+impl Answer for pb::ValidateResponse {
+    const NAME: &'static str = "ValidateResponse";
+}
+impl Answer for pb::WhoAmIResponse {
+    const NAME: &'static str = "WhoAmIResponse";
+}
+
+/// The message as JSON: camel case, 64-bit numbers as strings, fields at their default left out.
+pub(super) fn canonical<M: Answer>(message: &M) -> Result<String, Failure> {
+    let broken = |why: String| Failure::Broken(format!("cannot write {} as JSON: {why}", M::NAME));
+    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET)
+        .map_err(|error| broken(error.to_string()))?;
+    let descriptor = pool
+        .get_message_by_name(&format!("tokenauthority.v1.{}", M::NAME))
+        .ok_or_else(|| broken("unknown message".to_owned()))?;
+    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .map_err(|error| broken(error.to_string()))?;
+    serde_json::to_string_pretty(&dynamic).map_err(|error| broken(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn value<M: Answer>(message: &M) -> Value {
+        serde_json::from_str(&canonical(message).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn json_is_canonical() {
+        let token = pb::Token {
+            token_id: "7f".to_owned(),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            expire_time: Some(prost_types::Timestamp {
+                seconds: 1,
+                nanos: 500_000_000,
+            }),
+            state: pb::State::Active.into(),
+            revision: u64::MAX,
+            secret_version: 1,
+            ..pb::Token::default()
+        };
+        let listed = pb::ListResponse {
+            tokens: vec![token],
+            next_page_token: "more".to_owned(),
+        };
+        assert_eq!(
+            value(&listed),
+            json!({
+                "tokens": [{
+                    "tokenId": "7f",
+                    "labels": {"team": "a"},
+                    "expireTime": "1970-01-01T00:00:01.500Z",
+                    "state": "STATE_ACTIVE",
+                    "revision": "18446744073709551615",
+                    "secretVersion": 1,
+                }],
+                "nextPageToken": "more",
+            })
+        );
+    }
+
+    #[test]
+    fn every_answer_has_json() {
+        assert_eq!(value(&pb::CreateResponse::default()), json!({}));
+        assert_eq!(value(&pb::GetResponse::default()), json!({}));
+        assert_eq!(value(&pb::ListResponse::default()), json!({}));
+        assert_eq!(value(&pb::RevokeResponse::default()), json!({}));
+        assert_eq!(value(&pb::DeleteResponse::default()), json!({}));
+        assert_eq!(value(&pb::ValidateResponse::default()), json!({}));
+        assert_eq!(value(&pb::WhoAmIResponse::default()), json!({}));
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line: a gRPC client like any other, and the door to the server; it holds no rules.
+
+mod args;
+mod client;
+mod facts;
+mod failure;
+mod json;
+mod output;
+mod secret;
+mod table;
+mod token;
+mod token_args;
+mod validate;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{self, Environment};
+use crate::serve;
+
+use args::{Cli, ClientArgs, Command};
+use client::{Client, Server};
+use failure::{Exit, Failure};
+use output::Output;
+use secret::{Credential, Input};
+
+/// Carries out the command that the process was started with.
+pub fn run() -> ExitCode {
+    let input = Input::new(Box::new(io::stdin()), io::stdin().is_terminal());
+    let arguments = std::env::args_os();
+    let environment = config::environment();
+    ExitCode::from(answer(arguments, &environment, input, Output::standard()))
+}
+
+fn answer(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    input: Input,
+    mut output: Output,
+) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap repeats what it does not understand, and that may be a misplaced secret.
+            output.parser(&error, failure::withheld);
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8);
+        }
+    };
+    match carry_out(cli, environment, input, &mut output) {
+        Ok(exit) => exit as u8,
+        Err(failure) => {
+            for line in failure.lines() {
+                output.note(&line);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn carry_out(
+    cli: Cli,
+    environment: &Environment,
+    input: Input,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Serve(command) => {
+            serve::serve(&command.server.args, command.init_store).map_err(Failure::Serve)?;
+        }
+        Command::Init(server) => {
+            let id = serve::init(&server.args).map_err(Failure::Serve)?;
+            output.answer(&format!("{id}\n"))?;
+        }
+        Command::Config(server) => {
+            let text = config::effective(&server.args, environment).map_err(Failure::Config)?;
+            output.answer(&text)?;
+        }
+        command @ (Command::Token(_) | Command::Whoami) => {
+            let session = Session {
+                args: &cli.client,
+                environment,
+                input,
+                output,
+                json: cli.client.json,
+            };
+            return call(session, command);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Broken(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Token(command) => token::run(&mut session, command).await,
+            _ => validate::whoami(&mut session).await,
+        }
+    })
+}
+
+/// What a command that calls a server has at hand.
+struct Session<'a> {
+    args: &'a ClientArgs,
+    environment: &'a Environment,
+    input: Input,
+    output: &'a mut Output,
+    json: bool,
+}
+
+impl Session<'_> {
+    /// A connection as the caller that flags, environment or the generated root token say.
+    async fn client(&mut self) -> Result<Client, Failure> {
+        let server = self.server()?;
+        let credential =
+            secret::credential(self.args, self.environment, &mut self.input, server.local())?;
+        Client::connect(&server, credential, self.args.timeout).await
+    }
+
+    /// A connection that shows no credential.
+    async fn anonymous(&mut self) -> Result<Client, Failure> {
+        let credential = Credential::Absent("this call needs none".to_owned());
+        Client::connect(&self.server()?, credential, self.args.timeout).await
+    }
+
+    fn server(&self) -> Result<Server, Failure> {
+        let variable = self.environment.get("TOKEN_AUTHORITY_SERVER");
+        let named = self.args.server.as_ref();
+        let text = named.or(variable.filter(|value| !value.is_empty()));
+        Server::parse(text.map(String::as_str))
+    }
+
+    /// Prints an answer: as JSON where asked for, else in the words of `people`.
+    fn answer<M: json::Answer>(
+        &mut self,
+        message: &M,
+        people: impl FnOnce(&M) -> String,
+    ) -> Result<(), Failure> {
+        let text = match self.json {
+            true => json::canonical(message)? + "\n",
+            false => people(message),
+        };
+        Ok(self.output.answer(&text)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::output::tests::Paper;
+    use super::*;
+
+    /// Exit code, standard output and standard error of a command that calls nobody.
+    fn ran(line: &str, variables: &[(&str, &str)]) -> (u8, String, String) {
+        let (out, err) = (Paper::default(), Paper::default());
+        let output = Output::new(Box::new(out.clone()), Box::new(err.clone()), false);
+        let words = std::iter::once("token-authority").chain(line.split_whitespace());
+        let pairs = variables.iter();
+        let environment = pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let input = Input::new(Box::new(io::empty()), false);
+        let code = answer(words.map(OsString::from), &environment, input, output);
+        (code, out.text(), err.text())
+    }
+
+    #[test]
+    fn the_effective_configuration_is_printed_without_secrets() {
+        let line = "config --store redis://user:canary@host:6379";
+        let (code, out, err) = ran(line, &[]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("redis://user:***@host:6379"), "{out}");
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_wrong_usage() {
+        let (code, out, err) = ran("config --set no.such=1", &[]);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert_eq!(err, "error: unknown key no.such\n");
+    }
+
+    #[test]
+    fn wrong_usage_repeats_no_secret() {
+        let secret = "Ab1".repeat(24);
+        let (code, out, err) = ran(&format!("token list ta_{secret}"), &[]);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains("unexpected argument"), "{err}");
+        assert!(!err.contains(&secret), "{err}");
+    }
+
+    #[test]
+    fn the_server_comes_from_a_flag_before_the_environment() {
+        let variable = [("TOKEN_AUTHORITY_SERVER", "ftp://variable:1")];
+        let (code, _, err) = ran("whoami", &variable);
+        assert_eq!(code, 2);
+        assert!(err.contains("ftp://variable:1"), "{err}");
+        let (_, _, err) = ran("whoami --server ftp://flag:1", &variable);
+        assert!(err.contains("ftp://flag:1"), "{err}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Creating, inspecting and ending tokens.
+
+use std::collections::BTreeMap;
+
+use crate::domain::flaw::quoted;
+use crate::transport::grpc::pb;
+use pb::create_request::Expiration;
+use pb::revoke_request::Target;
+
+use super::Session;
+use super::facts::{self, facts, moment};
+use super::failure::{Exit, Failure};
+use super::json;
+use super::table;
+use super::token_args::{CreateArgs, ListArgs, RevokeArgs, RevokeTarget, TokenCommand};
+use super::validate;
+
+/// Most tokens that one page holds.
+const PAGE_SIZE_MAX: u32 = 1000;
+
+pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Result<Exit, Failure> {
+    match command {
+        TokenCommand::Create(args) => create(session, *args).await?,
+        TokenCommand::Get { token_id } => get(session, token_id).await?,
+        TokenCommand::List(args) => list(session, args).await?,
+        TokenCommand::Revoke(args) => revoke(session, args).await?,
+        TokenCommand::Delete { token_id } => delete(session, token_id).await?,
+        TokenCommand::Validate(args) => return validate::validate(session, args).await,
+    }
+    Ok(Exit::Done)
+}
+
+async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failure> {
+    let CreateArgs {
+        name,
+        description,
+        owner,
+        namespace,
+        pool,
+        scopes,
+        endpoints,
+        cidrs,
+        labels,
+        disabled,
+        ttl,
+        expires,
+        request_id,
+        secret_only,
+    } = args;
+    let ttl = ttl
+        .map(|span| {
+            let span = prost_types::Duration::try_from(span);
+            span.map_err(|_| Failure::Usage("--ttl is too long".to_owned()))
+        })
+        .transpose()?;
+    let request = pb::CreateRequest {
+        namespace,
+        name,
+        description,
+        owner,
+        pool,
+        scopes,
+        allowed_endpoints: endpoints,
+        allowed_cidrs: cidrs,
+        labels: labelled(labels)?,
+        disabled,
+        request_id,
+        expiration: ttl
+            .map(Expiration::Ttl)
+            .or(expires.map(Expiration::ExpireTime)),
+    };
+    let created = session.client().await?.create(request).await?;
+    let token = created.token.clone().unwrap_or_default();
+    let secret = &created.secret;
+    let printed = if session.json {
+        let text = json::canonical(&created)? + "\n";
+        session.output.answer(&text)
+    } else if secret_only {
+        session.output.answer(&format!("{secret}\n"))
+    } else {
+        let once = "The secret, shown this one time; nobody can look it up again:";
+        let text = format!("{secret}\n\n{}", table::pairs(&facts(&token)));
+        let remarked = session.output.remark(once);
+        remarked.and_then(|()| session.output.answer(&text))
+    };
+    printed.map_err(|why| Failure::SecretLost {
+        token_id: token.token_id,
+        why,
+    })
+}
+
+async fn get(session: &mut Session<'_>, token_id: String) -> Result<(), Failure> {
+    let request = pb::GetRequest { token_id };
+    let found = session.client().await?.get(request).await?;
+    session.answer(&found, |found| {
+        table::pairs(&facts(&found.token.clone().unwrap_or_default()))
+    })
+}
+
+async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> {
+    let ListArgs {
+        namespace,
+        owner,
+        pool,
+        states,
+        labels,
+        limit,
+        all,
+    } = args;
+    let mut request = pb::ListRequest {
+        namespace,
+        owner,
+        pool,
+        states: states
+            .into_iter()
+            .map(|state| pb::State::from(state).into())
+            .collect(),
+        labels: labelled(labels)?,
+        page_size: PAGE_SIZE_MAX,
+        page_token: String::new(),
+    };
+    let mut client = session.client().await?;
+    let mut tokens = Vec::new();
+    // A page may be empty and have a successor, so only the token of the next page counts.
+    loop {
+        if !all {
+            let missing = (limit as usize).saturating_sub(tokens.len());
+            request.page_size = u32::try_from(missing).unwrap_or(limit).min(PAGE_SIZE_MAX);
+        }
+        let page = client.list(request.clone()).await?;
+        tokens.extend(page.tokens);
+        if !page.next_page_token.is_empty() && page.next_page_token == request.page_token {
+            let why = "the server answers the same page again and again";
+            return Err(Failure::Broken(why.to_owned()));
+        }
+        request.page_token = page.next_page_token;
+        let enough = !all && tokens.len() >= limit as usize;
+        if enough || request.page_token.is_empty() {
+            break;
+        }
+    }
+    let listed = pb::ListResponse {
+        tokens,
+        next_page_token: request.page_token,
+    };
+    session.answer(&listed, |listed| {
+        let rows: Vec<_> = listed.tokens.iter().map(facts::row).collect();
+        table::columns(facts::HEAD, &rows)
+    })?;
+    if !session.json && !listed.next_page_token.is_empty() {
+        let more = "There are more; say --limit N or --all.";
+        session.output.note(more);
+    }
+    Ok(())
+}
+
+async fn revoke(session: &mut Session<'_>, args: RevokeArgs) -> Result<(), Failure> {
+    let RevokeArgs { target, reason } = args;
+    let RevokeTarget { token_id, secret } = target;
+    let by_id = token_id.is_some();
+    let target = match token_id {
+        Some(token_id) => Target::TokenId(token_id),
+        None => Target::Secret(session.input.secret(secret.as_ref())?.to_string()),
+    };
+    let mut client = match by_id {
+        true => session.client().await?,
+        // The secret is the credential; no other is shown without need.
+        false => session.anonymous().await?,
+    };
+    let request = pb::RevokeRequest {
+        target: Some(target),
+        reason,
+    };
+    let revoked = client.revoke(request).await?;
+    session.answer(&revoked, |revoked| match by_id {
+        true => format!("revoked at {}\n", moment(revoked.revoke_time.as_ref())),
+        false => "revoked, if it was a secret of a token\n".to_owned(),
+    })
+}
+
+async fn delete(session: &mut Session<'_>, token_id: String) -> Result<(), Failure> {
+    let request = pb::DeleteRequest { token_id };
+    let deleted = session.client().await?.delete(request.clone()).await?;
+    session.answer(&deleted, |_| {
+        format!("deleted {}\n", table::printable(&request.token_id))
+    })
+}
+
+fn labelled(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in pairs {
+        let why = format!("--label {} is given twice", quoted(&key));
+        if labels.insert(key, value).is_some() {
+            return Err(Failure::Usage(why));
+        }
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_given_once() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert!(labelled(vec![pair("a", "1"), pair("b", "1")]).is_ok());
+        assert!(labelled(vec![pair("a", "1"), pair("a", "2")]).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! A server whose answers are known.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use token_authority::transport::grpc::pb;
+use token_authority::transport::grpc::pb::token_service_server::TokenService;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+pub(crate) const SECRET: &str =
+    "ta_7fUe0Vn3cK2rQhJx5mTzWa1234567890123456789012345678901234567890123abcdef";
+pub(crate) const CALLER: &str = "the-callers-own-secret-0123456789";
+pub(crate) const ID: &str = "7fUe0Vn3cK2rQhJx5mTzWa";
+
+/// What the server was asked last: `authorization`, `grpc-timeout` and the message.
+pub(crate) type Asked = Arc<Mutex<Vec<(Option<String>, Option<String>, String)>>>;
+
+/// A server with canned answers.
+#[derive(Clone, Default)]
+pub(crate) struct Canned {
+    pub(crate) asked: Asked,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Canned {
+    /// Notes the call, and refuses callers without credential.
+    fn note<T: std::fmt::Debug>(&self, request: Request<T>) -> Result<T, Status> {
+        let text = |key: &str| {
+            let value = request.metadata().get(key);
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let (authorization, timeout) = (text("authorization"), text("grpc-timeout"));
+        let known = authorization.as_deref() == Some(&format!("Bearer {CALLER}"));
+        let message = request.into_inner();
+        let said = format!("{message:?}");
+        self.asked
+            .lock()
+            .unwrap()
+            .push((authorization, timeout, said));
+        if !known {
+            let mut details = ErrorDetails::new();
+            details.set_error_info("ERROR_REASON_CREDENTIAL_INVALID", "tokenauthority", []);
+            let why = "no valid credential";
+            return Err(Status::with_error_details(
+                Code::Unauthenticated,
+                why,
+                details,
+            ));
+        }
+        Ok(message)
+    }
+}
+
+fn token(name: &str) -> pb::Token {
+    pb::Token {
+        token_id: ID.to_owned(),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        owner: "ann".to_owned(),
+        scopes: vec!["orders:read".to_owned()],
+        state: pb::State::Active.into(),
+        create_time: Some(Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 123_456_000,
+        }),
+        secret_version: 1,
+        revision: 1_700_000_000_123_456,
+        ..pb::Token::default()
+    }
+}
+
+fn unavailable() -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(500)));
+    Status::with_error_details(Code::Unavailable, "the store cannot answer now", details)
+}
+
+#[tonic::async_trait]
+impl TokenService for Canned {
+    async fn validate(
+        &self,
+        request: Request<pb::ValidateRequest>,
+    ) -> Answer<pb::ValidateResponse> {
+        let secret = request.get_ref().secret.clone();
+        self.note(request)?;
+        let valid = secret == SECRET;
+        Ok(Response::new(pb::ValidateResponse {
+            valid,
+            verdict: match valid {
+                true => pb::Verdict::Valid.into(),
+                false => pb::Verdict::Malformed.into(),
+            },
+            token: valid.then(|| pb::Token {
+                state: 0,
+                ..token("ci")
+            }),
+            credential: i32::from(valid),
+            validation_id: "v-1".to_owned(),
+            ..pb::ValidateResponse::default()
+        }))
+    }
+
+    async fn create(&self, request: Request<pb::CreateRequest>) -> Answer<pb::CreateResponse> {
+        let asked = self.note(request)?;
+        if asked.name == "bad" {
+            let mut details = ErrorDetails::with_bad_request_violation("name", "is bad");
+            details.add_bad_request_violation("scopes[0]", "is worse");
+            let status = Status::with_error_details(Code::InvalidArgument, "invalid", details);
+            return Err(status);
+        }
+        Ok(Response::new(pb::CreateResponse {
+            token: Some(token(&asked.name)),
+            secret: SECRET.to_owned(),
+        }))
+    }
+
+    async fn get(&self, request: Request<pb::GetRequest>) -> Answer<pb::GetResponse> {
+        match self.note(request)?.token_id.as_str() {
+            ID => Ok(Response::new(pb::GetResponse {
+                token: Some(token("ci")),
+            })),
+            "down" => Err(unavailable()),
+            "denied" => Err(Status::permission_denied("no")),
+            "slow" => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Err(Status::internal("too late"))
+            }
+            id => {
+                let mut details = ErrorDetails::new();
+                details.set_error_info("ERROR_REASON_TOKEN_NOT_FOUND", "tokenauthority", []);
+                let why = format!("there is no token {id}");
+                Err(Status::with_error_details(Code::NotFound, why, details))
+            }
+        }
+    }
+
+    /// Seven tokens, `t0` to `t6`, never more than two on a page.
+    async fn list(&self, request: Request<pb::ListRequest>) -> Answer<pb::ListResponse> {
+        let asked = self.note(request)?;
+        let from: u32 = asked.page_token.parse().unwrap_or(0);
+        let to = 7.min(from + asked.page_size.clamp(1, 2));
+        Ok(Response::new(pb::ListResponse {
+            tokens: (from..to).map(|n| token(&format!("t{n}"))).collect(),
+            next_page_token: match to {
+                7 => String::new(),
+                to => to.to_string(),
+            },
+        }))
+    }
+
+    async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Answer<pb::RevokeResponse> {
+        let by_id = match &request.get_ref().target {
+            Some(pb::revoke_request::Target::TokenId(_)) => true,
+            Some(pb::revoke_request::Target::Secret(secret)) => {
+                assert_eq!(secret, SECRET);
+                false
+            }
+            None => panic!("no target"),
+        };
+        let noted = self.note(request);
+        if by_id {
+            noted?;
+        }
+        Ok(Response::new(pb::RevokeResponse {
+            revoke_time: by_id.then_some(Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 0,
+            }),
+        }))
+    }
+
+    async fn delete(&self, request: Request<pb::DeleteRequest>) -> Answer<pb::DeleteResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::DeleteResponse {}))
+    }
+
+    async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Answer<pb::WhoAmIResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::WhoAmIResponse {
+            token: None,
+            permissions: vec!["admin@*".to_owned()],
+        }))
+    }
+}
