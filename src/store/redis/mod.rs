@@ -1,1 +1,170 @@
-//! placeholder
+//! The store on Redis.
+//!
+//! A token is one string, so that every act on it is one script on one key. The listing indexes
+//! stand beside it and may lag behind: an entry counts only where a record of its time stands.
+
+mod create;
+mod error;
+mod identity;
+mod keys;
+mod link;
+mod list;
+mod options;
+mod scripts;
+mod series;
+mod standing;
+mod tokens;
+mod walk;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, Pipeline, Value};
+use tokio::task::JoinHandle;
+
+use self::identity::Acceptance;
+use self::keys::Keys;
+use self::link::Links;
+use self::scripts::ACCEPT_WRITES;
+use self::series::Series;
+use self::watch::News;
+use super::{Durability, Probe, StoreError, StoreId, StoreStatus};
+use crate::clock::Clock;
+
+pub use self::identity::{InitError, init};
+pub use self::options::{OptionsError, RedisOptions};
+
+/// Commands that are sent at once at most.
+const PIPELINE_MAX: usize = 512;
+
+/// A store on a Redis 7 or newer.
+///
+/// It is usable as soon as the first connection was verified; until then, and whenever no link is
+/// up, every act answers at once why.
+pub struct RedisStore {
+    access: Arc<Access>,
+    series: Series,
+    watchdogs: Vec<JoinHandle<()>>,
+}
+
+impl RedisStore {
+    /// Starts connecting, and answers at once. It must be called within a tokio runtime.
+    pub fn start(options: RedisOptions) -> Result<Self, OptionsError> {
+        let keys = Keys::new(&options.prefix);
+        let links = Arc::new(Links::new(
+            options.pool()?,
+            options.connections,
+            keys.clone(),
+            Acceptance::new(&options)?,
+            options.longest_timeout(),
+        ));
+        let news = Arc::new(News::default());
+        let watchdogs = (0..links.slots())
+            .map(|slot| tokio::spawn(watch::keep(links.clone(), slot, news.clone())))
+            .collect();
+        let access = Arc::new(Access {
+            links,
+            keys,
+            read_timeout: options.read_timeout,
+            write_timeout: options.write_timeout,
+            clock: options.clock,
+        });
+        Ok(Self {
+            series: Series::new(access.clone()),
+            access,
+            watchdogs,
+        })
+    }
+
+    /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
+    pub fn round_trips(&self) -> u64 {
+        self.access.links.round_trips()
+    }
+
+    /// Makes buckets of the listing indexes as small as a test needs; all users of one store must
+    /// agree, or buckets differ in size.
+    #[doc(hidden)]
+    pub fn with_bucket_size(mut self, entries: usize) -> Self {
+        self.series.set_bucket_size(entries);
+        self
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.access.links.close();
+    }
+}
+
+#[async_trait]
+impl StoreStatus for RedisStore {
+    async fn probe(&self) -> Probe {
+        let limit = self.access.read_timeout;
+        let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
+        let read = self.access.links.confirm(limit).await;
+        let write = match &read {
+            Ok(()) => self.access.links.script(limit, &question).await.map(drop),
+            Err(error) => Err(error.clone()),
+        };
+        Probe { read, write }
+    }
+
+    async fn confirm(&self) -> Result<(), StoreError> {
+        self.access.links.confirm(self.access.read_timeout).await
+    }
+
+    fn id(&self) -> Result<StoreId, StoreError> {
+        match self.access.links.acceptance().store_id() {
+            Some(id) => Ok(id.clone()),
+            None => {
+                self.access.links.usable()?;
+                let why = "the store's id was not read yet".to_owned();
+                Err(StoreError::Unreachable(why))
+            }
+        }
+    }
+
+    fn durability(&self) -> Option<Durability> {
+        self.access.links.acceptance().durability()
+    }
+
+    async fn close(&self) {
+        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.access.links.close();
+    }
+}
+
+/// What every part of the store needs to ask Redis.
+struct Access {
+    links: Arc<Links>,
+    keys: Keys,
+    read_timeout: Duration,
+    write_timeout: Duration,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl Access {
+    /// The time as scripts take it: microseconds of the given clock, or nothing for Redis' own.
+    fn now(&self) -> String {
+        let clock = self.clock.as_ref();
+        clock.map_or(String::new(), |clock| clock.now().micros().to_string())
+    }
+
+    /// Sends any number of commands, in as few exchanges as is polite to others.
+    async fn ask_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            let mut pipeline = Pipeline::with_capacity(PIPELINE_MAX);
+            commands.by_ref().take(PIPELINE_MAX).for_each(|command| {
+                pipeline.add_command(command);
+            });
+            let some = self.links.pipeline(self.write_timeout, &pipeline).await?;
+            answers.extend(some);
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,172 @@
+//! Every key format, and where in a cluster each key lives.
+//!
+//! What stands in `{}` decides the slot; a script may touch the keys of one slot only.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `ta:store` | the identity marker |
+//! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
+//! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
+//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series |
+//! | `ta:{SERIES:N}:s` | the seal of bucket N |
+//! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
+//!
+//! User text comes into a key only where its alphabet knows no braces, colons or glob characters
+//! (namespaces, pools), else as a hash (owners).
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::alphabet;
+use crate::domain::name::{Namespace, Owner, PoolName};
+use crate::domain::token::{Token, TokenId};
+
+/// Builds the keys under one prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+/// The name of one listing index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SeriesName(String);
+
+impl SeriesName {
+    /// The namespaces that ever held a token.
+    pub(super) fn namespaces() -> Self {
+        Self("s".to_owned())
+    }
+
+    pub(super) fn namespace(namespace: &Namespace) -> Self {
+        Self(format!("n:{namespace}"))
+    }
+
+    pub(super) fn owner(namespace: &Namespace, owner: &Owner) -> Self {
+        let hash: [u8; 32] = Sha256::digest(owner.as_str().as_bytes()).into();
+        let value = hash[..16]
+            .iter()
+            .fold(0u128, |value, byte| value << 8 | u128::from(*byte));
+        Self(format!("o:{namespace}:{}", alphabet::encode(value, 22)))
+    }
+
+    pub(super) fn pool(namespace: &Namespace, pool: &PoolName) -> Self {
+        Self(format!("p:{namespace}:{}", pool.as_str()))
+    }
+
+    /// The series that list `token`, that of its namespace first.
+    pub(super) fn of(token: &Token) -> Vec<Self> {
+        let namespace = &token.namespace;
+        let owner = |owner: &Owner| Self::owner(namespace, owner);
+        let pool = |pool: &PoolName| Self::pool(namespace, pool);
+        let mut names = vec![Self::namespace(namespace)];
+        names.extend(token.owner.as_ref().map(owner));
+        names.extend(token.pool.as_ref().map(pool));
+        names
+    }
+}
+
+impl fmt::Display for SeriesName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Keys {
+    /// `prefix` was validated: 1 to 32 of `a-z`, `0-9`, `_`, `-`.
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// What matches all keys of the store, for `SCAN`.
+    pub(super) fn pattern(&self) -> String {
+        format!("{}:*", self.prefix)
+    }
+
+    pub(super) fn marker(&self) -> String {
+        format!("{}:store", self.prefix)
+    }
+
+    pub(super) fn record(&self, id: TokenId) -> String {
+        format!("{}:{{{}}}:t:{}", self.prefix, id.tag(), id.after_tag())
+    }
+
+    /// The claim of the request whose own id is `root`; it shares the slot of that id's record.
+    pub(super) fn claim(&self, root: TokenId) -> String {
+        format!("{}:{{{}}}:c:{}", self.prefix, root.tag(), root.after_tag())
+    }
+
+    pub(super) fn entries(&self, series: &SeriesName, bucket: u64) -> String {
+        format!("{}:{{{series}:{bucket}}}:i", self.prefix)
+    }
+
+    pub(super) fn seal(&self, series: &SeriesName, bucket: u64) -> String {
+        format!("{}:{{{series}:{bucket}}}:s", self.prefix)
+    }
+
+    pub(super) fn directory(&self, series: &SeriesName) -> String {
+        format!("{}:{{{series}}}:d", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Redis hashes to find the slot of a key.
+    fn slot_text(key: &str) -> &str {
+        let open = key.find('{').unwrap();
+        let close = open + key[open..].find('}').unwrap();
+        &key[open + 1..close]
+    }
+
+    fn keys() -> Keys {
+        Keys::new("ta")
+    }
+
+    fn space() -> Namespace {
+        Namespace::parse("shop").unwrap()
+    }
+
+    #[test]
+    fn the_keys_of_one_token_share_a_slot() {
+        let id = TokenId::parse("0123456789ABCDEFGHIJKL").unwrap();
+        assert_eq!(keys().record(id), "ta:{01234567}:t:89ABCDEFGHIJKL");
+        assert_eq!(slot_text(&keys().record(id)), slot_text(&keys().claim(id)));
+    }
+
+    #[test]
+    fn the_keys_of_one_bucket_share_a_slot_and_buckets_do_not() {
+        let series = SeriesName::namespace(&space());
+        let slot = |bucket| slot_text(&keys().entries(&series, bucket)).to_owned();
+        assert_eq!(keys().entries(&series, 3), "ta:{n:shop:3}:i");
+        assert_eq!(slot(3), slot_text(&keys().seal(&series, 3)));
+        assert_ne!(slot(3), slot(4));
+        assert_ne!(slot(3), slot_text(&keys().directory(&series)));
+    }
+
+    #[test]
+    fn an_owner_cannot_inject_a_hash_tag() {
+        for owner in ["{a}", "}:i", "a:b", "*", "{"] {
+            let series = SeriesName::owner(&space(), &Owner::parse(owner).unwrap());
+            let key = keys().entries(&series, 0);
+            assert_eq!((key.matches('{').count(), key.matches('}').count()), (1, 1));
+            let hash = series.to_string().rsplit(':').next().unwrap().to_owned();
+            assert!(hash.len() == 22 && alphabet::is_base62(&hash), "{hash}");
+        }
+    }
+
+    #[test]
+    fn every_series_has_its_own_name() {
+        let (owner, pool) = (Owner::parse("a").unwrap(), PoolName::parse("a").unwrap());
+        let names = std::collections::HashSet::from([
+            SeriesName::namespaces(),
+            SeriesName::namespace(&space()),
+            SeriesName::owner(&space(), &owner),
+            SeriesName::pool(&space(), &pool),
+        ]);
+        assert_eq!(names.len(), 4);
+    }
+}

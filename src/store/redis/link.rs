@@ -1,0 +1,414 @@
+//! The links to Redis: long-lived connections that many calls share, each kept by a watchdog.
+//!
+//! deadpool-redis makes the connections; the hot path uses them outside of the pool, since a
+//! checkout costs a round trip of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use deadpool_redis::{Connection, Pool, PoolError};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, cmd, pipe};
+use tokio::sync::Notify;
+
+use super::error::{Effect, understand, unexpected};
+use super::identity::{Acceptance, marker};
+use super::keys::Keys;
+use super::scripts::Call;
+use crate::store::StoreError;
+
+/// Timeouts in sequence after which a link is given up.
+const STRIKES_MAX: u32 = 3;
+
+/// All links of one store.
+pub(super) struct Links {
+    pool: Pool,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+    keys: Keys,
+    acceptance: Acceptance,
+    /// How long making and checking a connection may wait for each answer.
+    patience: Duration,
+    round_trips: AtomicU64,
+    verified: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// The place of one link.
+struct Slot {
+    state: ArcSwap<State>,
+    /// Wakes the watchdog after the link was taken down.
+    taken_down: Notify,
+}
+
+enum State {
+    Up(Arc<Link>),
+    Down(StoreError),
+}
+
+/// One verified connection.
+pub(super) struct Link {
+    slot: usize,
+    connection: MultiplexedConnection,
+    strikes: Mutex<Strikes>,
+}
+
+/// Timeouts since the last answer that came in time.
+#[derive(Default)]
+struct Strikes {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Strikes {
+    /// Counts a timeout of a call that began at `began`; calls that waited at the same time count
+    /// as one. Answers whether it was one too many.
+    fn add(&mut self, began: Instant, now: Instant) -> bool {
+        if self.last.is_none_or(|last| last <= began) {
+            self.count += 1;
+            self.last = Some(now);
+        }
+        self.count >= STRIKES_MAX
+    }
+
+    fn clear(&mut self) {
+        if self.count > 0 {
+            *self = Self::default();
+        }
+    }
+}
+
+/// What is sent as one exchange.
+enum Request<'a> {
+    One(&'a Cmd),
+    Many(&'a Pipeline),
+}
+
+impl Link {
+    fn strikes(&self) -> std::sync::MutexGuard<'_, Strikes> {
+        self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Links {
+    pub(super) fn new(
+        pool: Pool,
+        count: usize,
+        keys: Keys,
+        acceptance: Acceptance,
+        patience: Duration,
+    ) -> Self {
+        let slot = |_| Slot {
+            state: ArcSwap::from_pointee(State::Down(StoreError::Unreachable(
+                "not connected yet".to_owned(),
+            ))),
+            taken_down: Notify::new(),
+        };
+        Self {
+            pool,
+            slots: (0..count).map(slot).collect(),
+            next: AtomicUsize::new(0),
+            keys,
+            acceptance,
+            patience,
+            round_trips: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn acceptance(&self) -> &Acceptance {
+        &self.acceptance
+    }
+
+    pub(super) fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were verified so far; what was learned from Redis by an earlier one
+    /// may have been undone in between.
+    pub(super) fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Acquire)
+    }
+
+    /// Why no link is up; `Ok` if one is.
+    pub(super) fn usable(&self) -> Result<(), StoreError> {
+        self.pick().map(drop)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for slot in 0..self.slots.len() {
+            self.take_down(slot, StoreError::Closed);
+        }
+    }
+
+    /// Sends one command.
+    pub(super) async fn command(&self, limit: Duration, cmd: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.exchange(limit, Request::One(cmd)).await?;
+        self.accept(limit, answer)
+    }
+
+    /// Sends several commands at once; an error of one is the error of all.
+    pub(super) async fn pipeline(
+        &self,
+        limit: Duration,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, StoreError> {
+        let answer = self.exchange(limit, Request::Many(pipeline)).await?;
+        match self.accept(limit, answer)? {
+            Value::Array(answers) => Ok(answers),
+            _ => Err(unexpected("no list")),
+        }
+    }
+
+    /// Runs a script.
+    pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
+        let mut answer = self.exchange(limit, Request::One(&call.by_hash())).await?;
+        if is_unknown_script(&answer) {
+            answer = self.exchange(limit, Request::One(&call.whole())).await?;
+        }
+        self.accept(limit, answer)
+    }
+
+    /// Runs a script and reads the marker after it, in one round trip; an error where the store
+    /// has lost its marker, since it then has lost what the script wrote, or will.
+    pub(super) async fn marked_script(
+        &self,
+        limit: Duration,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let mut answers = self.marked(limit, call.by_hash()).await?;
+        if is_unknown_script(&answers.0) {
+            answers = self.marked(limit, call.whole()).await?;
+        }
+        let marker = self.accept(limit, answers.1)?;
+        self.check_marker(marker)?;
+        self.accept(limit, answers.0)
+    }
+
+    async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
+        let mut both = pipe();
+        both.add_command(cmd).add_command(marker(&self.keys));
+        let answer = self.exchange(limit, Request::Many(&both)).await?;
+        let answers = match answer {
+            Value::Array(answers) => <[Value; 2]>::try_from(answers).ok(),
+            _ => None,
+        };
+        let [first, second] = answers.ok_or_else(|| unexpected("not two answers"))?;
+        Ok((first, second))
+    }
+
+    /// Reads the marker, and makes sure that it is the one that was verified.
+    pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
+        let marker = self.command(limit, &marker(&self.keys)).await?;
+        self.check_marker(marker)
+    }
+
+    /// Judges a marker that was read together with other keys. A wrong one takes all links down
+    /// until they are verified anew: they lead to the same Redis.
+    pub(super) fn check_marker(&self, marker: Value) -> Result<(), StoreError> {
+        let checked = self.acceptance.check_marker(marker);
+        if let Err(error) = &checked {
+            self.take_all_down(error);
+        }
+        checked
+    }
+
+    /// Sends and waits; errors of single commands are still inside of the answer.
+    async fn exchange(&self, limit: Duration, request: Request<'_>) -> Result<Value, StoreError> {
+        let link = self.pick()?;
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.exchange_over(&link, limit, request).await
+    }
+
+    async fn exchange_over(
+        &self,
+        link: &Link,
+        limit: Duration,
+        request: Request<'_>,
+    ) -> Result<Value, StoreError> {
+        let began = Instant::now();
+        let mut connection = link.connection.clone();
+        let answer = async {
+            match request {
+                Request::One(cmd) => connection.req_packed_command(cmd).await,
+                Request::Many(pipeline) => {
+                    let answers = connection.req_packed_commands(pipeline, 0, pipeline.len());
+                    answers.await.map(Value::Array)
+                }
+            }
+        };
+        let error = match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(answer)) => {
+                link.strikes().clear();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+        };
+        let (error, effect) = understand(&error, limit);
+        let dead = match effect {
+            Effect::None => false,
+            Effect::Strike => link.strikes().add(began, Instant::now()),
+            Effect::Drop => true,
+        };
+        if dead {
+            self.take_link_down(link, &error);
+        }
+        Err(error)
+    }
+
+    /// Turns errors inside of an answer into errors of the call.
+    fn accept(&self, limit: Duration, answer: Value) -> Result<Value, StoreError> {
+        answer.extract_error().map_err(|error| {
+            let (error, effect) = understand(&error, limit);
+            if effect == Effect::Drop {
+                self.take_all_down(&error);
+            }
+            error
+        })
+    }
+
+    /// The next link that is up, in turn.
+    fn pick(&self) -> Result<Arc<Link>, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut reason = None;
+        for turn in 0..self.slots.len() {
+            let slot = &self.slots[first.wrapping_add(turn) % self.slots.len()];
+            match slot.state.load().as_ref() {
+                State::Up(link) => return Ok(link.clone()),
+                State::Down(error) => reason = Some(error.clone()),
+            }
+        }
+        Err(reason.unwrap_or(StoreError::Closed))
+    }
+
+    /// Makes and verifies a connection, which then is the link of `slot`.
+    pub(super) async fn connect(&self, slot: usize) -> Result<Arc<Link>, StoreError> {
+        let connecting = tokio::time::timeout(self.patience * 2, self.pool.get()).await;
+        let mut connection = match connecting {
+            Ok(Ok(connection)) => Connection::take(connection),
+            Ok(Err(PoolError::Backend(error))) => Err(understand(&error, self.patience).0)?,
+            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string()))?,
+            Err(_) => Err(StoreError::Slow(self.patience * 2))?,
+        };
+        self.acceptance
+            .verify(&mut connection, &self.keys, self.patience)
+            .await?;
+        let link = Arc::new(Link {
+            slot,
+            connection,
+            strikes: Mutex::default(),
+        });
+        self.verified.fetch_add(1, Ordering::AcqRel);
+        self.slots[slot]
+            .state
+            .store(Arc::new(State::Up(link.clone())));
+        Ok(link)
+    }
+
+    /// Asks whether a link is alive; a dead one is taken down.
+    pub(super) async fn ping(&self, link: &Link) {
+        let ping = cmd("PING");
+        // Errors took the link down already, where they should.
+        let _ = self
+            .exchange_over(link, self.patience, Request::One(&ping))
+            .await;
+    }
+
+    /// Verifies a link anew; one that fails is taken down, except for a single timeout.
+    pub(super) async fn verify(&self, link: &Link) {
+        let began = Instant::now();
+        let mut connection = link.connection.clone();
+        let verified = self
+            .acceptance
+            .verify(&mut connection, &self.keys, self.patience);
+        match verified.await {
+            Ok(()) => {}
+            Err(error @ StoreError::Slow(_)) => {
+                if link.strikes().add(began, Instant::now()) {
+                    self.take_link_down(link, &error);
+                }
+            }
+            Err(error) => self.take_link_down(link, &error),
+        }
+    }
+
+    /// Waits until something was taken down in `link`'s place; it may have been another link.
+    pub(super) async fn taken_down(&self, link: &Link) {
+        self.slots[link.slot].taken_down.notified().await;
+    }
+
+    /// Why `link` is not the link of its slot any more; `None` while it is.
+    pub(super) fn down_reason(&self, link: &Link) -> Option<StoreError> {
+        match self.slots[link.slot].state.load().as_ref() {
+            State::Up(current) if std::ptr::eq(Arc::as_ptr(current), link) => None,
+            State::Up(_) => Some(StoreError::Unreachable("it was replaced".to_owned())),
+            State::Down(error) => Some(error.clone()),
+        }
+    }
+
+    fn take_link_down(&self, link: &Link, error: &StoreError) {
+        if self.down_reason(link).is_none() {
+            self.take_down(link.slot, error.clone());
+        }
+    }
+
+    fn take_all_down(&self, error: &StoreError) {
+        for slot in 0..self.slots.len() {
+            self.take_down(slot, error.clone());
+        }
+    }
+
+    /// Marks a slot as down, for the reason that calls then answer.
+    pub(super) fn take_down(&self, slot: usize, error: StoreError) {
+        let slot = &self.slots[slot];
+        slot.state.store(Arc::new(State::Down(error)));
+        slot.taken_down.notify_one();
+    }
+}
+
+fn is_unknown_script(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else {
+        return false;
+    };
+    RedisError::from(error.clone()).kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_that_were_waited_for_together_are_one_strike() {
+        let mut strikes = Strikes::default();
+        let start = Instant::now();
+        let end = start + Duration::from_millis(100);
+        for _ in 0..64 {
+            assert!(!strikes.add(start, end));
+        }
+        assert_eq!(strikes.count, 1);
+    }
+
+    #[test]
+    fn three_timeouts_in_sequence_are_too_many_unless_an_answer_came_between() {
+        let mut strikes = Strikes::default();
+        let at = |n: u64| Instant::now() + Duration::from_secs(n);
+        assert!(!strikes.add(at(0), at(1)));
+        assert!(!strikes.add(at(2), at(3)));
+        strikes.clear();
+        assert!(!strikes.add(at(4), at(5)));
+        assert!(!strikes.add(at(6), at(7)));
+        assert!(strikes.add(at(8), at(9)));
+    }
+}

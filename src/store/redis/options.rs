@@ -1,0 +1,224 @@
+//! How to reach a Redis, and what is demanded of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::{Manager, Pool};
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+};
+
+use crate::clock::Clock;
+use crate::store::{Durability, StoreId};
+
+/// How a store on Redis is reached, and what is demanded of it.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://[user:password@]host:port[/db]`; user and password percent-encoded.
+    pub url: String,
+    /// What all keys begin with, before a colon: 1 to 32 of `a-z`, `0-9`, `_`, `-`.
+    pub prefix: String,
+    /// The only store that is accepted; otherwise the first one that is seen.
+    pub store_id: Option<StoreId>,
+    /// A less durable Redis is refused.
+    pub min_durability: Durability,
+    /// Accepts a Redis that may evict keys.
+    pub accept_eviction: bool,
+    /// Connections that share the load: 1 to 4.
+    pub connections: usize,
+    /// How long one answer to `find`, `confirm` and `probe` is waited for.
+    pub read_timeout: Duration,
+    /// How long one answer to every other act is waited for.
+    pub write_timeout: Duration,
+    /// The time of all rules; `None` takes the time of Redis, as it must be outside tests.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+/// Options that cannot be used. Messages never hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    #[error("the URL of Redis {0}; expected redis://[user:password@]host:port[/db]")]
+    Url(&'static str),
+    #[error("the prefix must be 1 to 32 of a-z, 0-9, '_', '-'")]
+    Prefix,
+    #[error("1 to 4 connections are possible; got {0}")]
+    Connections(usize),
+}
+
+impl RedisOptions {
+    /// The usual demands on the Redis at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "ta".to_owned(),
+            store_id: None,
+            min_durability: Durability::OneSecond,
+            accept_eviction: false,
+            connections: 2,
+            read_timeout: Duration::from_millis(100),
+            write_timeout: Duration::from_secs(1),
+            clock: None,
+        }
+    }
+
+    /// Where the Redis is, as a URL without user and password.
+    pub fn place(&self) -> Result<String, OptionsError> {
+        let info = self.parse()?;
+        let db = info.redis_settings().db();
+        let db = if db == 0 {
+            String::new()
+        } else {
+            format!("/{db}")
+        };
+        Ok(format!("redis://{}{db}", info.addr()))
+    }
+
+    /// The longest that any one answer is waited for.
+    pub(super) fn longest_timeout(&self) -> Duration {
+        self.read_timeout.max(self.write_timeout)
+    }
+
+    /// Checks everything and answers what makes connections to this Redis.
+    pub(super) fn pool(&self) -> Result<Pool, OptionsError> {
+        let known =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+        let prefix = &self.prefix;
+        if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(known) {
+            return Err(OptionsError::Prefix);
+        }
+        if !(1..=4).contains(&self.connections) {
+            return Err(OptionsError::Connections(self.connections));
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.longest_timeout()))
+            .set_response_timeout(Some(self.longest_timeout()))
+            .set_pipeline_buffer_size(1024);
+        let manager = Manager::new_with_config(self.parse()?, config)
+            .map_err(|_| OptionsError::Url("cannot be used"))?;
+        // Connections are taken out of the pool for good, so that its size limits nothing but how
+        // many are made at once.
+        Pool::builder(manager)
+            .max_size(self.connections)
+            .build()
+            .map_err(|_| OptionsError::Url("cannot be used"))
+    }
+
+    fn parse(&self) -> Result<ConnectionInfo, OptionsError> {
+        if !self.url.starts_with("redis://") {
+            return Err(OptionsError::Url("does not begin with redis://"));
+        }
+        // The driver's message is dropped: it may repeat a part of the URL.
+        let info = self
+            .url
+            .as_str()
+            .into_connection_info()
+            .map_err(|_| OptionsError::Url("cannot be read"))?;
+        if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
+            return Err(OptionsError::Url("does not name a host"));
+        }
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5));
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(keepalive);
+        let login = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP2);
+        Ok(info.set_tcp_settings(tcp).set_redis_settings(login))
+    }
+}
+
+/// Shows everything but user and password.
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url: _,
+            prefix,
+            store_id,
+            min_durability,
+            accept_eviction,
+            connections,
+            read_timeout,
+            write_timeout,
+            clock,
+        } = self;
+        let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
+        f.debug_struct("RedisOptions")
+            .field("url", &place)
+            .field("prefix", prefix)
+            .field("store_id", store_id)
+            .field("min_durability", min_durability)
+            .field("accept_eviction", accept_eviction)
+            .field("connections", connections)
+            .field("read_timeout", read_timeout)
+            .field("write_timeout", write_timeout)
+            .field("clock", &clock.as_ref().map(|_| "given"))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(options: &RedisOptions) -> OptionsError {
+        options.pool().map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        for url in [
+            "redis://ann:hunter2@localhost:6379/3",
+            "rediss://ann:hunter2@localhost:6379",
+            "redis://ann:hunter2@local host:99999",
+            "redis://ann:hunter2@localhost:6379/hunter2",
+            "hunter2",
+        ] {
+            let options = RedisOptions::new(url);
+            let shown = match options.pool() {
+                Ok(_) => format!("{options:?}"),
+                Err(error) => format!("{options:?} {error} {error:?}"),
+            };
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(!shown.contains("ann"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_user_and_password() {
+        let place = |url: &str| RedisOptions::new(url).place();
+        assert_eq!(
+            place("redis://ann:hunter2@localhost:6379/3").as_deref(),
+            Ok("redis://localhost:6379/3")
+        );
+        assert_eq!(place("redis://host").as_deref(), Ok("redis://host:6379"));
+    }
+
+    #[test]
+    fn options_that_cannot_be_used_are_refused() {
+        for url in [
+            "",
+            "localhost:6379",
+            "rediss://localhost",
+            "unix:///a",
+            "redis://h/x",
+        ] {
+            let refused = error(&RedisOptions::new(url));
+            assert!(matches!(refused, OptionsError::Url(_)), "{url}");
+        }
+        for prefix in ["", "Ta", "t a", "t{a}", "t:a", "t*", &"t".repeat(33)] {
+            let mut options = RedisOptions::new("redis://localhost");
+            options.prefix = prefix.to_owned();
+            assert_eq!(error(&options), OptionsError::Prefix, "{prefix}");
+        }
+        for connections in [0, 5] {
+            let mut options = RedisOptions::new("redis://localhost");
+            options.connections = connections;
+            assert_eq!(error(&options), OptionsError::Connections(connections));
+        }
+    }
+}

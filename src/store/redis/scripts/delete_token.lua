@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Deletes a token if it still has the revision that was judged, and leaves its last revision as a
+-- mark of the deletion.
+-- KEYS[1] record of the token
+-- ARGV[1] revision that was judged (8 bytes, big-endian)
+-- ARGV[2] how long the mark takes memory, in milliseconds; its meaning is judged by time
+-- ARGV[3] the time in microseconds since 1970; "" for the server's
+-- Reply   {"done", revision of the deletion as text}, or {"moved", nil} where another revision, or
+--         no token, stands there
+-- Atomic, because a token that changed after it was judged must be judged again.
+local standing = redis.call('GET', KEYS[1])
+if not standing or #standing <= 8 or string.sub(standing, 1, 8) ~= ARGV[1] then
+  return { 'moved', false }
+end
+local now = tonumber(ARGV[3])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local revision = math.max(struct.unpack('>I8', standing) + 1, now)
+redis.call('SET', KEYS[1], struct.pack('>I8', revision), 'PX', ARGV[2])
+return { 'done', string.format('%.0f', revision) }

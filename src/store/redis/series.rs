@@ -1,0 +1,288 @@
+//! The listing indexes: series of entries in the order of their times, split into buckets.
+//!
+//! A bucket that is full is sealed, and the next one begins after the time of the seal. So buckets
+//! do not overlap in time, each can live in a slot of its own, and whoever reads newest first
+//! walks them from the last. The directory learns of a bucket before anything is added to it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redis::{Cmd, Value, cmd};
+
+use super::Access;
+use super::error::{micros, read, unexpected};
+use super::keys::SeriesName;
+use super::scripts::{ADD_ENTRY, REMOVE_ENTRY};
+use crate::domain::name::Namespace;
+use crate::store::StoreError;
+
+/// Entries that make a bucket full. A few that belong before its seal may still join it.
+const BUCKET_ENTRIES: usize = 65_536;
+/// Series, and namespaces, that are remembered in memory.
+const LEARNED_MAX: usize = 10_000;
+/// Buckets that may become full while one entry is added.
+const ROLLS_MAX: usize = 16;
+
+/// When an entry is.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    /// At the next free instant.
+    Next,
+    /// At the next free instant, unless it is there already.
+    NextOnce,
+    /// At this time, in microseconds since 1970; the entry moves there if it was elsewhere.
+    Given(u64),
+}
+
+/// One bucket of a series, and the earliest time of its entries in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bucket {
+    pub(super) number: u64,
+    pub(super) start: u64,
+}
+
+impl Bucket {
+    const FIRST: Self = Self {
+        number: 0,
+        start: 0,
+    };
+}
+
+/// What was learned from Redis and saves asking again; never more than a hint.
+#[derive(Default)]
+struct Learned {
+    /// [`super::link::Links::verified`] when it was learned.
+    verified: u64,
+    /// A late bucket of a series, the last one at best.
+    buckets: HashMap<SeriesName, Bucket>,
+    /// Namespaces that are in the series of namespaces.
+    namespaces: HashSet<Namespace>,
+}
+
+/// All series of one store.
+pub(super) struct Series {
+    access: Arc<Access>,
+    bucket_entries: usize,
+    learned: Mutex<Learned>,
+}
+
+impl Series {
+    pub(super) fn new(access: Arc<Access>) -> Self {
+        Self {
+            access,
+            bucket_entries: BUCKET_ENTRIES,
+            learned: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_bucket_size(&mut self, entries: usize) {
+        self.bucket_entries = entries.max(1);
+    }
+
+    /// Adds an entry and answers its time.
+    pub(super) async fn add(
+        &self,
+        name: &SeriesName,
+        entry: &str,
+        at: At,
+    ) -> Result<u64, StoreError> {
+        let (given, keep) = match at {
+            At::Next => (None, ""),
+            At::NextOnce => (None, "keep"),
+            At::Given(time) => (Some(time), ""),
+        };
+        let mut bucket = self.locate(name, given).await?;
+        for _ in 0..ROLLS_MAX {
+            let call = ADD_ENTRY
+                .call([
+                    self.access.keys.entries(name, bucket.number),
+                    self.access.keys.seal(name, bucket.number),
+                ])
+                .arg(entry)
+                .arg(given.map_or(String::new(), |time| time.to_string()))
+                .arg(bucket.start.to_string())
+                .arg(self.bucket_entries.to_string())
+                .arg(keep)
+                .arg(self.access.now());
+            let limit = self.access.write_timeout;
+            let answer = self.access.links.marked_script(limit, &call).await?;
+            let (outcome, time): (String, String) = read(answer)?;
+            let time = micros(&time)?;
+            if outcome == "added" {
+                self.learn(name, bucket);
+                return Ok(time);
+            }
+            bucket = self.after_seal(name, bucket, time, given).await?;
+        }
+        Err(StoreError::Contended(ROLLS_MAX))
+    }
+
+    /// Tells the directory what follows the bucket that was sealed at `seal`, and answers where to
+    /// go on. Whoever meets a seal does so, and all say the same; nobody has to be the one.
+    async fn after_seal(
+        &self,
+        name: &SeriesName,
+        sealed: Bucket,
+        seal: u64,
+        time: Option<u64>,
+    ) -> Result<Bucket, StoreError> {
+        let mut tell = cmd("ZADD");
+        tell.arg(self.access.keys.directory(name)).arg("NX");
+        tell.arg(seal + 1).arg(sealed.number + 1);
+        let ask = self.ask_directory(name, time);
+        let answers = self.access.ask_all(vec![tell, ask]).await?;
+        let last = answers.into_iter().nth(1).unwrap_or_default();
+        read_directory(last)
+    }
+
+    /// Removes an entry if it is at `time`.
+    pub(super) async fn remove(
+        &self,
+        name: &SeriesName,
+        entry: &str,
+        time: u64,
+    ) -> Result<(), StoreError> {
+        let likely = self.locate(name, Some(time)).await?;
+        if self.remove_from(name, likely, entry, time).await? {
+            return Ok(());
+        }
+        let sure = self.look_up(name, Some(time)).await?;
+        if sure != likely {
+            self.remove_from(name, sure, entry, time).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_from(
+        &self,
+        name: &SeriesName,
+        bucket: Bucket,
+        entry: &str,
+        time: u64,
+    ) -> Result<bool, StoreError> {
+        let call = REMOVE_ENTRY
+            .call([self.access.keys.entries(name, bucket.number)])
+            .arg(entry)
+            .arg(time.to_string());
+        let limit = self.access.write_timeout;
+        let removed: u64 = read(self.access.links.script(limit, &call).await?)?;
+        Ok(removed > 0)
+    }
+
+    /// Makes sure that `namespace` is among the namespaces that are listed.
+    pub(super) async fn register(&self, namespace: &Namespace) -> Result<(), StoreError> {
+        if self.learned().namespaces.contains(namespace) {
+            return Ok(());
+        }
+        let all = SeriesName::namespaces();
+        self.add(&all, namespace.as_str(), At::NextOnce).await?;
+        let mut learned = self.learned();
+        if learned.namespaces.len() >= LEARNED_MAX {
+            learned.namespaces.clear();
+        }
+        learned.namespaces.insert(namespace.clone());
+        Ok(())
+    }
+
+    /// All namespaces that ever held a token.
+    pub(super) async fn namespaces(&self) -> Result<BTreeSet<Namespace>, StoreError> {
+        let name = SeriesName::namespaces();
+        let last = self.look_up(&name, None).await?;
+        let entries = |bucket| {
+            let mut command = cmd("ZRANGE");
+            command.arg(self.access.keys.entries(&name, bucket));
+            command.arg(0).arg(-1);
+            command
+        };
+        let commands = (0..=last.number).map(entries).collect();
+        let mut namespaces = BTreeSet::new();
+        for answer in self.access.ask_all(commands).await? {
+            for text in read::<Vec<String>>(answer)? {
+                let namespace = Namespace::parse(&text);
+                namespaces.insert(namespace.map_err(|flaw| unexpected(&flaw.to_string()))?);
+            }
+        }
+        Ok(namespaces)
+    }
+
+    /// The bucket for an entry at `time`, or for the next entry; it may be an outdated one.
+    async fn locate(&self, name: &SeriesName, time: Option<u64>) -> Result<Bucket, StoreError> {
+        let known = self.learned().buckets.get(name).copied();
+        match known.filter(|bucket| time.is_none_or(|time| time >= bucket.start)) {
+            Some(bucket) => Ok(bucket),
+            None => self.look_up(name, time).await,
+        }
+    }
+
+    async fn look_up(&self, name: &SeriesName, time: Option<u64>) -> Result<Bucket, StoreError> {
+        let ask = self.ask_directory(name, time);
+        let limit = self.access.write_timeout;
+        read_directory(self.access.links.command(limit, &ask).await?)
+    }
+
+    /// Asks for the last bucket that begins at `time` or before; for the last of all without it.
+    pub(super) fn ask_directory(&self, name: &SeriesName, time: Option<u64>) -> Cmd {
+        let mut command = cmd("ZRANGE");
+        command.arg(self.access.keys.directory(name));
+        command.arg(time.map_or("+inf".to_owned(), |time| time.to_string()));
+        command.arg("-inf").arg("BYSCORE").arg("REV");
+        command.arg("LIMIT").arg(0).arg(1).arg("WITHSCORES");
+        command
+    }
+
+    fn learn(&self, name: &SeriesName, bucket: Bucket) {
+        let mut learned = self.learned();
+        if learned.buckets.len() >= LEARNED_MAX {
+            learned.buckets.clear();
+        }
+        let known = learned.buckets.entry(name.clone()).or_insert(bucket);
+        if known.number < bucket.number {
+            *known = bucket;
+        }
+    }
+
+    /// What was learned over the present connections: a new one may lead to a Redis that was set
+    /// back.
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let verified = self.access.links.verified();
+        if learned.verified != verified {
+            *learned = Learned {
+                verified,
+                ..Learned::default()
+            };
+        }
+        learned
+    }
+}
+
+/// Reads the answer to [`Series::ask_directory`]; what no directory knows is the first bucket.
+pub(super) fn read_directory(answer: Value) -> Result<Bucket, StoreError> {
+    match read::<Vec<String>>(answer)?.as_slice() {
+        [] => Ok(Bucket::FIRST),
+        [number, start] => Ok(Bucket {
+            number: micros(number)?,
+            start: micros(start)?,
+        }),
+        _ => Err(unexpected("more of a directory than was asked for")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_without_directory_has_its_first_bucket() {
+        assert_eq!(read_directory(Value::Array(Vec::new())), Ok(Bucket::FIRST));
+        let text = |text: &str| Value::BulkString(text.into());
+        assert_eq!(
+            read_directory(Value::Array(vec![text("7"), text("1700000000000001")])),
+            Ok(Bucket {
+                number: 7,
+                start: 1_700_000_000_000_001
+            })
+        );
+        assert!(read_directory(Value::Array(vec![text("x"), text("1")])).is_err());
+    }
+}
