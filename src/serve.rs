@@ -13,9 +13,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::authority::Authority;
 use crate::authority::access::Root;
 use crate::authority::readiness::{self, Readiness};
-use crate::authority::Authority;
 use crate::clock::SystemClock;
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, RootToken, ServerConfig, StoreConfig, StoreUrl};
@@ -34,7 +34,10 @@ pub enum ServeError {
     #[error("{0}")]
     Store(String),
     #[error("cannot listen on {address}: {error}")]
-    Listen { address: SocketAddr, error: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
     #[error("{0}")]
     Failed(String),
 }
@@ -78,7 +81,9 @@ pub fn init(args: &ServeArgs) -> Result<String, ServeError> {
             StoreUrl::Sqlite(_) => Err(ServeError::Config(
                 "a SQLite store needs no init: serve creates it".to_owned(),
             )),
-            StoreUrl::Redis(url) => init_redis(&config.store, url).await.map(|id| id.to_string()),
+            StoreUrl::Redis(url) => init_redis(&config.store, url)
+                .await
+                .map(|id| id.to_string()),
         }
     })
 }
@@ -101,7 +106,10 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     announce(listener.local_addr().map_err(listen_error)?, &config);
 
-    let roots = roots.into_iter().map(|RootToken { name, digest }| Root::new(name, digest)).collect();
+    let roots = roots
+        .into_iter()
+        .map(|RootToken { name, digest }| Root::new(name, digest))
+        .collect();
     let mut brands = config.accepted_brands.into_iter();
     let authority = Authority::new(store.clone(), roots, config.brand, brands.by_ref().skip(1))
         .map_err(|error| ServeError::Failed(error.to_string()))?;
@@ -120,9 +128,18 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
         let _ = stopped.await;
     };
     let authority = Arc::new(authority);
-    let serving = grpc::serve(listener, authority, gate.clone(), bounds, readiness, draining, stopping);
+    let serving = grpc::serve(
+        listener,
+        authority,
+        gate.clone(),
+        bounds,
+        readiness,
+        draining,
+        stopping,
+    );
     let mut serving = std::pin::pin!(serving);
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Failed(error.to_string());
+    let failed =
+        |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Failed(error.to_string());
     tokio::select! {
         ended = &mut serving => return ended.map_err(failed),
         signal = asked_to_stop() => tracing::info!(signal = signal?, "draining"),
@@ -164,7 +181,9 @@ async fn drained<T>(
             () = emptied => {}
         }
     };
-    tokio::time::timeout(server.drain_delay + server.drain_deadline, drain).await.is_ok()
+    tokio::time::timeout(server.drain_delay + server.drain_deadline, drain)
+        .await
+        .is_ok()
 }
 
 async fn asked_to_stop() -> Result<&'static str, ServeError> {
@@ -178,7 +197,10 @@ async fn asked_to_stop() -> Result<&'static str, ServeError> {
 }
 
 /// Opens the store and settles who is root.
-async fn open(config: &Config, init_store: bool) -> Result<(Arc<dyn Store>, Vec<RootToken>), ServeError> {
+async fn open(
+    config: &Config,
+    init_store: bool,
+) -> Result<(Arc<dyn Store>, Vec<RootToken>), ServeError> {
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let options = SqliteOptions {
@@ -186,7 +208,8 @@ async fn open(config: &Config, init_store: bool) -> Result<(Arc<dyn Store>, Vec<
                 require_existing: config.store.require_existing,
                 clock: Arc::new(SystemClock),
             };
-            let store = SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
+            let store =
+                SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
             let roots = root_token::settle(config, &store).await?;
             Ok((Arc::new(store), roots))
         }
@@ -211,20 +234,27 @@ async fn open(config: &Config, init_store: bool) -> Result<(Arc<dyn Store>, Vec<
 
 async fn init_redis(config: &StoreConfig, url: &str) -> Result<StoreId, ServeError> {
     let options = redis_options(config, url)?;
-    crate::store::redis::init(&options).await.map_err(|error| ServeError::Store(error.to_string()))
+    crate::store::redis::init(&options)
+        .await
+        .map_err(|error| ServeError::Store(error.to_string()))
 }
 
 fn redis_options(config: &StoreConfig, url: &str) -> Result<RedisOptions, ServeError> {
     let invalid = |key: &str, why: String| ServeError::Config(format!("{key}: {why}"));
     let store_id = config.id.as_deref().map(StoreId::parse).transpose();
-    let class = Durability::ALL.into_iter().find(|class| class.as_str() == config.min_durability);
+    let class = Durability::ALL
+        .into_iter()
+        .find(|class| class.as_str() == config.min_durability);
     let demandable = class.filter(|class| *class < Durability::Embedded);
     Ok(RedisOptions {
         url: url.to_owned(),
         prefix: config.redis_prefix.clone(),
         store_id: store_id.map_err(|flaw| invalid("store.id", flaw.to_string()))?,
         min_durability: demandable.ok_or_else(|| {
-            invalid("store.min_durability", "must be \"none\", \"1s\" or \"strict\"".to_owned())
+            invalid(
+                "store.min_durability",
+                "must be \"none\", \"1s\" or \"strict\"".to_owned(),
+            )
         })?,
         accept_eviction: config.accept_eviction,
         connections: config.redis_connections,

@@ -1,5 +1,7 @@
 //! Logs: to standard error, for people or machines.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogConfig;
@@ -7,13 +9,15 @@ use crate::config::LogConfig;
 /// Sets the process's log up, once. The error says what is wrong with the filter.
 pub fn init(log: &LogConfig) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {error}"))?;
+    let stderr = std::io::stderr;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr);
     let set = if log.json {
         logs.json().try_init()
     } else {
-        logs.with_target(true).try_init()
+        logs.try_init()
     };
     set.map_err(|error| error.to_string())
 }

@@ -26,20 +26,20 @@ use token_authority::store::{Creation, Durability, Page, Rule, Store, StoreError
 use crate::support::redis_server::RedisServer;
 
 /// 2027-01-15T08:00:00Z: where every test's clock begins.
-pub const BEGIN: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+pub(crate) const BEGIN: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
 
 /// A store under test, its clock, and the way to open it anew.
-pub struct Bench {
-    pub store: Arc<dyn Store>,
-    pub clock: Arc<ManualClock>,
+pub(crate) struct Bench {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<ManualClock>,
     open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
     _folder: Option<TempDir>,
     _server: Option<RedisServer>,
 }
 
-pub async fn on_sqlite() -> Bench {
+pub(crate) async fn on_sqlite() -> Bench {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("token-authority.db");
     let open = move |clock: Arc<ManualClock>| {
@@ -57,7 +57,7 @@ pub async fn on_sqlite() -> Bench {
     Bench::over(Box::new(open), Some(folder), None).await
 }
 
-pub async fn on_redis() -> Bench {
+pub(crate) async fn on_redis() -> Bench {
     let server = RedisServer::start();
     let url = server.url();
     let options = move |clock: Arc<ManualClock>| RedisOptions {
@@ -112,33 +112,33 @@ impl Bench {
     }
 
     /// Opens the same store anew, after the one before was closed.
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.store = (self.open)(self.clock.clone()).await;
     }
 
     /// Moves the clock on.
-    pub fn pass(&self, span: Duration) {
+    pub(crate) fn pass(&self, span: Duration) {
         self.clock.advance(span);
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// Creates the token of a draft that nothing stands against.
-    pub async fn create(&self, draft: Draft) -> Token {
+    pub(crate) async fn create(&self, draft: Draft) -> Token {
         match self.store.create(draft).await {
             Ok(Creation::Created(token)) => token,
             other => panic!("expected a new token, got {other:?}"),
         }
     }
 
-    pub async fn found(&self, id: TokenId) -> Option<Token> {
+    pub(crate) async fn found(&self, id: TokenId) -> Option<Token> {
         let found = self.store.find(id).await.expect("the store answers");
         found.token.map(|token| Token::clone(&token))
     }
 
-    pub async fn list(&self, filter: &Filter, after: Option<Cursor>, size: u32) -> Page {
+    pub(crate) async fn list(&self, filter: &Filter, after: Option<Cursor>, size: u32) -> Page {
         self.store
             .list(filter, after, PageSize::asked(size))
             .await
@@ -146,7 +146,7 @@ impl Bench {
     }
 
     /// Ids of all pages of `size`, in order.
-    pub async fn walk(&self, filter: &Filter, size: u32) -> Vec<TokenId> {
+    pub(crate) async fn walk(&self, filter: &Filter, size: u32) -> Vec<TokenId> {
         let mut ids = Vec::new();
         let mut after = None;
         loop {
@@ -161,7 +161,7 @@ impl Bench {
 }
 
 /// A draft with a fresh id and nothing else.
-pub fn draft() -> Draft {
+pub(crate) fn draft() -> Draft {
     Draft {
         id: entropy::token_id().expect("random bytes"),
         namespace: Namespace::fallback(),
@@ -184,21 +184,21 @@ pub fn draft() -> Draft {
     }
 }
 
-pub fn owned(owner: &str) -> Draft {
+pub(crate) fn owned(owner: &str) -> Draft {
     Draft {
         owner: Owner::parse(owner).ok(),
         ..draft()
     }
 }
 
-pub fn within(namespace: &str) -> Draft {
+pub(crate) fn within(namespace: &str) -> Draft {
     Draft {
         namespace: Namespace::parse(namespace).expect("a namespace"),
         ..draft()
     }
 }
 
-pub fn pooled(draft: Draft, pool: &str) -> Draft {
+pub(crate) fn pooled(draft: Draft, pool: &str) -> Draft {
     let pool = PoolName::parse(pool).expect("a pool");
     Draft {
         id: draft.id.in_pool(&draft.namespace, &pool),
@@ -208,7 +208,7 @@ pub fn pooled(draft: Draft, pool: &str) -> Draft {
 }
 
 /// A draft made by the request `number`, whose id follows from it.
-pub fn requested(number: u8) -> Draft {
+pub(crate) fn requested(number: u8) -> Draft {
     let key = RequestKey([number; 32]);
     let id = TokenId::derived(&key);
     Draft {
@@ -222,7 +222,7 @@ pub fn requested(number: u8) -> Draft {
 }
 
 /// All active and disabled tokens of the default namespace.
-pub fn everything() -> Filter {
+pub(crate) fn everything() -> Filter {
     Filter {
         reach: Reach::only(Namespace::fallback()),
         owner: None,
@@ -232,22 +232,22 @@ pub fn everything() -> Filter {
     }
 }
 
-pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::parse(pairs.iter().copied()).expect("sound labels")
 }
 
 /// A rule that revokes.
-pub fn revoking(reason: &str) -> Rule {
+pub(crate) fn revoking(reason: &str) -> Rule {
     let reason = Reason::parse(reason).expect("a reason");
     Arc::new(move |token, now| token.revoke(now, reason.clone()))
 }
 
 /// A rule that lets a deletion go.
-pub fn willing() -> Rule {
+pub(crate) fn willing() -> Rule {
     Arc::new(|_, _| Ruling::Keep)
 }
 
 /// Whether an answer is an error of the store itself.
-pub fn is_outage<T>(answer: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_outage<T>(answer: &Result<T, StoreError>) -> bool {
     answer.is_err()
 }

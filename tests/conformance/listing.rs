@@ -29,7 +29,7 @@ fn states(states: &[State]) -> Filter {
     }
 }
 
-pub async fn the_newest_token_comes_first(bench: Bench) {
+pub(crate) async fn the_newest_token_comes_first(bench: Bench) {
     let ids = filled(&bench, 5).await;
     let page = bench.list(&everything(), None, 50).await;
     assert_eq!(
@@ -39,7 +39,7 @@ pub async fn the_newest_token_comes_first(bench: Bench) {
     assert_eq!((page.next, page.now), (None, bench.now()));
 }
 
-pub async fn pages_follow_each_other_without_gap_or_repeat(bench: Bench) {
+pub(crate) async fn pages_follow_each_other_without_gap_or_repeat(bench: Bench) {
     let ids = filled(&bench, 23).await;
     for size in [1, 2, 7, 22, 23, 24] {
         assert_eq!(
@@ -50,14 +50,14 @@ pub async fn pages_follow_each_other_without_gap_or_repeat(bench: Bench) {
     }
 }
 
-pub async fn a_full_last_page_has_no_successor(bench: Bench) {
+pub(crate) async fn a_full_last_page_has_no_successor(bench: Bench) {
     filled(&bench, 6).await;
     let first = bench.list(&everything(), None, 3).await;
     let second = bench.list(&everything(), first.next, 3).await;
     assert_eq!((second.tokens.len(), second.next), (3, None));
 }
 
-pub async fn an_unknown_owner_is_an_empty_page(bench: Bench) {
+pub(crate) async fn an_unknown_owner_is_an_empty_page(bench: Bench) {
     filled(&bench, 2).await;
     let page = bench
         .list(
@@ -72,7 +72,7 @@ pub async fn an_unknown_owner_is_an_empty_page(bench: Bench) {
     assert_eq!((page.tokens, page.next), (Vec::new(), None));
 }
 
-pub async fn owners_and_pools_are_filtered_alone_and_together(bench: Bench) {
+pub(crate) async fn owners_and_pools_are_filtered_alone_and_together(bench: Bench) {
     let plain = bench.create(draft()).await.id;
     let ann = bench.create(owned("ann")).await.id;
     let gpu = bench.create(pooled(draft(), "gpu")).await.id;
@@ -98,7 +98,7 @@ pub async fn owners_and_pools_are_filtered_alone_and_together(bench: Bench) {
     }
 }
 
-pub async fn states_are_filtered_as_of_the_stores_time(bench: Bench) {
+pub(crate) async fn states_are_filtered_as_of_the_stores_time(bench: Bench) {
     let active = bench.create(draft()).await.id;
     let disabled = bench
         .create(Draft {
@@ -129,7 +129,7 @@ pub async fn states_are_filtered_as_of_the_stores_time(bench: Bench) {
     assert_eq!(ended, [revoked, expiring]);
 }
 
-pub async fn labels_are_filtered(bench: Bench) {
+pub(crate) async fn labels_are_filtered(bench: Bench) {
     let labelled = |pairs| Draft {
         labels: labels(pairs),
         ..draft()
@@ -170,7 +170,7 @@ async fn scattered(bench: &Bench, namespaces: &[&str], rounds: usize) -> Vec<Tok
     tokens
 }
 
-pub async fn all_namespaces_are_merged_newest_first(bench: Bench) {
+pub(crate) async fn all_namespaces_are_merged_newest_first(bench: Bench) {
     let tokens = scattered(&bench, &["a", "b", "c"], 4).await;
     let ids: Vec<TokenId> = tokens.iter().map(|token| token.id).collect();
     let all = Filter {
@@ -182,7 +182,7 @@ pub async fn all_namespaces_are_merged_newest_first(bench: Bench) {
     }
 }
 
-pub async fn some_namespaces_are_merged_newest_first(bench: Bench) {
+pub(crate) async fn some_namespaces_are_merged_newest_first(bench: Bench) {
     let tokens = scattered(&bench, &["a", "b", "c"], 4).await;
     let names: BTreeSet<Namespace> = ["a", "c", "unknown"]
         .map(|name| Namespace::parse(name).unwrap())
@@ -201,7 +201,7 @@ pub async fn some_namespaces_are_merged_newest_first(bench: Bench) {
     }
 }
 
-pub async fn many_namespaces_are_paged_without_gap_or_repeat(bench: Bench) {
+pub(crate) async fn many_namespaces_are_paged_without_gap_or_repeat(bench: Bench) {
     let names: Vec<String> = (0..40).map(|n| format!("ns-{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // All equally old: order and pages must hold by the id alone.
@@ -223,7 +223,7 @@ pub async fn many_namespaces_are_paged_without_gap_or_repeat(bench: Bench) {
     assert!(bench.walk(&owned_everywhere, 7).await.is_empty());
 }
 
-pub async fn tokens_created_meanwhile_do_not_shift_a_page(bench: Bench) {
+pub(crate) async fn tokens_created_meanwhile_do_not_shift_a_page(bench: Bench) {
     let ids = filled(&bench, 6).await;
     let first = bench.list(&everything(), None, 3).await;
     filled(&bench, 4).await;
@@ -238,7 +238,7 @@ pub async fn tokens_created_meanwhile_do_not_shift_a_page(bench: Bench) {
     );
 }
 
-pub async fn tokens_deleted_meanwhile_do_not_shift_a_page(bench: Bench) {
+pub(crate) async fn tokens_deleted_meanwhile_do_not_shift_a_page(bench: Bench) {
     let ids = filled(&bench, 6).await;
     let first = bench.list(&everything(), None, 3).await;
     // The very token that the next page begins after, and one beyond.
@@ -255,7 +255,7 @@ pub async fn tokens_deleted_meanwhile_do_not_shift_a_page(bench: Bench) {
     );
 }
 
-pub async fn a_page_examines_a_bounded_number_of_entries(bench: Bench) {
+pub(crate) async fn a_page_examines_a_bounded_number_of_entries(bench: Bench) {
     let wanted = bench
         .create(Draft {
             labels: labels(&[("a", "b")]),
@@ -276,7 +276,7 @@ pub async fn a_page_examines_a_bounded_number_of_entries(bench: Bench) {
     assert_eq!((second.tokens, second.next), (vec![wanted], None));
 }
 
-pub async fn no_two_tokens_of_a_namespace_are_equally_old(bench: Bench) {
+pub(crate) async fn no_two_tokens_of_a_namespace_are_equally_old(bench: Bench) {
     let mut times = BTreeSet::new();
     for _ in 0..10 {
         // The clock stands still.
@@ -285,7 +285,7 @@ pub async fn no_two_tokens_of_a_namespace_are_equally_old(bench: Bench) {
     assert_eq!(times.len(), 10);
 }
 
-pub async fn a_pool_holds_the_tokens_of_its_namespace_only(bench: Bench) {
+pub(crate) async fn a_pool_holds_the_tokens_of_its_namespace_only(bench: Bench) {
     let here = bench.create(pooled(draft(), "gpu")).await;
     bench.create(pooled(within("there"), "gpu")).await;
     let filter = Filter {

@@ -44,7 +44,7 @@ fn creations(answers: Vec<Creation>) -> (usize, BTreeSet<TokenId>) {
     (created, answers.into_iter().map(id).collect())
 }
 
-pub async fn one_of_many_wins_an_id(bench: Bench) {
+pub(crate) async fn one_of_many_wins_an_id(bench: Bench) {
     let id = draft().id;
     let answers = at_once(&bench, 32, |store, n| async move {
         let name = TokenName::parse(&n.to_string()).unwrap();
@@ -61,7 +61,7 @@ pub async fn one_of_many_wins_an_id(bench: Bench) {
     assert_eq!(bench.walk(&everything(), 50).await, [id]);
 }
 
-pub async fn one_request_makes_one_token(bench: Bench) {
+pub(crate) async fn one_request_makes_one_token(bench: Bench) {
     let answers = at_once(&bench, 32, |store, _| async move {
         store.create(requested(1)).await.unwrap()
     });
@@ -72,7 +72,7 @@ pub async fn one_request_makes_one_token(bench: Bench) {
     assert_eq!(bench.walk(&everything(), 50).await, [requested(1).id]);
 }
 
-pub async fn one_request_makes_one_token_in_one_of_many_pools(bench: Bench) {
+pub(crate) async fn one_request_makes_one_token_in_one_of_many_pools(bench: Bench) {
     let pools = ["a", "b", "c", "d"];
     let answers = at_once(&bench, 32, move |store, n| async move {
         let draft = if n % 5 == 4 {
@@ -90,7 +90,7 @@ pub async fn one_request_makes_one_token_in_one_of_many_pools(bench: Bench) {
     );
 }
 
-pub async fn one_of_many_revokes(bench: Bench) {
+pub(crate) async fn one_of_many_revokes(bench: Bench) {
     let id = bench.create(draft()).await.id;
     let answers = at_once(&bench, 16, move |store, n| async move {
         store.change(id, revoking(&n.to_string())).await.unwrap()
@@ -112,7 +112,7 @@ pub async fn one_of_many_revokes(bench: Bench) {
     assert_eq!((changed, reasons.len()), (1, 1));
 }
 
-pub async fn changes_do_not_overwrite_each_other(bench: Bench) {
+pub(crate) async fn changes_do_not_overwrite_each_other(bench: Bench) {
     let id = bench.create(draft()).await.id;
     // Each adds its letter to the name; a lost update would lose a letter.
     let answers = at_once(&bench, 8, move |store, n| async move {
@@ -144,7 +144,7 @@ pub async fn changes_do_not_overwrite_each_other(bench: Bench) {
     assert_eq!(Some(&token.revision), revisions.last());
 }
 
-pub async fn a_deletion_and_a_revocation_end_in_an_absent_token(bench: Bench) {
+pub(crate) async fn a_deletion_and_a_revocation_end_in_an_absent_token(bench: Bench) {
     for _ in 0..10 {
         let id = bench.create(draft()).await.id;
         let answers = at_once(&bench, 8, move |store, n| async move {
@@ -159,7 +159,7 @@ pub async fn a_deletion_and_a_revocation_end_in_an_absent_token(bench: Bench) {
     }
 }
 
-pub async fn one_of_many_deletes(bench: Bench) {
+pub(crate) async fn one_of_many_deletes(bench: Bench) {
     let id = bench.create(draft()).await.id;
     let answers = at_once(&bench, 16, move |store, _| async move {
         store.delete(id, willing()).await.unwrap()
@@ -172,7 +172,7 @@ pub async fn one_of_many_deletes(bench: Bench) {
     assert_eq!(deleted, 1);
 }
 
-pub async fn every_token_created_at_once_is_listed_once(bench: Bench) {
+pub(crate) async fn every_token_created_at_once_is_listed_once(bench: Bench) {
     let answers = at_once(&bench, 200, |store, n| async move {
         store
             .create(pooled(owned("ann"), ["a", "b"][n % 2]))
@@ -186,7 +186,7 @@ pub async fn every_token_created_at_once_is_listed_once(bench: Bench) {
     assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), ids);
 }
 
-pub async fn lists_during_creates_never_skip_what_was_there(bench: Bench) {
+pub(crate) async fn lists_during_creates_never_skip_what_was_there(bench: Bench) {
     let mut before = Vec::new();
     for _ in 0..30 {
         before.push(bench.create(draft()).await.id);

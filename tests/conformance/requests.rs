@@ -21,11 +21,11 @@ async fn repeated(bench: &Bench, first: Draft, second: Draft) -> Token {
     token
 }
 
-pub async fn a_request_makes_one_token(bench: Bench) {
+pub(crate) async fn a_request_makes_one_token(bench: Bench) {
     repeated(&bench, requested(1), requested(1)).await;
 }
 
-pub async fn a_request_makes_one_pooled_token(bench: Bench) {
+pub(crate) async fn a_request_makes_one_pooled_token(bench: Bench) {
     repeated(
         &bench,
         pooled(requested(1), "gpu"),
@@ -34,7 +34,7 @@ pub async fn a_request_makes_one_pooled_token(bench: Bench) {
     .await;
 }
 
-pub async fn a_request_makes_one_token_whatever_the_pool(bench: Bench) {
+pub(crate) async fn a_request_makes_one_token_whatever_the_pool(bench: Bench) {
     let first = bench.create(requested(1)).await;
     let second = bench.create(pooled(requested(2), "a")).await;
     let create = |draft| bench.store.create(draft);
@@ -53,7 +53,7 @@ pub async fn a_request_makes_one_token_whatever_the_pool(bench: Bench) {
     assert_eq!(bench.walk(&everything(), 10).await, [second.id, first.id]);
 }
 
-pub async fn a_request_is_remembered_as_long_as_its_token(bench: Bench) {
+pub(crate) async fn a_request_is_remembered_as_long_as_its_token(bench: Bench) {
     let first = bench.create(requested(1)).await;
     let second = bench.create(pooled(requested(2), "a")).await;
     bench.pass(Duration::from_secs(400 * 24 * 3600));
@@ -67,11 +67,13 @@ pub async fn a_request_is_remembered_as_long_as_its_token(bench: Bench) {
     );
 }
 
-pub async fn the_request_of_a_deleted_token_is_gone_for_a_while_and_then_free(bench: Bench) {
+pub(crate) async fn the_request_of_a_deleted_token_is_gone_for_a_while_and_then_free(bench: Bench) {
     gone_then_free(bench, requested(1)).await;
 }
 
-pub async fn the_request_of_a_deleted_pooled_token_is_gone_for_a_while_and_then_free(bench: Bench) {
+pub(crate) async fn the_request_of_a_deleted_pooled_token_is_gone_for_a_while_and_then_free(
+    bench: Bench,
+) {
     gone_then_free(bench, pooled(requested(1), "gpu")).await;
 }
 

@@ -3,7 +3,7 @@
 use crate::fixture::{Bench, draft, everything, is_outage, revoking, willing};
 use token_authority::domain::page::PageSize;
 
-pub async fn a_sound_store_can_be_read_and_written(bench: Bench) {
+pub(crate) async fn a_sound_store_can_be_read_and_written(bench: Bench) {
     let probe = bench.store.probe().await;
     assert_eq!((probe.read, probe.write), (Ok(()), Ok(())));
     assert_eq!(bench.store.confirm().await, Ok(()));
@@ -11,7 +11,7 @@ pub async fn a_sound_store_can_be_read_and_written(bench: Bench) {
     assert!(bench.store.durability().is_some());
 }
 
-pub async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
+pub(crate) async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
     let id = bench.create(draft()).await.id;
     bench.store.close().await;
     assert!(is_outage(&bench.store.find(id).await));
@@ -29,7 +29,7 @@ pub async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
     assert!(probe.read.is_err() && probe.write.is_err());
 }
 
-pub async fn what_is_closed_can_be_opened_again(mut bench: Bench) {
+pub(crate) async fn what_is_closed_can_be_opened_again(mut bench: Bench) {
     let (token, id) = (bench.create(draft()).await, bench.store.id());
     bench.store.close().await;
     bench.reopen().await;

@@ -16,13 +16,13 @@ use token_authority::store::{Change, Creation, Deletion, Rule};
 
 use crate::fixture::{BEGIN, Bench, draft, everything, labels, pooled, revoking, willing, within};
 
-pub async fn a_created_token_is_found_as_it_was_issued(bench: Bench) {
+pub(crate) async fn a_created_token_is_found_as_it_was_issued(bench: Bench) {
     let token = bench.create(draft()).await;
     assert_eq!(token.create_time, BEGIN);
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
-pub async fn every_field_survives_the_store(bench: Bench) {
+pub(crate) async fn every_field_survives_the_store(bench: Bench) {
     let key = RequestKey([9; 32]);
     let full = Draft {
         id: TokenId::derived(&key),
@@ -57,7 +57,7 @@ pub async fn every_field_survives_the_store(bench: Bench) {
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
-pub async fn an_unknown_id_is_absent(bench: Bench) {
+pub(crate) async fn an_unknown_id_is_absent(bench: Bench) {
     assert_eq!(bench.found(draft().id).await, None);
     let found = bench.store.find(draft().id).await.unwrap();
     assert_eq!(
@@ -66,7 +66,7 @@ pub async fn an_unknown_id_is_absent(bench: Bench) {
     );
 }
 
-pub async fn a_taken_id_answers_the_token_that_has_it(bench: Bench) {
+pub(crate) async fn a_taken_id_answers_the_token_that_has_it(bench: Bench) {
     let first = bench.create(draft()).await;
     let second = Draft {
         id: first.id,
@@ -81,7 +81,7 @@ pub async fn a_taken_id_answers_the_token_that_has_it(bench: Bench) {
     assert_eq!(bench.walk(&everything(), 10).await, [first.id]);
 }
 
-pub async fn an_end_in_the_past_is_refused_and_leaves_nothing(bench: Bench) {
+pub(crate) async fn an_end_in_the_past_is_refused_and_leaves_nothing(bench: Bench) {
     let late = Draft {
         expiration: Expiration::At(BEGIN),
         ..draft()
@@ -92,7 +92,7 @@ pub async fn an_end_in_the_past_is_refused_and_leaves_nothing(bench: Bench) {
     assert!(bench.walk(&everything(), 10).await.is_empty());
 }
 
-pub async fn a_token_expires_to_the_millisecond(bench: Bench) {
+pub(crate) async fn a_token_expires_to_the_millisecond(bench: Bench) {
     let ttl = Duration::from_millis(1500);
     let token = bench
         .create(Draft {
@@ -113,7 +113,7 @@ pub async fn a_token_expires_to_the_millisecond(bench: Bench) {
     );
 }
 
-pub async fn a_change_is_stored_under_a_greater_revision(bench: Bench) {
+pub(crate) async fn a_change_is_stored_under_a_greater_revision(bench: Bench) {
     let token = bench.create(draft()).await;
     bench.pass(Duration::from_secs(1));
     let Ok(Change::Changed(revoked)) = bench.store.change(token.id, revoking("leaked")).await
@@ -126,7 +126,7 @@ pub async fn a_change_is_stored_under_a_greater_revision(bench: Bench) {
     assert_eq!(bench.found(token.id).await, Some(revoked));
 }
 
-pub async fn revisions_grow_while_the_clock_stands_still(bench: Bench) {
+pub(crate) async fn revisions_grow_while_the_clock_stands_still(bench: Bench) {
     let token = bench.create(draft()).await;
     let touch: Rule = Arc::new(|token, _| Ruling::Replace(Box::new(token.clone())));
     let mut last = token.revision;
@@ -139,14 +139,14 @@ pub async fn revisions_grow_while_the_clock_stands_still(bench: Bench) {
     }
 }
 
-pub async fn a_kept_token_keeps_its_revision(bench: Bench) {
+pub(crate) async fn a_kept_token_keeps_its_revision(bench: Bench) {
     let token = bench.create(draft()).await;
     let kept = bench.store.change(token.id, willing()).await;
     assert_eq!(kept, Ok(Change::Kept(token.clone())));
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
-pub async fn a_refused_change_changes_nothing(bench: Bench) {
+pub(crate) async fn a_refused_change_changes_nothing(bench: Bench) {
     let token = bench.create(draft()).await;
     let refusing: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
     let refused = bench.store.change(token.id, refusing).await;
@@ -154,14 +154,14 @@ pub async fn a_refused_change_changes_nothing(bench: Bench) {
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
-pub async fn a_change_of_nothing_is_absent(bench: Bench) {
+pub(crate) async fn a_change_of_nothing_is_absent(bench: Bench) {
     assert_eq!(
         bench.store.change(draft().id, revoking("")).await,
         Ok(Change::Absent)
     );
 }
 
-pub async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
+pub(crate) async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
     let filled = pooled(
         Draft {
             owner: Owner::parse("ann").ok(),
@@ -203,7 +203,7 @@ pub async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
     }
 }
 
-pub async fn a_deleted_id_is_gone_for_a_while_and_then_free(bench: Bench) {
+pub(crate) async fn a_deleted_id_is_gone_for_a_while_and_then_free(bench: Bench) {
     let token = bench.create(draft()).await;
     bench.store.delete(token.id, willing()).await.unwrap();
     let again = Draft {
@@ -218,7 +218,7 @@ pub async fn a_deleted_id_is_gone_for_a_while_and_then_free(bench: Bench) {
     assert_eq!(bench.walk(&everything(), 10).await, [token.id]);
 }
 
-pub async fn a_refused_deletion_deletes_nothing(bench: Bench) {
+pub(crate) async fn a_refused_deletion_deletes_nothing(bench: Bench) {
     let token = bench.create(draft()).await;
     let refusing: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
     let refused = bench.store.delete(token.id, refusing).await;
@@ -226,14 +226,14 @@ pub async fn a_refused_deletion_deletes_nothing(bench: Bench) {
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
-pub async fn a_deletion_of_nothing_is_absent(bench: Bench) {
+pub(crate) async fn a_deletion_of_nothing_is_absent(bench: Bench) {
     assert_eq!(
         bench.store.delete(draft().id, willing()).await,
         Ok(Deletion::Absent)
     );
 }
 
-pub async fn a_new_token_of_an_old_id_has_a_greater_revision(bench: Bench) {
+pub(crate) async fn a_new_token_of_an_old_id_has_a_greater_revision(bench: Bench) {
     let old = bench.create(draft()).await;
     let touch: Rule = Arc::new(|token: &Token, _| Ruling::Replace(Box::new(token.clone())));
     let Ok(Change::Changed(old)) = bench.store.change(old.id, touch).await else {
@@ -250,7 +250,7 @@ pub async fn a_new_token_of_an_old_id_has_a_greater_revision(bench: Bench) {
     assert!(new.revision > old.revision);
 }
 
-pub async fn namespaces_do_not_share_tokens_in_lists(bench: Bench) {
+pub(crate) async fn namespaces_do_not_share_tokens_in_lists(bench: Bench) {
     let here = bench.create(draft()).await;
     let there = bench.create(within("there")).await;
     assert_eq!(bench.walk(&everything(), 10).await, [here.id]);

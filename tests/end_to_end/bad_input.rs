@@ -3,20 +3,24 @@
 use std::collections::BTreeSet;
 
 use bytes::{Buf, BufMut};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     CreateRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest, Verdict,
 };
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
 use crate::harness::{Authority, Client, ROOT_TOKEN, create, named, presenting, reason, verdict};
 
 /// The fields that an `INVALID_ARGUMENT` names.
 fn fields(status: &Status) -> BTreeSet<String> {
-    assert_eq!((status.code(), reason(status).as_str()), (Code::InvalidArgument, "INVALID_REQUEST"), "{status:?}");
+    assert_eq!(
+        (status.code(), reason(status).as_str()),
+        (Code::InvalidArgument, "INVALID_REQUEST"),
+        "{status:?}"
+    );
     let bad = status.get_details_bad_request().expect("violations");
     bad.field_violations
         .into_iter()
@@ -28,14 +32,19 @@ fn fields(status: &Status) -> BTreeSet<String> {
 }
 
 async fn refused(client: &mut Client, request: CreateRequest) -> BTreeSet<String> {
-    fields(&client.create(request).await.expect_err("an invalid request"))
+    fields(
+        &client
+            .create(request)
+            .await
+            .expect_err("an invalid request"),
+    )
 }
 
 fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-pub async fn all_violations_come_in_one_answer(authority: Authority) {
+pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
     let mut root = authority.root().await;
     let request = CreateRequest {
         namespace: "Bad Name".to_owned(),
@@ -49,11 +58,25 @@ pub async fn all_violations_come_in_one_answer(authority: Authority) {
         labels: [("b ad".to_owned(), String::new())].into(),
         disabled: false,
         request_id: "r".repeat(129),
-        expiration: Some(Expiration::Ttl(prost_types::Duration { seconds: -1, nanos: 0 })),
+        expiration: Some(Expiration::Ttl(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        })),
     };
     let expected = [
-        "namespace", "name", "description", "owner", "pool", "scopes[1]", "scopes[2]", "allowed_endpoints[0]",
-        "allowed_cidrs[0]", "allowed_cidrs[1]", "labels[b ad]", "request_id", "ttl",
+        "namespace",
+        "name",
+        "description",
+        "owner",
+        "pool",
+        "scopes[1]",
+        "scopes[2]",
+        "allowed_endpoints[0]",
+        "allowed_cidrs[0]",
+        "allowed_cidrs[1]",
+        "labels[b ad]",
+        "request_id",
+        "ttl",
     ];
     assert_eq!(refused(&mut root, request).await, set(&expected));
     let request = ValidateRequest {
@@ -69,14 +92,26 @@ pub async fn all_violations_come_in_one_answer(authority: Authority) {
     };
     let status = root.validate(request).await.unwrap_err();
     let expected = [
-        "secret", "namespace", "owner", "required_scopes[0]", "method", "path", "client_ip", "user_agent", "request_id",
+        "secret",
+        "namespace",
+        "owner",
+        "required_scopes[0]",
+        "method",
+        "path",
+        "client_ip",
+        "user_agent",
+        "request_id",
     ];
     assert_eq!(fields(&status), set(&expected));
-    let listed = root.list(ListRequest::default()).await.unwrap().into_inner();
+    let listed = root
+        .list(ListRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert!(listed.tokens.is_empty(), "nothing was written");
 }
 
-pub async fn every_limit_is_exact(authority: Authority) {
+pub(crate) async fn every_limit_is_exact(authority: Authority) {
     let mut root = authority.root().await;
     let numbered = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>();
     let most = CreateRequest {
@@ -84,55 +119,163 @@ pub async fn every_limit_is_exact(authority: Authority) {
         description: "d".repeat(1024),
         owner: "o".repeat(128),
         scopes: numbered(63).into_iter().chain(["s".repeat(128)]).collect(),
-        allowed_endpoints: (0..63).map(|n| format!("/{n}")).chain([format!("/{}", "e".repeat(255))]).collect(),
+        allowed_endpoints: (0..63)
+            .map(|n| format!("/{n}"))
+            .chain([format!("/{}", "e".repeat(255))])
+            .collect(),
         allowed_cidrs: (0..64).map(|n| format!("10.0.{n}.0/24")).collect(),
-        labels: (0..32).map(|n| (format!("k{n}"), "v".repeat(256))).collect(),
+        labels: (0..32)
+            .map(|n| (format!("k{n}"), "v".repeat(256)))
+            .collect(),
         request_id: "r".repeat(128),
         ..named("")
     };
     create(&mut root, most.clone()).await;
     let beyond = [
-        (CreateRequest { name: "n".repeat(129), ..most.clone() }, "name"),
-        (CreateRequest { description: "d".repeat(1025), ..most.clone() }, "description"),
-        (CreateRequest { owner: "o".repeat(129), ..most.clone() }, "owner"),
-        (CreateRequest { scopes: numbered(65), ..most.clone() }, "scopes"),
-        (CreateRequest { scopes: vec!["s".repeat(129)], ..most.clone() }, "scopes[0]"),
-        (CreateRequest { allowed_endpoints: vec![format!("/{}", "e".repeat(256))], ..most.clone() }, "allowed_endpoints[0]"),
-        (CreateRequest { labels: (0..33).map(|n| (format!("k{n}"), String::new())).collect(), ..most.clone() }, "labels"),
-        (CreateRequest { labels: [("k".repeat(64), String::new())].into(), ..named("") }, ""),
-        (CreateRequest { request_id: "r".repeat(129), ..most }, "request_id"),
+        (
+            CreateRequest {
+                name: "n".repeat(129),
+                ..most.clone()
+            },
+            "name",
+        ),
+        (
+            CreateRequest {
+                description: "d".repeat(1025),
+                ..most.clone()
+            },
+            "description",
+        ),
+        (
+            CreateRequest {
+                owner: "o".repeat(129),
+                ..most.clone()
+            },
+            "owner",
+        ),
+        (
+            CreateRequest {
+                scopes: numbered(65),
+                ..most.clone()
+            },
+            "scopes",
+        ),
+        (
+            CreateRequest {
+                scopes: vec!["s".repeat(129)],
+                ..most.clone()
+            },
+            "scopes[0]",
+        ),
+        (
+            CreateRequest {
+                allowed_endpoints: vec![format!("/{}", "e".repeat(256))],
+                ..most.clone()
+            },
+            "allowed_endpoints[0]",
+        ),
+        (
+            CreateRequest {
+                labels: (0..33).map(|n| (format!("k{n}"), String::new())).collect(),
+                ..most.clone()
+            },
+            "labels",
+        ),
+        (
+            CreateRequest {
+                labels: [("k".repeat(64), String::new())].into(),
+                ..named("")
+            },
+            "",
+        ),
+        (
+            CreateRequest {
+                request_id: "r".repeat(129),
+                ..most
+            },
+            "request_id",
+        ),
     ];
     for (request, field) in beyond {
         let named = refused(&mut root, request).await;
-        assert!(named.len() == 1 && named.iter().all(|name| name.starts_with(field)), "{field}: {named:?}");
+        assert!(
+            named.len() == 1 && named.iter().all(|name| name.starts_with(field)),
+            "{field}: {named:?}"
+        );
     }
     let reason = "r".repeat(257);
     let target = Some(Target::TokenId("z".repeat(22)));
-    let status = root.revoke(RevokeRequest { target, reason }).await.unwrap_err();
+    let status = root
+        .revoke(RevokeRequest { target, reason })
+        .await
+        .unwrap_err();
     assert_eq!(fields(&status), set(&["reason"]));
     let status = root.revoke(RevokeRequest::default()).await.unwrap_err();
     assert_eq!(fields(&status), set(&["target"]));
-    let status = root.list(ListRequest { states: vec![0, 99, -1], ..ListRequest::default() }).await.unwrap_err();
-    assert_eq!(fields(&status), set(&["states[0]", "states[1]", "states[2]"]));
-    let huge = ListRequest { page_size: u32::MAX, ..ListRequest::default() };
-    assert_eq!(root.list(huge).await.unwrap().into_inner().tokens.len(), 1, "a page size is cut, not refused");
+    let status = root
+        .list(ListRequest {
+            states: vec![0, 99, -1],
+            ..ListRequest::default()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        fields(&status),
+        set(&["states[0]", "states[1]", "states[2]"])
+    );
+    let huge = ListRequest {
+        page_size: u32::MAX,
+        ..ListRequest::default()
+    };
+    assert_eq!(
+        root.list(huge).await.unwrap().into_inner().tokens.len(),
+        1,
+        "a page size is cut, not refused"
+    );
 }
 
-pub async fn page_tokens_of_other_filters_are_refused(authority: Authority) {
+pub(crate) async fn page_tokens_of_other_filters_are_refused(authority: Authority) {
     let mut root = authority.root().await;
     for name in ["a", "b", "c"] {
         create(&mut root, named(name)).await;
     }
-    let first = ListRequest { page_size: 1, ..ListRequest::default() };
-    let token = root.list(first.clone()).await.unwrap().into_inner().next_page_token;
-    let with = |page_token: &str| ListRequest { page_token: page_token.to_owned(), ..first.clone() };
-    root.list(with(&token)).await.expect("the same filter goes on");
-    root.list(ListRequest { page_size: 7, ..with(&token) }).await.expect("another page size is the same filter");
+    let first = ListRequest {
+        page_size: 1,
+        ..ListRequest::default()
+    };
+    let token = root
+        .list(first.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
+    let with = |page_token: &str| ListRequest {
+        page_token: page_token.to_owned(),
+        ..first.clone()
+    };
+    root.list(with(&token))
+        .await
+        .expect("the same filter goes on");
+    root.list(ListRequest {
+        page_size: 7,
+        ..with(&token)
+    })
+    .await
+    .expect("another page size is the same filter");
     let forged = format!("{}A", &token[..token.len() - 1]);
     for request in [
-        ListRequest { owner: "ann".to_owned(), ..with(&token) },
-        ListRequest { namespace: "-".to_owned(), ..with(&token) },
-        ListRequest { states: vec![3], ..with(&token) },
+        ListRequest {
+            owner: "ann".to_owned(),
+            ..with(&token)
+        },
+        ListRequest {
+            namespace: "-".to_owned(),
+            ..with(&token)
+        },
+        ListRequest {
+            states: vec![3],
+            ..with(&token)
+        },
         with("rubbish"),
         with(&forged.replace("AA", "BB")),
         with(&"z".repeat(10_000)),
@@ -142,10 +285,15 @@ pub async fn page_tokens_of_other_filters_are_refused(authority: Authority) {
     }
 }
 
-pub async fn absurd_times_are_refused(authority: Authority) {
+pub(crate) async fn absurd_times_are_refused(authority: Authority) {
     let mut root = authority.root().await;
     let ttl = |seconds, nanos| Some(Expiration::Ttl(prost_types::Duration { seconds, nanos }));
-    let end = |seconds, nanos| Some(Expiration::ExpireTime(prost_types::Timestamp { seconds, nanos }));
+    let end = |seconds, nanos| {
+        Some(Expiration::ExpireTime(prost_types::Timestamp {
+            seconds,
+            nanos,
+        }))
+    };
     for (expiration, field) in [
         (ttl(-1, 0), "ttl"),
         (ttl(0, -1), "ttl"),
@@ -159,27 +307,61 @@ pub async fn absurd_times_are_refused(authority: Authority) {
         (end(i64::MAX, 0), "expire_time"),
         (end(4_000_000_000, -5), "expire_time"),
     ] {
-        let request = CreateRequest { expiration, ..named("t") };
-        assert_eq!(refused(&mut root, request).await, set(&[field]), "{expiration:?}");
+        let request = CreateRequest {
+            expiration,
+            ..named("t")
+        };
+        assert_eq!(
+            refused(&mut root, request).await,
+            set(&[field]),
+            "{expiration:?}"
+        );
     }
-    let never = CreateRequest { expiration: ttl(0, 0), ..named("t") };
-    assert_eq!(create(&mut root, never).await.0.expire_time, None, "a ttl of zero means never");
-    let last = CreateRequest { expiration: end(253_402_300_799, 0), ..named("t") };
+    let never = CreateRequest {
+        expiration: ttl(0, 0),
+        ..named("t")
+    };
+    assert_eq!(
+        create(&mut root, never).await.0.expire_time,
+        None,
+        "a ttl of zero means never"
+    );
+    let last = CreateRequest {
+        expiration: end(253_402_300_799, 0),
+        ..named("t")
+    };
     assert!(create(&mut root, last).await.0.expire_time.is_some());
 }
 
-pub async fn rubbish_secrets_are_malformed(authority: Authority) {
+pub(crate) async fn rubbish_secrets_are_malformed(authority: Authority) {
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("t")).await;
     let flipped = if secret.ends_with('0') { '1' } else { '0' };
     let wrong_sum = format!("{}{flipped}", &secret[..secret.len() - 1]);
     let other_brand = secret.replacen("ta_", "tb_", 1);
-    for presented in ["", "x", "ta_", &wrong_sum, &other_brand, &secret[1..], &format!("{secret} "), &"z".repeat(512)] {
-        assert_eq!(verdict(&mut root, presented).await, Verdict::Malformed, "{presented:?}");
+    for presented in [
+        "",
+        "x",
+        "ta_",
+        &wrong_sum,
+        &other_brand,
+        &secret[1..],
+        &format!("{secret} "),
+        &"z".repeat(512),
+    ] {
+        assert_eq!(
+            verdict(&mut root, presented).await,
+            Verdict::Malformed,
+            "{presented:?}"
+        );
     }
     // The right id with a wrong secret, whose checksum is right.
     let body = &secret[..secret.len() - 6];
-    let other = format!("{}{}", &body[..body.len() - 1], if body.ends_with('a') { 'b' } else { 'a' });
+    let other = format!(
+        "{}{}",
+        &body[..body.len() - 1],
+        if body.ends_with('a') { 'b' } else { 'a' }
+    );
     let mut sum = u64::from(crc32fast::hash(other.as_bytes()));
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut tail = [0u8; 6];
@@ -188,11 +370,23 @@ pub async fn rubbish_secrets_are_malformed(authority: Authority) {
         sum /= 62;
     }
     let forged = other + std::str::from_utf8(&tail).unwrap();
-    let answer = root.validate(presenting(&forged)).await.unwrap().into_inner();
+    let answer = root
+        .validate(presenting(&forged))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((answer.verdict(), answer.token), (Verdict::NotFound, None));
-    let status = root.get(GetRequest { token_id: secret.clone() }).await.unwrap_err();
+    let status = root
+        .get(GetRequest {
+            token_id: secret.clone(),
+        })
+        .await
+        .unwrap_err();
     assert_eq!(fields(&status), set(&["token_id"]));
-    assert!(!format!("{status:?}").contains(&secret[25..60]), "a secret in the wrong field is not repeated");
+    assert!(
+        !format!("{status:?}").contains(&secret[25..60]),
+        "a secret in the wrong field is not repeated"
+    );
 }
 
 /// Sends bytes as they are, whatever the method expects.
@@ -235,37 +429,71 @@ impl Decoder for Raw {
     }
 }
 
-async fn send(authority: &Authority, method: &'static str, message: Vec<u8>) -> Result<usize, Status> {
+async fn send(
+    authority: &Authority,
+    method: &'static str,
+    message: Vec<u8>,
+) -> Result<usize, Status> {
     let channel = authority.endpoint().connect().await.expect("a connection");
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("a ready channel");
     let mut request = Request::new(message);
-    request.metadata_mut().insert("x-api-key", ROOT_TOKEN.parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-api-key", ROOT_TOKEN.parse().unwrap());
     let path = http::uri::PathAndQuery::from_static(method);
-    client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
-pub async fn text_that_is_not_utf8_is_an_invalid_argument(authority: Authority) {
+pub(crate) async fn text_that_is_not_utf8_is_an_invalid_argument(authority: Authority) {
     authority.serving(true).await;
     // Field 1, two bytes that are not UTF-8; then a field that ends too early.
     for message in [vec![0x0a, 2, 0xff, 0xfe], vec![0x0a, 200, 1], vec![0xff; 9]] {
-        let status = send(&authority, "/tokenauthority.v1.TokenService/Validate", message).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "UNDECODABLE_MESSAGE"));
+        let status = send(
+            &authority,
+            "/tokenauthority.v1.TokenService/Validate",
+            message,
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "UNDECODABLE_MESSAGE")
+        );
     }
 }
 
-pub async fn an_oversized_message_is_refused_and_the_server_lives_on(authority: Authority) {
+pub(crate) async fn an_oversized_message_is_refused_and_the_server_lives_on(authority: Authority) {
     let mut root = authority.root().await;
-    let status = send(&authority, "/tokenauthority.v1.TokenService/Create", vec![0; 10 << 20]).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+    let status = send(
+        &authority,
+        "/tokenauthority.v1.TokenService/Create",
+        vec![0; 10 << 20],
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
+    );
     assert!(status.message().contains("131072"), "{}", status.message());
     create(&mut root, named("alive")).await;
 }
 
-pub async fn an_unknown_method_is_unimplemented(authority: Authority) {
+pub(crate) async fn an_unknown_method_is_unimplemented(authority: Authority) {
     authority.serving(true).await;
-    for method in ["/tokenauthority.v1.TokenService/Nothing", "/nothing.Service/Nothing"] {
+    for method in [
+        "/tokenauthority.v1.TokenService/Nothing",
+        "/nothing.Service/Nothing",
+    ] {
         let status = send(&authority, method, Vec::new()).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "METHOD_UNKNOWN"), "{method}");
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unimplemented, "METHOD_UNKNOWN"),
+            "{method}"
+        );
     }
 }

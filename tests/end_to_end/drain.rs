@@ -3,21 +3,23 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use token_authority::transport::grpc::pb::Verdict;
 use tokio_stream::StreamExt;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use token_authority::transport::grpc::pb::Verdict;
 
 use crate::harness::{Authority, create, named, verdict};
 
-pub async fn it_stops_with_idle_silent_and_streaming_connections(mut authority: Authority) {
+pub(crate) async fn it_stops_with_idle_silent_and_streaming_connections(mut authority: Authority) {
     let mut root = authority.root().await;
     create(&mut root, named("idle afterwards")).await;
     let silent = TcpStream::connect(&authority.address).expect("a silent connection");
     let mut half_spoken = TcpStream::connect(&authority.address).expect("a connection");
     std::io::Write::write_all(&mut half_spoken, b"PRI * HTTP/2.0\r\n").expect("half a preface");
-    let request = HealthCheckRequest { service: String::new() };
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
     let mut health = HealthClient::new(authority.channel());
     let mut watched = health.watch(request).await.expect("a stream").into_inner();
     let first = watched.next().await.expect("a status").expect("a status");
@@ -31,12 +33,19 @@ pub async fn it_stops_with_idle_silent_and_streaming_connections(mut authority: 
     });
     let (code, took) = authority.stop("TERM");
     assert_eq!(code, Some(0), "{}", authority.log());
-    assert!(took < Duration::from_secs(8), "it waited for its deadline: {took:?}");
-    assert_eq!(watching.await.unwrap(), ServingStatus::NotServing, "health says so first");
+    assert!(
+        took < Duration::from_secs(8),
+        "it waited for its deadline: {took:?}"
+    );
+    assert_eq!(
+        watching.await.unwrap(),
+        ServingStatus::NotServing,
+        "health says so first"
+    );
     drop((silent, half_spoken));
 }
 
-pub async fn calls_in_hand_are_finished(mut authority: Authority) {
+pub(crate) async fn calls_in_hand_are_finished(mut authority: Authority) {
     let root = authority.root().await;
     let calls: Vec<_> = (0..50)
         .map(|n| {
@@ -55,6 +64,10 @@ pub async fn calls_in_hand_are_finished(mut authority: Authority) {
     authority.start();
     let mut root = authority.root().await;
     for secret in secrets {
-        assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid, "acknowledged means stored");
+        assert_eq!(
+            verdict(&mut root, &secret).await,
+            Verdict::Valid,
+            "acknowledged means stored"
+        );
     }
 }

@@ -8,67 +8,85 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
+use token_authority::transport::grpc::pb::{
+    self, CreateRequest, ValidateRequest, ValidateResponse,
+};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::HealthCheckRequest;
-use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
-use token_authority::transport::grpc::pb::{self, CreateRequest, ValidateRequest, ValidateResponse};
 
 use crate::support::child::OwnedChild;
 use crate::support::redis_server::RedisServer;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
 /// The root token of every test; its middle is what a secrecy dump looks for.
-pub const ROOT_TOKEN: &str = "root-0123456789-canary-0123456789-root";
+pub(crate) const ROOT_TOKEN: &str = "root-0123456789-canary-0123456789-root";
 /// How long anything may take on a busy machine before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running authority with a store of its own.
-pub struct Authority {
+pub(crate) struct Authority {
     child: Option<OwnedChild>,
-    pub address: String,
-    pub folder: TempDir,
-    pub redis: Option<RedisServer>,
+    pub(crate) address: String,
+    pub(crate) folder: TempDir,
+    pub(crate) redis: Option<RedisServer>,
     arguments: Vec<String>,
     starts: usize,
 }
 
 impl Authority {
-    pub fn on_sqlite() -> Self {
+    pub(crate) fn on_sqlite() -> Self {
         let mut authority = Self::stopped(None);
         let path = authority.folder.path().join("token-authority.db");
-        authority.arguments.extend(["--store".to_owned(), format!("sqlite:{}", path.display())]);
+        authority
+            .arguments
+            .extend(["--store".to_owned(), format!("sqlite:{}", path.display())]);
         authority.start();
         authority
     }
 
-    pub fn on_redis() -> Self {
+    pub(crate) fn on_redis() -> Self {
         let mut authority = Self::before_redis_start();
         authority.start();
         authority
     }
 
     /// With a redis-server that carries its marker, and an authority that is not yet started.
-    pub fn before_redis_start() -> Self {
+    pub(crate) fn before_redis_start() -> Self {
         let redis = RedisServer::start();
         let url = redis.url();
         let mut authority = Self::stopped(Some(redis));
-        let init = command(&["init", "--store", &url]).output().expect("init runs");
-        assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+        let init = command(&["init", "--store", &url])
+            .output()
+            .expect("init runs");
+        assert!(
+            init.status.success(),
+            "{}",
+            String::from_utf8_lossy(&init.stderr)
+        );
         authority.arguments.extend(["--store".to_owned(), url]);
         authority
     }
 
     fn stopped(redis: Option<RedisServer>) -> Self {
         // Generous timeouts: many servers share the machine in a test run.
-        let settings = ["store.read_timeout=5s", "store.write_timeout=5s", "log.filter=trace"];
-        let arguments = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned).into_iter();
-        let settings = settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
+        let settings = [
+            "store.read_timeout=5s",
+            "store.write_timeout=5s",
+            "log.filter=trace",
+        ];
+        let arguments = ["serve", "--listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .into_iter();
+        let settings = settings
+            .iter()
+            .flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
         Self {
             child: None,
             address: String::new(),
@@ -80,13 +98,14 @@ impl Authority {
     }
 
     /// Adds flags for the next start.
-    pub fn with(mut self, flags: &[&str]) -> Self {
-        self.arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    pub(crate) fn with(mut self, flags: &[&str]) -> Self {
+        self.arguments
+            .extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.starts += 1;
         let log = File::create(self.log_path(self.starts)).expect("a log file");
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
@@ -96,23 +115,28 @@ impl Authority {
         let stdout = child.0.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let address = line.trim_end().strip_prefix("listening on ");
-        self.address = address.unwrap_or_else(|| panic!("{line:?}\n{}", self.log())).to_owned();
+        self.address = address
+            .unwrap_or_else(|| panic!("{line:?}\n{}", self.log()))
+            .to_owned();
         self.child = Some(child);
     }
 
     /// Sends a signal and waits for the exit; answers its code and how long it took.
-    pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
+    pub(crate) fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         self.signal(signal);
         (self.exited(), begun.elapsed())
     }
 
-    pub fn signal(&self, name: &str) {
-        self.child.as_ref().expect("a running authority").signal(name);
+    pub(crate) fn signal(&self, name: &str) {
+        self.child
+            .as_ref()
+            .expect("a running authority")
+            .signal(name);
     }
 
     /// Waits for the process to end by itself.
-    pub fn exited(&mut self) -> Option<i32> {
+    pub(crate) fn exited(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("a running authority");
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -125,126 +149,171 @@ impl Authority {
     }
 
     /// Everything logged since the first start.
-    pub fn log(&self) -> String {
-        let logs = (1..=self.starts).map(|start| fs::read(self.log_path(start)).expect("a log file"));
-        logs.map(|log| String::from_utf8_lossy(&log).into_owned()).collect()
+    pub(crate) fn log(&self) -> String {
+        let logs =
+            (1..=self.starts).map(|start| fs::read(self.log_path(start)).expect("a log file"));
+        logs.map(|log| String::from_utf8_lossy(&log).into_owned())
+            .collect()
     }
 
     fn log_path(&self, start: usize) -> PathBuf {
         self.folder.path().join(format!("log-{start}"))
     }
 
-    pub fn redis(&self) -> &RedisServer {
+    pub(crate) fn redis(&self) -> &RedisServer {
         self.redis.as_ref().expect("a test on Redis")
     }
 
-    pub fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::from_str(&format!("http://{}", self.address)).expect("a sound address")
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.endpoint().connect_lazy()
     }
 
     /// A client with the root token, once the authority serves.
-    pub async fn root(&self) -> Client {
+    pub(crate) async fn root(&self) -> Client {
         self.serving(true).await;
         self.client(Some(ROOT_TOKEN))
     }
 
-    pub fn client(&self, credential: Option<&str>) -> Client {
-        let bearer = credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
+    pub(crate) fn client(&self, credential: Option<&str>) -> Client {
+        let bearer =
+            credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
         TokenServiceClient::with_interceptor(self.channel(), Credential(bearer))
     }
 
     /// Waits until health says that Validate can answer, or that it cannot.
-    pub async fn serving(&self, wanted: bool) {
+    pub(crate) async fn serving(&self, wanted: bool) {
         let patience = Instant::now() + PATIENCE;
-        let wanted = if wanted { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let wanted = if wanted {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         while self.health("").await != Some(wanted) {
-            assert!(Instant::now() < patience, "never {wanted:?}:\n{}", self.log());
+            assert!(
+                Instant::now() < patience,
+                "never {wanted:?}:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// What health says of a name; `None` when it does not answer.
-    pub async fn health(&self, service: &str) -> Option<ServingStatus> {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = HealthClient::new(self.channel()).check(request).await.ok()?;
+    pub(crate) async fn health(&self, service: &str) -> Option<ServingStatus> {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = HealthClient::new(self.channel())
+            .check(request)
+            .await
+            .ok()?;
         Some(answer.into_inner().status())
     }
 
     /// Runs the command line against this authority as root.
-    pub fn cli(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = command(arguments);
-        command.env("TOKEN_AUTHORITY_SERVER", &self.address).env("TOKEN_AUTHORITY_TOKEN", ROOT_TOKEN);
+        command
+            .env("TOKEN_AUTHORITY_SERVER", &self.address)
+            .env("TOKEN_AUTHORITY_TOKEN", ROOT_TOKEN);
         command.output().expect("the command line runs")
     }
 }
 
 /// The binary in an environment of its own: none of our variables but the root token.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TOKEN_AUTHORITY_") {
             command.env_remove(name);
         }
     }
-    command.args(arguments).env("TOKEN_AUTHORITY_ROOT_TOKEN", ROOT_TOKEN);
+    command
+        .args(arguments)
+        .env("TOKEN_AUTHORITY_ROOT_TOKEN", ROOT_TOKEN);
     command
 }
 
-pub type Client = TokenServiceClient<InterceptedService<Channel, Credential>>;
+pub(crate) type Client = TokenServiceClient<InterceptedService<Channel, Credential>>;
 
 /// Puts the caller's credential on every call.
 #[derive(Clone)]
-pub struct Credential(Option<MetadataValue<Ascii>>);
+pub(crate) struct Credential(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Credential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(bearer) = &self.0 {
-            request.metadata_mut().insert("authorization", bearer.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", bearer.clone());
         }
         Ok(request)
     }
 }
 
 /// Creates a token and answers it with its secret.
-pub async fn create(client: &mut Client, request: CreateRequest) -> (pb::Token, String) {
-    let answer = client.create(request).await.expect("a new token").into_inner();
+pub(crate) async fn create(client: &mut Client, request: CreateRequest) -> (pb::Token, String) {
+    let answer = client
+        .create(request)
+        .await
+        .expect("a new token")
+        .into_inner();
     (answer.token.expect("a token"), answer.secret)
 }
 
-pub async fn ask(client: &mut Client, request: ValidateRequest) -> ValidateResponse {
-    client.validate(request).await.expect("a verdict").into_inner()
+pub(crate) async fn ask(client: &mut Client, request: ValidateRequest) -> ValidateResponse {
+    client
+        .validate(request)
+        .await
+        .expect("a verdict")
+        .into_inner()
 }
 
 /// The verdict on a secret of which nothing else is asked.
-pub async fn verdict(client: &mut Client, secret: &str) -> pb::Verdict {
+pub(crate) async fn verdict(client: &mut Client, secret: &str) -> pb::Verdict {
     ask(client, presenting(secret)).await.verdict()
 }
 
-pub fn presenting(secret: &str) -> ValidateRequest {
-    ValidateRequest { secret: secret.to_owned(), ..ValidateRequest::default() }
+pub(crate) fn presenting(secret: &str) -> ValidateRequest {
+    ValidateRequest {
+        secret: secret.to_owned(),
+        ..ValidateRequest::default()
+    }
 }
 
-pub fn named(name: &str) -> CreateRequest {
-    CreateRequest { name: name.to_owned(), ..CreateRequest::default() }
+pub(crate) fn named(name: &str) -> CreateRequest {
+    CreateRequest {
+        name: name.to_owned(),
+        ..CreateRequest::default()
+    }
 }
 
 /// The name of the `ErrorReason` that a status carries.
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     use tonic_types::StatusExt;
-    let info = status.get_details_error_info().expect("every error carries ErrorInfo");
+    let info = status
+        .get_details_error_info()
+        .expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "tokenauthority");
     info.reason.trim_start_matches("ERROR_REASON_").to_owned()
 }
 
 /// Every file below a folder.
-pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() { files.extend(files_below(&entry)) } else { files.push(entry) }
+    for entry in fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        if entry.is_dir() {
+            files.extend(files_below(&entry))
+        } else {
+            files.push(entry)
+        }
     }
     files
 }

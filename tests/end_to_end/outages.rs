@@ -1,0 +1,242 @@
+//! An outage is never a verdict: a store that is down, empty or foreign is `UNAVAILABLE`.
+
+use std::time::{Duration, Instant};
+
+use token_authority::transport::grpc::pb::revoke_request::Target;
+use token_authority::transport::grpc::pb::{
+    DeleteRequest, GetRequest, ListRequest, RevokeRequest, Verdict, WhoAmIRequest,
+};
+use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
+
+use crate::harness::{
+    Authority, Client, PATIENCE, command, create, named, presenting, reason, verdict,
+};
+
+/// Asserts that a call failed for want of the store, and says when to try again.
+fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
+    let status = answer.expect_err(rpc);
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "STORE_UNAVAILABLE"),
+        "{rpc}"
+    );
+    assert!(status.get_details_retry_info().is_some(), "{rpc}");
+}
+
+/// Asserts that nothing about tokens is answered, known or unknown.
+async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
+    for id in [token_id, "zzzzzzzzzzzzzzzzzzzzzz"] {
+        let token_id = id.to_owned();
+        let target = Some(Target::TokenId(id.to_owned()));
+        is_outage(
+            "Get",
+            client
+                .get(GetRequest {
+                    token_id: token_id.clone(),
+                })
+                .await,
+        );
+        is_outage(
+            "Revoke",
+            client
+                .revoke(RevokeRequest {
+                    target,
+                    reason: String::new(),
+                })
+                .await,
+        );
+        is_outage("Delete", client.delete(DeleteRequest { token_id }).await);
+    }
+    is_outage("Validate", client.validate(presenting(secret)).await);
+    is_outage("List", client.list(ListRequest::default()).await);
+    is_outage("Create", client.create(named("lost")).await);
+    let malformed = client
+        .validate(presenting("x"))
+        .await
+        .expect("decided without the store")
+        .into_inner();
+    assert_eq!(malformed.verdict(), Verdict::Malformed);
+    client
+        .who_am_i(WhoAmIRequest {})
+        .await
+        .expect("root is known by heart");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_is_an_outage_also_after_a_restart() {
+    let mut authority = Authority::before_redis_start();
+    authority.start();
+    let mut root = authority.root().await;
+    let (token, secret) = create(&mut root, named("t")).await;
+    authority.redis().run("FLUSHALL").await;
+    nothing_is_known(&mut root, &token.token_id, &secret).await;
+    authority.serving(false).await;
+    let management = authority
+        .health("tokenauthority.v1.TokenService.management")
+        .await;
+    assert_eq!(management, Some(ServingStatus::NotServing));
+    assert_eq!(authority.stop("TERM").0, Some(0));
+    authority.start();
+    let mut root = authority.client(Some(crate::harness::ROOT_TOKEN));
+    nothing_is_known(&mut root, &token.token_id, &secret).await;
+    assert_eq!(authority.health("").await, Some(ServingStatus::NotServing));
+    assert!(
+        authority.log().contains("token-authority init"),
+        "the log says what to do:\n{}",
+        authority.log()
+    );
+    // What an operator may do where the data is known to be lost.
+    let init = command(&["init", "--store", &authority.redis().url()])
+        .output()
+        .unwrap();
+    assert!(
+        init.status.success(),
+        "{}",
+        String::from_utf8_lossy(&init.stderr)
+    );
+    authority.serving(true).await;
+    assert_eq!(verdict(&mut root, &secret).await, Verdict::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_down_at_start_is_waited_for() {
+    let mut authority = Authority::before_redis_start();
+    authority.redis.as_mut().unwrap().kill();
+    authority.start();
+    assert_eq!(authority.health("").await, Some(ServingStatus::NotServing));
+    let mut root = authority.client(Some(crate::harness::ROOT_TOKEN));
+    is_outage("List", root.list(ListRequest::default()).await);
+    authority.redis.as_mut().unwrap().restart();
+    authority.serving(true).await;
+    let (_, secret) = create(&mut root, named("t")).await;
+    assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_dies_and_comes_back_is_found_again() {
+    let mut authority = Authority::before_redis_start();
+    authority.start();
+    let mut root = authority.root().await;
+    let (token, secret) = create(&mut root, named("t")).await;
+    // The append-only file is flushed each second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    authority.redis.as_mut().unwrap().kill();
+    nothing_is_known(&mut root, &token.token_id, &secret).await;
+    authority.redis.as_mut().unwrap().restart();
+    authority.serving(true).await;
+    assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
+}
+
+/// Waits until the log of a server that does not serve says why.
+async fn refused_because(authority: &Authority, why: &str) {
+    let patience = Instant::now() + PATIENCE;
+    while !authority.log().contains(why) {
+        assert!(
+            Instant::now() < patience,
+            "the log never says {why:?}:\n{}",
+            authority.log()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(authority.health("").await, Some(ServingStatus::NotServing));
+    let mut root = authority.client(Some(crate::harness::ROOT_TOKEN));
+    is_outage("Validate", root.validate(presenting(&malleable())).await);
+}
+
+/// A well-formed secret of nobody.
+fn malleable() -> String {
+    use token_authority::domain::secret::{Brand, Secret};
+    let id = token_authority::entropy::token_id().unwrap();
+    let random = token_authority::entropy::secret_digits().unwrap();
+    Secret::assemble(&Brand::parse("ta").unwrap(), &id, &random)
+        .expose()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_never_was_a_store_is_not_adopted() {
+    let mut authority = Authority::before_redis_start();
+    authority.redis().run("FLUSHALL").await;
+    authority.start();
+    refused_because(&authority, "token-authority init").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_another_id_is_not_served() {
+    let mut authority = Authority::before_redis_start().with(&["--store-id", &"x".repeat(22)]);
+    authority.start();
+    refused_because(&authority, &"x".repeat(22)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_said_and_not_shown() {
+    let mut authority = Authority::before_redis_start();
+    authority
+        .redis()
+        .run("CONFIG SET requirepass right-password")
+        .await;
+    let url = authority
+        .redis()
+        .url()
+        .replace("redis://", "redis://:canary-password@");
+    authority = authority.with(&["--store", &url]);
+    authority.start();
+    refused_because(&authority, "password").await;
+    authority.stop("TERM");
+    assert!(
+        !authority.log().contains("canary-password"),
+        "{}",
+        authority.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_evicts_is_not_served_unless_accepted() {
+    let mut authority = Authority::before_redis_start();
+    authority.redis().run("CONFIG SET maxmemory 100mb").await;
+    authority
+        .redis()
+        .run("CONFIG SET maxmemory-policy allkeys-lru")
+        .await;
+    authority.start();
+    refused_because(&authority, "noeviction").await;
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--set", "store.accept_eviction=true"]);
+    authority.start();
+    authority.serving(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_keeps_nothing_is_not_served_unless_accepted() {
+    let mut authority = Authority::before_redis_start();
+    authority.redis().run("CONFIG SET appendonly no").await;
+    authority.start();
+    refused_because(&authority, "durab").await;
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--min-durability", "none"]);
+    authority.start();
+    authority.serving(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_file_that_was_taken_away_is_an_outage() {
+    let authority = Authority::on_sqlite();
+    let mut root = authority.root().await;
+    let (token, secret) = create(&mut root, named("t")).await;
+    std::fs::remove_file(authority.folder.path().join("token-authority.db")).unwrap();
+    is_outage("Create", root.create(named("lost")).await);
+    is_outage("List", root.list(ListRequest::default()).await);
+    is_outage(
+        "Get",
+        root.get(GetRequest {
+            token_id: "z".repeat(22),
+        })
+        .await,
+    );
+    let unknown = root.validate(presenting(&malleable())).await;
+    is_outage("Validate", unknown);
+    authority.serving(false).await;
+    drop((token, secret));
+}

@@ -13,7 +13,7 @@ fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 
-pub async fn every_refusal_has_its_verdict(authority: Authority) {
+pub(crate) async fn every_refusal_has_its_verdict(authority: Authority) {
     let mut root = authority.root().await;
     let strict = CreateRequest {
         owner: "ann".to_owned(),
@@ -33,34 +33,117 @@ pub async fn every_refusal_has_its_verdict(authority: Authority) {
     };
     let cases = [
         (good.clone(), Verdict::Valid),
-        (ValidateRequest { owner: "bob".to_owned(), ..good.clone() }, Verdict::OwnerMismatch),
-        (ValidateRequest { required_scopes: texts(&["refunds"]), ..good.clone() }, Verdict::ScopeDenied),
-        (ValidateRequest { path: "/refunds".to_owned(), ..good.clone() }, Verdict::EndpointDenied),
-        (ValidateRequest { method: "POST".to_owned(), ..good.clone() }, Verdict::EndpointDenied),
-        (ValidateRequest { method: String::new(), ..good.clone() }, Verdict::EndpointDenied),
-        (ValidateRequest { path: String::new(), ..good.clone() }, Verdict::EndpointDenied),
-        (ValidateRequest { client_ip: "11.1.2.3".to_owned(), ..good.clone() }, Verdict::AddressDenied),
-        (ValidateRequest { client_ip: String::new(), ..good.clone() }, Verdict::AddressDenied),
+        (
+            ValidateRequest {
+                owner: "bob".to_owned(),
+                ..good.clone()
+            },
+            Verdict::OwnerMismatch,
+        ),
+        (
+            ValidateRequest {
+                required_scopes: texts(&["refunds"]),
+                ..good.clone()
+            },
+            Verdict::ScopeDenied,
+        ),
+        (
+            ValidateRequest {
+                path: "/refunds".to_owned(),
+                ..good.clone()
+            },
+            Verdict::EndpointDenied,
+        ),
+        (
+            ValidateRequest {
+                method: "POST".to_owned(),
+                ..good.clone()
+            },
+            Verdict::EndpointDenied,
+        ),
+        (
+            ValidateRequest {
+                method: String::new(),
+                ..good.clone()
+            },
+            Verdict::EndpointDenied,
+        ),
+        (
+            ValidateRequest {
+                path: String::new(),
+                ..good.clone()
+            },
+            Verdict::EndpointDenied,
+        ),
+        (
+            ValidateRequest {
+                client_ip: "11.1.2.3".to_owned(),
+                ..good.clone()
+            },
+            Verdict::AddressDenied,
+        ),
+        (
+            ValidateRequest {
+                client_ip: String::new(),
+                ..good.clone()
+            },
+            Verdict::AddressDenied,
+        ),
     ];
     for (request, expected) in cases {
         let answer = ask(&mut root, request.clone()).await;
         assert_eq!(answer.verdict(), expected, "{request:?}");
         assert_eq!(answer.valid, expected == Verdict::Valid);
         let facts = answer.token.expect("a known token is named");
-        assert_eq!((facts.token_id, facts.owner), (token.token_id.clone(), "ann".to_owned()));
-        assert!(facts.allowed_endpoints.is_empty() && facts.create_time.is_none(), "public facts only");
+        assert_eq!(
+            (facts.token_id, facts.owner),
+            (token.token_id.clone(), "ann".to_owned())
+        );
+        assert!(
+            facts.allowed_endpoints.is_empty() && facts.create_time.is_none(),
+            "public facts only"
+        );
     }
-    let (_, disabled) = create(&mut root, CreateRequest { disabled: true, ..strict }).await;
-    assert_eq!(ask(&mut root, ValidateRequest { secret: disabled, ..good.clone() }).await.verdict(), Verdict::Disabled);
+    let (_, disabled) = create(
+        &mut root,
+        CreateRequest {
+            disabled: true,
+            ..strict
+        },
+    )
+    .await;
+    assert_eq!(
+        ask(
+            &mut root,
+            ValidateRequest {
+                secret: disabled,
+                ..good.clone()
+            }
+        )
+        .await
+        .verdict(),
+        Verdict::Disabled
+    );
     let target = Some(Target::TokenId(token.token_id));
-    root.revoke(RevokeRequest { target, reason: String::new() }).await.unwrap();
+    root.revoke(RevokeRequest {
+        target,
+        reason: String::new(),
+    })
+    .await
+    .unwrap();
     assert_eq!(ask(&mut root, good).await.verdict(), Verdict::Revoked);
 }
 
-pub async fn a_token_expires_while_the_authority_runs(authority: Authority) {
+pub(crate) async fn a_token_expires_while_the_authority_runs(authority: Authority) {
     let mut root = authority.root().await;
-    let ttl = prost_types::Duration { seconds: 2, nanos: 0 };
-    let request = CreateRequest { expiration: Some(Expiration::Ttl(ttl)), ..named("brief") };
+    let ttl = prost_types::Duration {
+        seconds: 2,
+        nanos: 0,
+    };
+    let request = CreateRequest {
+        expiration: Some(Expiration::Ttl(ttl)),
+        ..named("brief")
+    };
     let begun = Instant::now();
     let (token, secret) = create(&mut root, request).await;
     assert!(token.expire_time.is_some());
@@ -69,14 +152,27 @@ pub async fn a_token_expires_while_the_authority_runs(authority: Authority) {
         assert!(begun.elapsed() < PATIENCE, "it never ends");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(begun.elapsed() >= Duration::from_millis(1990), "not before its time");
+    assert!(
+        begun.elapsed() >= Duration::from_millis(1990),
+        "not before its time"
+    );
     assert_eq!(verdict(&mut root, &secret).await, Verdict::Expired);
 }
 
-pub async fn namespaces_are_walls(authority: Authority) {
+pub(crate) async fn namespaces_are_walls(authority: Authority) {
     let mut root = authority.root().await;
-    let (_, secret) = create(&mut root, CreateRequest { namespace: "there".to_owned(), ..named("t") }).await;
-    let within = |namespace: &str| ValidateRequest { namespace: namespace.to_owned(), ..presenting(&secret) };
+    let (_, secret) = create(
+        &mut root,
+        CreateRequest {
+            namespace: "there".to_owned(),
+            ..named("t")
+        },
+    )
+    .await;
+    let within = |namespace: &str| ValidateRequest {
+        namespace: namespace.to_owned(),
+        ..presenting(&secret)
+    };
     for (namespace, expected) in [
         ("", Verdict::NotFound),
         ("here", Verdict::NotFound),
@@ -89,9 +185,12 @@ pub async fn namespaces_are_walls(authority: Authority) {
     }
 }
 
-pub async fn tricky_paths_are_refused(authority: Authority) {
+pub(crate) async fn tricky_paths_are_refused(authority: Authority) {
     let mut root = authority.root().await;
-    let open = CreateRequest { allowed_endpoints: texts(&["/public/**"]), ..named("t") };
+    let open = CreateRequest {
+        allowed_endpoints: texts(&["/public/**"]),
+        ..named("t")
+    };
     let (_, secret) = create(&mut root, open).await;
     for (path, expected) in [
         ("/public/a", Verdict::Valid),
@@ -111,14 +210,20 @@ pub async fn tricky_paths_are_refused(authority: Authority) {
         ("/public/%zz", Verdict::EndpointDenied),
         ("public/a", Verdict::EndpointDenied),
     ] {
-        let request = ValidateRequest { path: path.to_owned(), ..presenting(&secret) };
+        let request = ValidateRequest {
+            path: path.to_owned(),
+            ..presenting(&secret)
+        };
         assert_eq!(ask(&mut root, request).await.verdict(), expected, "{path}");
     }
 }
 
-pub async fn addresses_are_judged_whatever_their_family(authority: Authority) {
+pub(crate) async fn addresses_are_judged_whatever_their_family(authority: Authority) {
     let mut root = authority.root().await;
-    let nets = CreateRequest { allowed_cidrs: texts(&["10.0.0.0/8", "2001:db8::/32"]), ..named("t") };
+    let nets = CreateRequest {
+        allowed_cidrs: texts(&["10.0.0.0/8", "2001:db8::/32"]),
+        ..named("t")
+    };
     let (token, secret) = create(&mut root, nets).await;
     assert_eq!(token.allowed_cidrs, ["10.0.0.0/8", "2001:db8::/32"]);
     for (address, expected) in [
@@ -130,7 +235,14 @@ pub async fn addresses_are_judged_whatever_their_family(authority: Authority) {
         ("2001:db9::1", Verdict::AddressDenied),
         ("::", Verdict::AddressDenied),
     ] {
-        let request = ValidateRequest { client_ip: address.to_owned(), ..presenting(&secret) };
-        assert_eq!(ask(&mut root, request).await.verdict(), expected, "{address}");
+        let request = ValidateRequest {
+            client_ip: address.to_owned(),
+            ..presenting(&secret)
+        };
+        assert_eq!(
+            ask(&mut root, request).await.verdict(),
+            expected,
+            "{address}"
+        );
     }
 }

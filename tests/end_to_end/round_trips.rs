@@ -1,0 +1,148 @@
+//! What a Validate costs: one round trip to Redis, two when the token is absent or refused a name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use token_authority::authority::Authority;
+use token_authority::authority::access::{Right, Root};
+use token_authority::authority::act;
+use token_authority::authority::tokens::Order;
+use token_authority::domain::caller::{Namespaces, Reach};
+use token_authority::domain::endpoint::Endpoints;
+use token_authority::domain::name::{Description, Labels, Namespace, TokenName};
+use token_authority::domain::secret::Brand;
+use token_authority::domain::token::Expiration;
+use token_authority::domain::verdict::{Request, Verdict};
+use token_authority::store::redis::{RedisOptions, RedisStore, init};
+use token_authority::store::{Durability, Store, StoreStatus};
+
+use crate::support::redis_server::RedisServer;
+
+struct Bench {
+    store: Arc<RedisStore>,
+    authority: Authority,
+    _server: RedisServer,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let server = RedisServer::start();
+        let options = RedisOptions {
+            url: server.url(),
+            prefix: "ta".to_owned(),
+            store_id: None,
+            min_durability: Durability::OneSecond,
+            accept_eviction: false,
+            connections: 1,
+            read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            clock: None,
+        };
+        init(&options).await.unwrap();
+        let store = Arc::new(RedisStore::start(options).unwrap());
+        let patience = Instant::now() + Duration::from_secs(20);
+        while store.probe().await.write.is_err() {
+            assert!(Instant::now() < patience);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let shared: Arc<dyn Store> = store.clone();
+        let roots = vec![Root::new("test".to_owned(), [0; 32])];
+        let authority = Authority::new(shared, roots, Brand::parse("ta").unwrap(), []).unwrap();
+        Self {
+            store,
+            authority,
+            _server: server,
+        }
+    }
+
+    fn right<A: act::Act>(&self) -> Right<A> {
+        use token_authority::domain::caller::{Caller, Grants, Identity};
+        let identity = Identity::Root {
+            name: "test".to_owned(),
+        };
+        self.authority
+            .permit(&Arc::new(Caller {
+                identity,
+                grants: Grants::root(),
+            }))
+            .unwrap()
+    }
+
+    async fn create(&self) -> String {
+        let order = Order {
+            namespace: None,
+            name: TokenName::default(),
+            description: Description::default(),
+            owner: None,
+            pool: None,
+            scopes: Vec::new(),
+            endpoints: Endpoints::default(),
+            networks: Vec::new(),
+            labels: Labels::default(),
+            disabled: false,
+            expiration: Expiration::Never,
+            request_id: None,
+        };
+        let issued = self
+            .authority
+            .create(&mut self.right(), order)
+            .await
+            .unwrap();
+        issued.secret.expose().to_owned()
+    }
+
+    /// The verdict on a secret, and the round trips that it took.
+    async fn validate(&self, secret: &str, namespaces: Namespaces) -> (Verdict, u64) {
+        let before = self.store.round_trips();
+        let right = self.right();
+        let request = Request::bare(Reach::All);
+        let validation = self
+            .authority
+            .validate(&right, secret, &namespaces, request)
+            .await
+            .unwrap();
+        (validation.verdict, self.store.round_trips() - before)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validate_is_one_round_trip_and_an_unknown_token_two() {
+    let bench = Bench::new().await;
+    let secret = bench.create().await;
+    assert_eq!(
+        bench.validate(&secret, Namespaces::Own).await,
+        (Verdict::Valid, 1)
+    );
+    let elsewhere = Namespaces::Named(Namespace::parse("elsewhere").unwrap());
+    assert_eq!(
+        bench.validate(&secret, elsewhere).await,
+        (Verdict::NotFound, 2),
+        "one answer, one cost"
+    );
+    assert_eq!(
+        bench.validate("rubbish", Namespaces::Own).await,
+        (Verdict::Malformed, 0)
+    );
+    let deleted = {
+        let secret = bench.create().await;
+        let id = token_authority::domain::token::TokenId::parse(&secret[3..25]).unwrap();
+        bench
+            .authority
+            .delete(&mut bench.right(), id)
+            .await
+            .unwrap();
+        secret
+    };
+    let (verdict, trips) = bench.validate(&deleted, Namespaces::Own).await;
+    assert_eq!((verdict, trips), (Verdict::NotFound, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_create_is_two_round_trips() {
+    let bench = Bench::new().await;
+    // The first one also makes the namespace known.
+    bench.create().await;
+    let before = bench.store.round_trips();
+    bench.create().await;
+    assert_eq!(bench.store.round_trips() - before, 2);
+}

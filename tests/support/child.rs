@@ -3,16 +3,16 @@
 use std::process::{Child, Command, Stdio};
 
 /// A running child; killed and reaped when dropped.
-pub struct OwnedChild(pub Child);
+pub(crate) struct OwnedChild(pub(crate) Child);
 
 impl OwnedChild {
     /// Starts `command` without standard input.
-    pub fn spawn(command: &mut Command) -> std::io::Result<Self> {
+    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
         command.stdin(Stdio::null()).spawn().map(Self)
     }
 
     /// Sends a signal by the `kill` program, since this crate has no unsafe code.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.0.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.expect("kill runs").success(), "SIG{name} to {id}");

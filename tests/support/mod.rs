@@ -2,5 +2,5 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-pub mod child;
-pub mod redis_server;
+pub(crate) mod child;
+pub(crate) mod redis_server;

@@ -10,21 +10,21 @@ use tempfile::TempDir;
 use super::child::OwnedChild;
 
 /// A running redis-server; ended when dropped. A missing program fails the test.
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     child: Option<OwnedChild>,
     arguments: Vec<String>,
     folder: TempDir,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl RedisServer {
     /// One that the authority accepts: append-only file flushed each second, never evicting.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
     /// The same with further settings, such as `--requirepass x`.
-    pub fn with(settings: &[&str]) -> Self {
+    pub(crate) fn with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for _ in 0..20 {
             // Another process may take the port in between; then redis-server ends at once.
@@ -91,17 +91,17 @@ impl RedisServer {
             && (&answer == b"+PONG" || &answer == b"-NOAU")
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child = None;
     }
 
     /// Starts it again on the same port, with the files it left.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(
             self.child.is_none() && self.launch(),
             "redis-server starts again on port {}",
@@ -109,12 +109,12 @@ impl RedisServer {
         );
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         self.child.as_ref().expect("a running server").signal(name);
     }
 
     /// A plain connection for looking into it and for breaking it.
-    pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
+    pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a sound URL");
         client
             .get_multiplexed_async_connection()
@@ -123,7 +123,7 @@ impl RedisServer {
     }
 
     /// Runs one command, such as `FLUSHALL`.
-    pub async fn run(&self, command: &str) -> redis::Value {
+    pub(crate) async fn run(&self, command: &str) -> redis::Value {
         let mut words = command.split(' ');
         let mut call = redis::cmd(words.next().unwrap_or_default());
         words.for_each(|word| {
