@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use token_authority::clock::ManualClock;
+use token_authority::domain::caller::Reach;
+use token_authority::domain::name::Namespace;
+use token_authority::domain::page::{Filter, PageSize};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{
     Draft, Expiration, REPLAY_WINDOW, Refusal, Ruling, Token, TokenId,
@@ -16,6 +19,13 @@ use crate::kit::{
     Server, allowing, created, draft, everything, listed, open, owned, requested, revoking,
 };
 
+fn of_default() -> Filter {
+    Filter {
+        reach: Reach::only(Namespace::fallback()),
+        ..everything()
+    }
+}
+
 /// Exchanges with Redis that `act` takes.
 async fn trips<T>(store: &RedisStore, act: impl Future<Output = T>) -> u64 {
     let before = store.round_trips();
@@ -24,7 +34,7 @@ async fn trips<T>(store: &RedisStore, act: impl Future<Output = T>) -> u64 {
 }
 
 #[tokio::test]
-async fn a_found_token_costs_one_round_trip_and_an_absent_one_two() {
+async fn a_found_token_costs_one_round_trip_an_absent_or_a_new_one_two() {
     let (_server, options) = Server::store().await;
     let store = open(options).await;
     let token = created(&store, draft()).await;
@@ -35,6 +45,12 @@ async fn a_found_token_costs_one_round_trip_and_an_absent_one_two() {
     assert_eq!(trips(&store, store.create(draft())).await, 2);
     created(&store, owned("ann")).await;
     assert_eq!(trips(&store, store.create(owned("ann"))).await, 3);
+    // The directory, the entries, their records.
+    let filter = of_default();
+    for size in [1, 50] {
+        let page = store.list(&filter, None, PageSize::asked(size));
+        assert_eq!(trips(&store, page).await, 3);
+    }
     store.change(token.id, revoking()).await.unwrap();
     let other = created(&store, draft()).await;
     assert_eq!(trips(&store, store.change(other.id, revoking())).await, 2);
