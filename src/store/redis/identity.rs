@@ -83,7 +83,9 @@ async fn refuse_foreign(
         scan.arg(cursor).arg("MATCH").arg(keys.pattern());
         scan.arg("COUNT").arg(1000);
         let (next, found): (u64, Vec<Vec<u8>>) = read(ask(connection, &scan, limit).await?)?;
-        if !found.is_empty() {
+        // Another init may have written the marker meanwhile; then its id is the answer.
+        let marker = keys.marker().into_bytes();
+        if found.iter().any(|key| *key != marker) {
             return Err(InitError::Foreign {
                 prefix: options.prefix.clone(),
             });

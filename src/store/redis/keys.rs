@@ -111,16 +111,17 @@ impl Keys {
     }
 }
 
+/// What Redis hashes to find the slot of a key.
+pub(super) fn slot_text(key: &str) -> &str {
+    let tagged = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'));
+    tagged.map_or(key, |(tag, _)| tag)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What Redis hashes to find the slot of a key.
-    fn slot_text(key: &str) -> &str {
-        let open = key.find('{').unwrap();
-        let close = open + key[open..].find('}').unwrap();
-        &key[open + 1..close]
-    }
 
     fn keys() -> Keys {
         Keys::new("ta")

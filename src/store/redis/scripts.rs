@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use redis::{Cmd, cmd};
 
+use super::keys::slot_text;
+
 /// A script and its hash.
 pub(super) struct Script {
     code: &'static str,
@@ -25,6 +27,11 @@ impl Script {
 
     /// A call of this script; all `keys` must share one slot.
     pub(super) fn call<const KEYS: usize>(&'static self, keys: [String; KEYS]) -> Call {
+        debug_assert!(
+            keys.windows(2)
+                .all(|pair| slot_text(&pair[0]) == slot_text(&pair[1])),
+            "a script was given the keys of two slots: {keys:?}"
+        );
         Call {
             script: self,
             keys: keys.into(),

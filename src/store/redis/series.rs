@@ -21,7 +21,7 @@ const BUCKET_ENTRIES: usize = 65_536;
 /// Series, and namespaces, that are remembered in memory.
 const LEARNED_MAX: usize = 10_000;
 /// Buckets that may become full while one entry is added.
-const ROLLS_MAX: usize = 16;
+const ROLLS_MAX: usize = 100;
 
 /// When an entry is.
 #[derive(Clone, Copy)]

@@ -8,6 +8,10 @@ use crate::store::{Creation, StoreError, record};
 const REVISION_BYTES: usize = 8;
 
 /// What stands at a token's id.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one call and is never stored"
+)]
 pub(super) enum Standing {
     Nothing,
     /// A token that was deleted under this revision.

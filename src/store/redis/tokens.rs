@@ -145,14 +145,11 @@ impl RedisStore {
 
     /// Removes entries that lead nowhere. What remains after an error is passed over by listings.
     pub(super) async fn unindex(&self, names: &[SeriesName], id: TokenId, time: u64) {
-        let remove = |name: Option<&SeriesName>| {
-            let name = name.cloned();
-            async move {
-                if let Some(name) = name
-                    && let Err(error) = self.series.remove(&name, id.as_str(), time).await
-                {
-                    tracing::debug!(%id, series = %name, %error, "an index entry remains");
-                }
+        let remove = async |name: Option<&SeriesName>| {
+            if let Some(name) = name
+                && let Err(error) = self.series.remove(name, id.as_str(), time).await
+            {
+                tracing::debug!(%id, series = %name, %error, "an index entry remains");
             }
         };
         tokio::join!(

@@ -66,16 +66,15 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The next `count` entries, fewer at the end; and whether there are no more.
+    /// The next `count` entries, fewer at the end; and whether it is known that there are no more.
     pub(super) async fn next(&mut self, count: usize) -> Result<(Vec<Cursor>, bool), StoreError> {
         let chunk = (2 * count / self.sources.len().max(1)).clamp(CHUNK_MIN, count.max(CHUNK_MIN));
         let mut entries = Vec::with_capacity(count);
         loop {
-            self.fill(chunk).await?;
             if entries.len() == count {
-                let ended = self.sources.iter().all(|source| source.ready.is_empty());
-                return Ok((entries, ended));
+                return Ok((entries, self.sources.iter().all(Source::is_over)));
             }
+            self.fill(chunk).await?;
             // All sources are filled: whatever is newest among them is newest of all, until one of
             // them runs dry.
             while entries.len() < count {
@@ -137,6 +136,10 @@ impl<'a> Walk<'a> {
 impl Source {
     fn is_dry(&self) -> bool {
         self.ready.is_empty() && self.bucket.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        self.ready.is_empty() && self.bucket.is_none()
     }
 
     /// Takes what some buckets answered, newest bucket first.

@@ -48,17 +48,20 @@ async fn watch(links: &Links, link: &Link) -> StoreError {
     // The first tick is immediate, and the link has just been verified.
     ticks.tick().await;
     let mut count = 0u32;
+    let mut check = async || {
+        ticks.tick().await;
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(VERIFY_EVERY) {
+            links.verify(link).await;
+        } else {
+            links.ping(link).await;
+        }
+    };
     loop {
+        // A check of a dead link must not delay its replacement once a call found it dead.
         tokio::select! {
             () = links.taken_down(link) => {}
-            _ = ticks.tick() => {
-                count = count.wrapping_add(1);
-                if count.is_multiple_of(VERIFY_EVERY) {
-                    links.verify(link).await;
-                } else {
-                    links.ping(link).await;
-                }
-            }
+            () = check() => {}
         }
         if let Some(reason) = links.down_reason(link) {
             return reason;
