@@ -3,6 +3,12 @@
 //! Each case is written once and listed once; a case that is not listed is dead code, which the
 //! build refuses.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
 mod fixture;
 mod listing;
 mod races;

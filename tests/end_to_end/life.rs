@@ -58,7 +58,7 @@ pub(crate) async fn a_token_is_created_validated_listed_revoked_and_deleted(auth
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(listed.tokens, [token.clone()]);
+    assert_eq!(listed.tokens, std::slice::from_ref(&token));
     let got = root
         .get(GetRequest {
             token_id: token.token_id.clone(),

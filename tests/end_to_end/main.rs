@@ -1,5 +1,11 @@
 //! The real binary, called over gRPC as its users call it, on both stores.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
 mod access;
 mod bad_input;
 mod deadlines;

@@ -124,6 +124,7 @@ async fn a_redis_that_dies_and_comes_back_is_found_again() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     authority.redis.as_mut().unwrap().kill();
     nothing_is_known(&mut root, &token.token_id, &secret).await;
+    authority.serving(false).await;
     authority.redis.as_mut().unwrap().restart();
     authority.serving(true).await;
     assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
@@ -181,7 +182,7 @@ async fn a_wrong_password_is_said_and_not_shown() {
         .redis()
         .url()
         .replace("redis://", "redis://:canary-password@");
-    authority = authority.with(&["--store", &url]);
+    authority = authority.with(&["--set", &format!("store.url={url}")]);
     authority.start();
     refused_because(&authority, "password").await;
     authority.stop("TERM");

@@ -11,12 +11,13 @@ use crate::harness::{Authority, BINARY, create, named};
 
 /// Runs a `serve` that is expected to end by itself.
 fn serve(flags: &[&str], home: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = crate::harness::command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = crate::harness::command(&["serve"]);
     command
         .args(flags)
         .env_remove("TOKEN_AUTHORITY_ROOT_TOKEN")
         .env("HOME", home)
         .env_remove("XDG_CONFIG_HOME");
+    command.env("TOKEN_AUTHORITY_LISTEN", "127.0.0.1:0");
     command.envs(environment.iter().copied());
     let Output { status, stderr, .. } = command.output().expect("the binary runs");
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
@@ -41,7 +42,7 @@ fn a_database_that_cannot_be_used_refuses_the_start() {
         .execute_batch("CREATE TABLE t (x)")
         .unwrap();
     for (name, words) in [
-        ("text.db", "not a database"),
+        ("text.db", "not an SQLite database"),
         ("folder.db", "folder.db"),
         ("foreign.db", "application_id"),
         ("no/such/folder.db", "no/such"),
