@@ -117,7 +117,7 @@ impl Authority {
                         id: token.id,
                         namespace: token.namespace.clone(),
                     },
-                    grants: Grants::of(&token.scopes, &token.namespace),
+                    grants: Grants::of(&token.profile.scopes, &token.namespace),
                 }
             }
             _ => return Err(refused),
@@ -207,7 +207,7 @@ impl<A: Act> Right<A> {
             if !reach.covers(&token.namespace) {
                 return Some(Refusal::OutOfSight);
             }
-            let scope = token.authority_scope()?;
+            let scope = token.profile.authority_scope()?;
             let admin = caller.grants.reach(Permission::Admin);
             let governs = admin.is_some_and(|reach| reach.covers(&token.namespace));
             (!governs).then(|| Refusal::ExceedsCaller {

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::domain::address::Network;
 use crate::domain::caller::Namespaces;
-use crate::domain::endpoint::Endpoints;
 use crate::domain::flaw::{Flaw, Violations};
-use crate::domain::name::{
-    Description, Labels, Namespace, Owner, PoolName, Reason, RequestId, TokenName,
-};
+use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason, RequestId};
 use crate::domain::page::{Cursor, Filter, PageSize};
-use crate::domain::scope::Scope;
+use crate::domain::profile::Profile;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{
@@ -28,15 +24,7 @@ use super::error::Error;
 #[derive(Clone, Debug)]
 pub struct Order {
     pub namespace: Option<Namespace>,
-    pub name: TokenName,
-    pub description: Description,
-    pub owner: Option<Owner>,
-    pub pool: Option<PoolName>,
-    pub scopes: Vec<Scope>,
-    pub endpoints: Endpoints,
-    pub networks: Vec<Network>,
-    pub labels: Labels,
-    pub disabled: bool,
+    pub profile: Profile,
     pub expiration: Expiration,
     pub request_id: Option<RequestId>,
 }
@@ -94,7 +82,11 @@ impl Authority {
         order: Order,
     ) -> Result<Issued, Error> {
         let namespace = right.in_namespace(order.namespace.as_ref())?;
-        if let Some(scope) = right.caller().grants.exceeded_by(&order.scopes, &namespace) {
+        if let Some(scope) = right
+            .caller()
+            .grants
+            .exceeded_by(&order.profile.scopes, &namespace)
+        {
             return Err(Error::GrantExceedsCaller {
                 scope: scope.clone(),
             });
@@ -109,13 +101,20 @@ impl Authority {
                 Some(key) => TokenId::derived(key),
                 None => entropy::token_id()?,
             };
-            let id = order
-                .pool
-                .as_ref()
-                .map_or(id, |pool| id.in_pool(&namespace, pool));
+            let pool = order.profile.pool.as_ref();
+            let id = pool.map_or(id, |pool| id.in_pool(&namespace, pool));
             right.about(id);
             let secret = Secret::assemble(&self.brands[0], &id, &entropy::secret_digits()?);
-            let draft = draft(&order, namespace.clone(), id, key, &self.brands[0], &secret);
+            let draft = Draft {
+                id,
+                namespace: namespace.clone(),
+                profile: order.profile.clone(),
+                expiration: order.expiration,
+                brand: self.brands[0].clone(),
+                digest: secret.digest(),
+                origin: None,
+            };
+            let draft = draft.made_by(key);
             match (self.store.create(draft.clone()).await?, draft.origin) {
                 (Creation::Created(token), _) => {
                     let now = token.create_time;
@@ -259,53 +258,6 @@ impl Authority {
         }
         Err(error)
     }
-}
-
-fn draft(
-    order: &Order,
-    namespace: Namespace,
-    id: TokenId,
-    key: Option<RequestKey>,
-    brand: &crate::domain::secret::Brand,
-    secret: &Secret,
-) -> Draft {
-    let Order {
-        namespace: _,
-        name,
-        description,
-        owner,
-        pool,
-        scopes,
-        endpoints,
-        networks,
-        labels,
-        disabled,
-        expiration,
-        request_id: _,
-    } = order.clone();
-    let (brand, digest) = (brand.clone(), secret.digest());
-    let mut draft = Draft {
-        id,
-        namespace,
-        name,
-        description,
-        owner,
-        pool,
-        scopes,
-        endpoints,
-        networks,
-        labels,
-        disabled,
-        expiration,
-        brand,
-        digest,
-        origin: None,
-    };
-    draft.origin = key.map(|key| Origin {
-        key,
-        fingerprint: draft.fingerprint(),
-    });
-    draft
 }
 
 /// What a refused rule means to the caller.

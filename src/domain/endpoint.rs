@@ -1,5 +1,7 @@
 //! Endpoint patterns, and whether a judged call matches one; what could be read two ways is refused.
 
+use std::fmt;
+
 use super::flaw::{Flaw, quoted};
 
 /// Longest path that is judged, in bytes, without its query.
@@ -15,6 +17,13 @@ pub struct Pattern {
     method: Option<String>,
     segments: Vec<Glob>,
     tail: Tail,
+}
+
+/// The pattern as it was given.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// How a pattern ends.
@@ -101,10 +110,6 @@ impl Pattern {
             segments,
             tail,
         })
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.text
     }
 
     fn matches(&self, method: Option<&str>, path: &JudgedPath) -> bool {

@@ -154,8 +154,8 @@ impl Labels {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.0.clone()
     }
 
     /// Whether these labels hold every pair of `wanted`.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::alphabet;
 use super::caller::Reach;
 use super::flaw::Flaw;
+use super::hash::halves;
 use super::name::{Labels, Owner, PoolName};
 use super::time::Timestamp;
 use super::token::{State, Token, TokenId};
@@ -51,10 +52,10 @@ impl Filter {
 
     pub fn admits(&self, token: &Token, now: Timestamp) -> bool {
         self.reach.covers(&token.namespace)
-            && (self.owner.is_none() || self.owner == token.owner)
-            && (self.pool.is_none() || self.pool == token.pool)
+            && (self.owner.is_none() || self.owner == token.profile.owner)
+            && (self.pool.is_none() || self.pool == token.profile.pool)
             && self.states.contains(&token.state(now))
-            && token.labels.contain(&self.labels)
+            && token.profile.labels.contain(&self.labels)
     }
 }
 
@@ -115,9 +116,7 @@ impl Cursor {
         hash.update(key);
         hash.update(format!("{self:?} {filter:?}"));
         let digest: [u8; 32] = hash.finalize().into();
-        let value = digest[..16]
-            .iter()
-            .fold(0u128, |value, byte| value << 8 | u128::from(*byte));
+        let [value, _] = halves(&digest);
         alphabet::encode(value, SEAL_DIGITS)
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::address::Network;
 use super::alphabet;
-use super::endpoint::Endpoints;
 use super::flaw::{Flaw, quoted};
-use super::name::{Description, Labels, Namespace, Owner, PoolName, Reason, RequestId, TokenName};
+use super::hash::{feed, halves};
+use super::name::{Namespace, PoolName, Reason, RequestId};
+use super::profile::Profile;
 use super::scope::Scope;
 use super::secret::{Brand, SecretDigest};
 use super::time::Timestamp;
@@ -59,13 +59,10 @@ impl TokenId {
     }
 
     fn from_hash(hash: [u8; 32]) -> Self {
-        let (high, low) = hash.split_at(16);
-        let half = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0u128, |value, byte| value << 8 | u128::from(*byte))
-        };
-        let text = alphabet::encode(half(high), 11) + &alphabet::encode(half(low), 11);
+        // Each half yields half the digits, so that all of them are as good as uniform.
+        let text = halves(&hash)
+            .map(|half| alphabet::encode(half, Self::DIGITS / 2))
+            .concat();
         let mut digits = [0; Self::DIGITS];
         digits.copy_from_slice(text.as_bytes());
         Self(digits)
@@ -127,15 +124,7 @@ pub struct Origin {
 pub struct Token {
     pub id: TokenId,
     pub namespace: Namespace,
-    pub name: TokenName,
-    pub description: Description,
-    pub owner: Option<Owner>,
-    pub pool: Option<PoolName>,
-    pub scopes: Vec<Scope>,
-    pub endpoints: Endpoints,
-    pub networks: Vec<Network>,
-    pub labels: Labels,
-    pub disabled: bool,
+    pub profile: Profile,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
     pub expire_time: Option<Timestamp>,
@@ -198,7 +187,7 @@ impl Token {
     pub fn state(&self, now: Timestamp) -> State {
         if self.revoked.is_some() {
             State::Revoked
-        } else if self.disabled {
+        } else if self.profile.disabled {
             State::Disabled
         } else if self.expired(now) {
             State::Expired
@@ -215,11 +204,6 @@ impl Token {
     /// How every secret of the token begins; all of it is public.
     pub fn secret_hint(&self) -> String {
         format!("{}_{}", self.brand.as_str(), self.id.tag())
-    }
-
-    /// The first scope that is a permission on the authority itself.
-    pub fn authority_scope(&self) -> Option<&Scope> {
-        self.scopes.iter().find(|scope| scope.grant().is_some())
     }
 
     /// Ends the token. A revoked token keeps its first time and reason.
@@ -279,33 +263,12 @@ impl Expiration {
     }
 }
 
-/// What is wrong with the scopes of a token that shall be in a pool, and which: whoever leases a
-/// pooled token must not come by a permission on the authority.
-pub fn pooled_scope_flaw(scopes: &[Scope]) -> Option<(usize, Flaw)> {
-    let at = scopes.iter().position(|scope| scope.grant().is_some())?;
-    Some((
-        at,
-        Flaw::new(format!(
-            "a pooled token cannot carry {}",
-            quoted(scopes[at].as_str())
-        )),
-    ))
-}
-
 /// A token that shall be created: all but what only the store knows.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub id: TokenId,
     pub namespace: Namespace,
-    pub name: TokenName,
-    pub description: Description,
-    pub owner: Option<Owner>,
-    pub pool: Option<PoolName>,
-    pub scopes: Vec<Scope>,
-    pub endpoints: Endpoints,
-    pub networks: Vec<Network>,
-    pub labels: Labels,
-    pub disabled: bool,
+    pub profile: Profile,
     pub expiration: Expiration,
     pub brand: Brand,
     pub digest: SecretDigest,
@@ -334,15 +297,7 @@ impl Draft {
         let Self {
             id,
             namespace,
-            name,
-            description,
-            owner,
-            pool,
-            scopes,
-            endpoints,
-            networks,
-            labels,
-            disabled,
+            profile,
             expiration: _,
             brand,
             digest,
@@ -355,15 +310,7 @@ impl Draft {
         Ok(Token {
             id,
             namespace,
-            name,
-            description,
-            owner,
-            pool,
-            scopes,
-            endpoints,
-            networks,
-            labels,
-            disabled,
+            profile,
             create_time: now,
             update_time: now,
             expire_time,
@@ -375,48 +322,26 @@ impl Draft {
         })
     }
 
+    /// The same draft, made by the request of this key, if it has one.
+    pub fn made_by(self, key: Option<RequestKey>) -> Self {
+        let fingerprint = self.fingerprint();
+        let origin = key.map(|key| Origin { key, fingerprint });
+        Self { origin, ..self }
+    }
+
     /// Hash of everything the caller asked for, so that a replay with other arguments is noticed.
-    pub fn fingerprint(&self) -> [u8; 32] {
+    fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-        for part in [
-            self.namespace.as_str(),
-            self.name.as_str(),
-            self.description.as_str(),
-            &text(self.owner.as_ref().map(Owner::as_str)),
-            &text(self.pool.as_ref().map(PoolName::as_str)),
-            &format!("{} {:?}", self.disabled, self.expiration),
-        ] {
-            feed(&mut hash, part.as_bytes());
-        }
-        let scopes = self.scopes.iter().map(|scope| scope.as_str().to_owned());
-        let endpoints = self
-            .endpoints
-            .iter()
-            .map(|pattern| pattern.as_str().to_owned());
-        let networks = self.networks.iter().map(Network::to_string);
-        let labels = self
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
-        for list in [
-            scopes.collect::<Vec<_>>(),
-            endpoints.collect(),
-            networks.collect(),
-            labels.collect(),
-        ] {
-            feed(&mut hash, &list.len().to_be_bytes());
-            list.iter()
-                .for_each(|item| feed(&mut hash, item.as_bytes()));
-        }
+        feed(&mut hash, self.namespace.as_str().as_bytes());
+        self.profile.feed(&mut hash);
+        let expiration = match self.expiration {
+            Expiration::Never => String::new(),
+            Expiration::At(end) => format!("at {}", end.micros()),
+            Expiration::After(ttl) => format!("after {}", ttl.as_nanos()),
+        };
+        feed(&mut hash, expiration.as_bytes());
         hash.finalize().into()
     }
-}
-
-/// Feeds one part with its length, so that two lists of parts never hash alike by concatenation.
-fn feed(hash: &mut Sha256, part: &[u8]) {
-    hash.update((part.len() as u64).to_be_bytes());
-    hash.update(part);
 }
 
 #[cfg(test)]

@@ -65,15 +65,21 @@ pub fn recognised(token: &Token, presented: &Presented, reach: &Reach) -> bool {
 
 /// Judges a [`recognised`] token. Pure: the same arguments always have the same verdict.
 pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
-    let missing =
-        |required: &RequiredScope| !token.scopes.iter().any(|scope| scope.covers(required));
+    let missing = |required: &RequiredScope| {
+        !token
+            .profile
+            .scopes
+            .iter()
+            .any(|scope| scope.covers(required))
+    };
     if let Some(ended) = out_of_force(token, now) {
         ended
-    } else if request.owner.is_some() && request.owner != token.owner {
+    } else if request.owner.is_some() && request.owner != token.profile.owner {
         Verdict::OwnerMismatch
     } else if request.required_scopes.iter().any(missing) {
         Verdict::ScopeDenied
     } else if !token
+        .profile
         .endpoints
         .allow(request.method.as_deref(), request.path.as_deref())
     {
@@ -94,7 +100,7 @@ pub fn authenticates(token: &Token, address: Option<IpAddr>, now: Timestamp) -> 
 fn out_of_force(token: &Token, now: Timestamp) -> Option<Verdict> {
     if token.revoked.is_some() {
         Some(Verdict::Revoked)
-    } else if token.disabled {
+    } else if token.profile.disabled {
         Some(Verdict::Disabled)
     } else if token.expired(now) {
         Some(Verdict::Expired)
@@ -104,8 +110,14 @@ fn out_of_force(token: &Token, now: Timestamp) -> Option<Verdict> {
 }
 
 fn at_home(token: &Token, address: Option<IpAddr>) -> bool {
-    let inside = |ip: IpAddr| token.networks.iter().any(|network| network.contains(ip));
-    token.networks.is_empty() || address.is_some_and(inside)
+    let inside = |ip: IpAddr| {
+        token
+            .profile
+            .networks
+            .iter()
+            .any(|network| network.contains(ip))
+    };
+    token.profile.networks.is_empty() || address.is_some_and(inside)
 }
 
 #[cfg(test)]
@@ -114,6 +126,7 @@ mod tests {
     use crate::domain::address::{Network, client_address};
     use crate::domain::endpoint::{Endpoints, Pattern};
     use crate::domain::name::{Namespace, Reason};
+    use crate::domain::profile::Profile;
     use crate::domain::scope::Scope;
     use crate::domain::secret::{RANDOM_DIGITS, Secret};
     use crate::domain::token::tests::{at, draft};
@@ -121,11 +134,15 @@ mod tests {
     use std::time::Duration;
 
     fn strict() -> Token {
-        let restricted = Draft {
+        let profile = Profile {
             owner: Owner::parse("ann").ok(),
             scopes: vec![Scope::parse("orders:*").unwrap()],
             endpoints: Endpoints::new(vec![Pattern::parse("GET /orders/**").unwrap()]),
             networks: vec![Network::parse("10.0.0.0/8").unwrap()],
+            ..Profile::default()
+        };
+        let restricted = Draft {
+            profile,
             expiration: Expiration::After(Duration::from_secs(60)),
             ..draft()
         };
@@ -146,10 +163,8 @@ mod tests {
     #[test]
     fn the_first_failing_rule_decides() {
         // From a request and token where every rule fails, rules are mended one by one.
-        let mut token = Token {
-            disabled: true,
-            ..strict()
-        };
+        let mut token = strict();
+        token.profile.disabled = true;
         let Ruling::Replace(revoked) = token.revoke(at(1), Reason::default()) else {
             panic!()
         };
@@ -160,7 +175,7 @@ mod tests {
         };
         assert_eq!(judge(&revoked, &request, at(60)), Verdict::Revoked);
         assert_eq!(judge(&token, &request, at(60)), Verdict::Disabled);
-        token.disabled = false;
+        token.profile.disabled = false;
         assert_eq!(judge(&token, &request, at(60)), Verdict::Expired);
         assert_eq!(judge(&token, &request, at(59)), Verdict::OwnerMismatch);
         request.owner = None;
@@ -177,19 +192,13 @@ mod tests {
     #[test]
     fn a_caller_is_judged_for_state_and_address_only() {
         let ip = |text| client_address(text).ok();
-        let token = strict();
+        let mut token = strict();
         assert!(authenticates(&token, ip("10.1.1.1"), at(59)));
         assert!(!authenticates(&token, ip("10.1.1.1"), at(60)));
         assert!(!authenticates(&token, ip("11.1.1.1"), at(59)));
         assert!(!authenticates(&token, None, at(59)));
-        assert!(!authenticates(
-            &Token {
-                disabled: true,
-                ..token
-            },
-            ip("10.1.1.1"),
-            at(59)
-        ));
+        token.profile.disabled = true;
+        assert!(!authenticates(&token, ip("10.1.1.1"), at(59)));
     }
 
     #[test]

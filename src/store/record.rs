@@ -2,12 +2,15 @@
 //!
 //! The id and the revision are kept beside the blob, where a store needs to see them.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 use crate::domain::address::Network;
 use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::flaw::Flaw;
 use crate::domain::name::{Description, Labels, Namespace, Owner, PoolName, Reason, TokenName};
+use crate::domain::profile::Profile;
 use crate::domain::scope::Scope;
 use crate::domain::secret::{Brand, SecretDigest};
 use crate::domain::time::Timestamp;
@@ -34,39 +37,45 @@ pub fn decode(id: TokenId, revision: u64, blob: &[u8]) -> Result<Token, StoreErr
 struct StoredToken {
     #[prost(string, tag = "1")]
     namespace: String,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    description: String,
-    #[prost(string, tag = "4")]
-    owner: String,
-    #[prost(string, tag = "5")]
-    pool: String,
-    #[prost(string, repeated, tag = "6")]
-    scopes: Vec<String>,
-    #[prost(string, repeated, tag = "7")]
-    endpoints: Vec<String>,
-    #[prost(string, repeated, tag = "8")]
-    networks: Vec<String>,
-    #[prost(btree_map = "string, string", tag = "9")]
-    labels: std::collections::BTreeMap<String, String>,
-    #[prost(bool, tag = "10")]
-    disabled: bool,
-    #[prost(uint64, tag = "11")]
+    #[prost(message, required, tag = "2")]
+    profile: StoredProfile,
+    #[prost(uint64, tag = "3")]
     create_time: u64,
     /// Microseconds from `create_time` to the last change, which keeps a fresh record short.
-    #[prost(uint64, tag = "12")]
+    #[prost(uint64, tag = "4")]
     updated_after: u64,
-    #[prost(uint64, tag = "13")]
+    #[prost(uint64, tag = "5")]
     expire_time: u64,
-    #[prost(message, optional, tag = "14")]
+    #[prost(message, optional, tag = "6")]
     revoked: Option<StoredRevocation>,
-    #[prost(string, tag = "15")]
+    #[prost(string, tag = "7")]
     brand: String,
-    #[prost(message, repeated, tag = "16")]
+    #[prost(message, repeated, tag = "8")]
     secrets: Vec<StoredSecretVersion>,
-    #[prost(message, optional, tag = "17")]
+    #[prost(message, optional, tag = "9")]
     origin: Option<StoredOrigin>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredProfile {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    description: String,
+    #[prost(string, tag = "3")]
+    owner: String,
+    #[prost(string, tag = "4")]
+    pool: String,
+    #[prost(string, repeated, tag = "5")]
+    scopes: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    endpoints: Vec<String>,
+    #[prost(string, repeated, tag = "7")]
+    networks: Vec<String>,
+    #[prost(btree_map = "string, string", tag = "8")]
+    labels: BTreeMap<String, String>,
+    #[prost(bool, tag = "9")]
+    disabled: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -113,15 +122,7 @@ impl From<&Token> for StoredToken {
         let Token {
             id: _,
             namespace,
-            name,
-            description,
-            owner,
-            pool,
-            scopes,
-            endpoints,
-            networks,
-            labels,
-            disabled,
+            profile,
             create_time,
             update_time,
             expire_time,
@@ -133,29 +134,7 @@ impl From<&Token> for StoredToken {
         } = token;
         Self {
             namespace: namespace.to_string(),
-            name: name.as_str().to_owned(),
-            description: description.as_str().to_owned(),
-            owner: owner
-                .as_ref()
-                .map(Owner::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            pool: pool
-                .as_ref()
-                .map(PoolName::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            scopes: scopes.iter().map(Scope::to_string).collect(),
-            endpoints: endpoints
-                .iter()
-                .map(|pattern| pattern.as_str().to_owned())
-                .collect(),
-            networks: networks.iter().map(Network::to_string).collect(),
-            labels: labels
-                .iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
-            disabled: *disabled,
+            profile: profile.into(),
             create_time: create_time.micros(),
             updated_after: update_time.micros().saturating_sub(create_time.micros()),
             expire_time: expire_time.map_or(0, Timestamp::micros),
@@ -180,6 +159,33 @@ impl From<&Token> for StoredToken {
     }
 }
 
+impl From<&Profile> for StoredProfile {
+    fn from(profile: &Profile) -> Self {
+        let Profile {
+            name,
+            description,
+            owner: _,
+            pool: _,
+            scopes,
+            endpoints,
+            networks,
+            labels,
+            disabled,
+        } = profile;
+        Self {
+            name: name.as_str().to_owned(),
+            description: description.as_str().to_owned(),
+            owner: profile.owner_text().to_owned(),
+            pool: profile.pool_text().to_owned(),
+            scopes: scopes.iter().map(Scope::to_string).collect(),
+            endpoints: endpoints.iter().map(Pattern::to_string).collect(),
+            networks: networks.iter().map(Network::to_string).collect(),
+            labels: labels.to_map(),
+            disabled: *disabled,
+        }
+    }
+}
+
 impl From<&SecretDigest> for StoredDigest {
     fn from(SecretDigest { key_id, bytes }: &SecretDigest) -> Self {
         Self {
@@ -193,6 +199,37 @@ impl StoredToken {
     fn into_token(self, id: TokenId, revision: u64) -> Result<Token, Flaw> {
         let Self {
             namespace,
+            profile,
+            create_time,
+            updated_after,
+            expire_time,
+            revoked,
+            brand,
+            secrets,
+            origin,
+        } = self;
+        let secret = secrets.into_iter().next();
+        Ok(Token {
+            id,
+            namespace: Namespace::parse(&namespace)?,
+            profile: profile.try_into()?,
+            create_time: Timestamp::from_micros(create_time),
+            update_time: Timestamp::from_micros(create_time.saturating_add(updated_after)),
+            expire_time: (expire_time != 0).then(|| Timestamp::from_micros(expire_time)),
+            revoked: revoked.map(Revocation::try_from).transpose()?,
+            brand: Brand::parse(&brand)?,
+            secret: secret.ok_or_else(|| Flaw::new("no secret"))?.try_into()?,
+            origin: origin.map(Origin::try_from).transpose()?,
+            revision,
+        })
+    }
+}
+
+impl TryFrom<StoredProfile> for Profile {
+    type Error = Flaw;
+
+    fn try_from(stored: StoredProfile) -> Result<Self, Flaw> {
+        let StoredProfile {
             name,
             description,
             owner,
@@ -202,62 +239,31 @@ impl StoredToken {
             networks,
             labels,
             disabled,
-            create_time,
-            updated_after,
-            expire_time,
-            revoked,
-            brand,
-            secrets,
-            origin,
-        } = self;
+        } = stored;
         let labels = labels
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
-        let labels =
-            Labels::parse(labels).map_err(|_| Flaw::new("labels that this release refuses"))?;
-        Ok(Token {
-            id,
-            namespace: Namespace::parse(&namespace)?,
+        Ok(Self {
             name: TokenName::parse(&name)?,
             description: Description::parse(&description)?,
             owner: given(&owner).map(Owner::parse).transpose()?,
             pool: given(&pool).map(PoolName::parse).transpose()?,
-            scopes: scopes
-                .iter()
-                .map(|scope| Scope::parse(scope))
-                .collect::<Result<_, _>>()?,
-            endpoints: Endpoints::new(
-                endpoints
-                    .iter()
-                    .map(|pattern| Pattern::parse(pattern))
-                    .collect::<Result<_, _>>()?,
-            ),
-            networks: networks
-                .iter()
-                .map(|network| Network::parse(network))
-                .collect::<Result<_, _>>()?,
-            labels,
+            scopes: all(&scopes, Scope::parse)?,
+            endpoints: Endpoints::new(all(&endpoints, Pattern::parse)?),
+            networks: all(&networks, Network::parse)?,
+            labels: Labels::parse(labels).map_err(|_| Flaw::new("labels beyond the limits"))?,
             disabled,
-            create_time: Timestamp::from_micros(create_time),
-            update_time: Timestamp::from_micros(create_time.saturating_add(updated_after)),
-            expire_time: (expire_time != 0).then(|| Timestamp::from_micros(expire_time)),
-            revoked: revoked
-                .map(|StoredRevocation { time, reason }| {
-                    let reason = Reason::parse(&reason)?;
-                    Ok(Revocation {
-                        time: Timestamp::from_micros(time),
-                        reason,
-                    })
-                })
-                .transpose()?,
-            brand: Brand::parse(&brand)?,
-            secret: secrets
-                .into_iter()
-                .next()
-                .ok_or_else(|| Flaw::new("no secret"))?
-                .try_into()?,
-            origin: origin.map(Origin::try_from).transpose()?,
-            revision,
+        })
+    }
+}
+
+impl TryFrom<StoredRevocation> for Revocation {
+    type Error = Flaw;
+
+    fn try_from(StoredRevocation { time, reason }: StoredRevocation) -> Result<Self, Flaw> {
+        Ok(Self {
+            time: Timestamp::from_micros(time),
+            reason: Reason::parse(&reason)?,
         })
     }
 }
@@ -301,6 +307,10 @@ fn hash(what: &str, bytes: &[u8]) -> Result<[u8; 32], Flaw> {
         .map_err(|_| Flaw::new(format!("a {what} of {} bytes", bytes.len())))
 }
 
+fn all<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, Flaw>) -> Result<Vec<T>, Flaw> {
+    texts.iter().map(|text| parse(text)).collect()
+}
+
 fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
@@ -313,7 +323,7 @@ mod tests {
     use std::time::Duration;
 
     fn full() -> Token {
-        let draft = Draft {
+        let profile = Profile {
             owner: Owner::parse("ann").ok(),
             pool: PoolName::parse("gpu").ok(),
             name: TokenName::parse("n").unwrap(),
@@ -323,6 +333,9 @@ mod tests {
             networks: vec![Network::parse("10.0.0.0/8").unwrap()],
             labels: Labels::parse([("a", "b")].into_iter()).unwrap(),
             disabled: true,
+        };
+        let draft = Draft {
+            profile,
             expiration: Expiration::After(Duration::from_secs(5)),
             origin: Some(Origin {
                 key: RequestKey([1; 32]),

@@ -1,4 +1,4 @@
-//! A fresh store of each kind, a clock in the test's hand, and drafts to fill it with.
+//! A fresh store of each kind, a clock in the test's hand, and the way to open it anew.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,21 +8,15 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::caller::Reach;
-use token_authority::domain::endpoint::Endpoints;
-use token_authority::domain::name::{
-    Description, Labels, Namespace, Owner, PoolName, Reason, TokenName,
-};
+use token_authority::domain::name::Namespace;
 use token_authority::domain::page::{Cursor, Filter, PageSize};
-use token_authority::domain::secret::{Brand, SecretDigest};
 use token_authority::domain::time::Timestamp;
-use token_authority::domain::token::{
-    Draft, Expiration, Origin, RequestKey, Ruling, Token, TokenId,
-};
-use token_authority::entropy;
+use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
-use token_authority::store::{Creation, Durability, Page, Rule, Store, StoreError};
+use token_authority::store::{Creation, Durability, Page, Store, StoreError};
 
+use crate::support::drafts::listing;
 use crate::support::redis_server::RedisServer;
 
 /// 2027-01-15T08:00:00Z: where every test's clock begins.
@@ -160,91 +154,9 @@ impl Bench {
     }
 }
 
-/// A draft with a fresh id and nothing else.
-pub(crate) fn draft() -> Draft {
-    Draft {
-        id: entropy::token_id().expect("random bytes"),
-        namespace: Namespace::fallback(),
-        name: TokenName::default(),
-        description: Description::default(),
-        owner: None,
-        pool: None,
-        scopes: Vec::new(),
-        endpoints: Endpoints::default(),
-        networks: Vec::new(),
-        labels: Labels::default(),
-        disabled: false,
-        expiration: Expiration::Never,
-        brand: Brand::parse("ta").expect("a brand"),
-        digest: SecretDigest {
-            key_id: 0,
-            bytes: [7; 32],
-        },
-        origin: None,
-    }
-}
-
-pub(crate) fn owned(owner: &str) -> Draft {
-    Draft {
-        owner: Owner::parse(owner).ok(),
-        ..draft()
-    }
-}
-
-pub(crate) fn within(namespace: &str) -> Draft {
-    Draft {
-        namespace: Namespace::parse(namespace).expect("a namespace"),
-        ..draft()
-    }
-}
-
-pub(crate) fn pooled(draft: Draft, pool: &str) -> Draft {
-    let pool = PoolName::parse(pool).expect("a pool");
-    Draft {
-        id: draft.id.in_pool(&draft.namespace, &pool),
-        pool: Some(pool),
-        ..draft
-    }
-}
-
-/// A draft made by the request `number`, whose id follows from it.
-pub(crate) fn requested(number: u8) -> Draft {
-    let key = RequestKey([number; 32]);
-    let id = TokenId::derived(&key);
-    Draft {
-        id,
-        origin: Some(Origin {
-            key,
-            fingerprint: [number; 32],
-        }),
-        ..draft()
-    }
-}
-
 /// All active and disabled tokens of the default namespace.
 pub(crate) fn everything() -> Filter {
-    Filter {
-        reach: Reach::only(Namespace::fallback()),
-        owner: None,
-        pool: None,
-        states: Filter::default_states(),
-        labels: Labels::default(),
-    }
-}
-
-pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
-    Labels::parse(pairs.iter().copied()).expect("sound labels")
-}
-
-/// A rule that revokes.
-pub(crate) fn revoking(reason: &str) -> Rule {
-    let reason = Reason::parse(reason).expect("a reason");
-    Arc::new(move |token, now| token.revoke(now, reason.clone()))
-}
-
-/// A rule that lets a deletion go.
-pub(crate) fn willing() -> Rule {
-    Arc::new(|_, _| Ruling::Keep)
+    listing(Reach::only(Namespace::fallback()))
 }
 
 /// Whether an answer is an error of the store itself.

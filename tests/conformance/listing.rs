@@ -6,10 +6,12 @@ use std::time::Duration;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::name::{Namespace, Owner, PoolName};
 use token_authority::domain::page::Filter;
+use token_authority::domain::profile::Profile;
 use token_authority::domain::token::{Draft, Expiration, State, Token, TokenId};
 use token_authority::store::listing::EXAMINED_MAX;
 
-use crate::fixture::{Bench, draft, everything, labels, owned, pooled, revoking, willing, within};
+use crate::fixture::{Bench, everything};
+use crate::support::drafts::{draft, labels, owned, pooled, revoking, saying, willing, within};
 
 /// Creates `count` tokens, a millisecond apart; the newest comes first in the answer.
 async fn filled(bench: &Bench, count: usize) -> Vec<TokenId> {
@@ -100,13 +102,11 @@ pub(crate) async fn owners_and_pools_are_filtered_alone_and_together(bench: Benc
 
 pub(crate) async fn states_are_filtered_as_of_the_stores_time(bench: Bench) {
     let active = bench.create(draft()).await.id;
-    let disabled = bench
-        .create(Draft {
-            disabled: true,
-            ..draft()
-        })
-        .await
-        .id;
+    let disabled = saying(Profile {
+        disabled: true,
+        ..Profile::default()
+    });
+    let disabled = bench.create(disabled).await.id;
     let ends = Draft {
         expiration: Expiration::After(Duration::from_secs(60)),
         ..draft()
@@ -129,11 +129,14 @@ pub(crate) async fn states_are_filtered_as_of_the_stores_time(bench: Bench) {
     assert_eq!(ended, [revoked, expiring]);
 }
 
-pub(crate) async fn labels_are_filtered(bench: Bench) {
-    let labelled = |pairs| Draft {
+fn labelled(pairs: &[(&str, &str)]) -> Draft {
+    saying(Profile {
         labels: labels(pairs),
-        ..draft()
-    };
+        ..Profile::default()
+    })
+}
+
+pub(crate) async fn labels_are_filtered(bench: Bench) {
     let one = bench.create(labelled(&[("env", "prod")])).await.id;
     let two = bench
         .create(labelled(&[("env", "prod"), ("team", "a")]))
@@ -256,12 +259,7 @@ pub(crate) async fn tokens_deleted_meanwhile_do_not_shift_a_page(bench: Bench) {
 }
 
 pub(crate) async fn a_page_examines_a_bounded_number_of_entries(bench: Bench) {
-    let wanted = bench
-        .create(Draft {
-            labels: labels(&[("a", "b")]),
-            ..draft()
-        })
-        .await;
+    let wanted = bench.create(labelled(&[("a", "b")])).await;
     filled(&bench, EXAMINED_MAX + 10).await;
     let filter = Filter {
         labels: labels(&[("a", "b")]),

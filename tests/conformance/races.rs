@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use token_authority::domain::name::TokenName;
 use token_authority::domain::page::PageSize;
+use token_authority::domain::profile::Profile;
 use token_authority::domain::token::{Draft, Ruling, Token, TokenId};
 use token_authority::store::{Change, Creation, Deletion, Rule, Store};
 
-use crate::fixture::{Bench, draft, everything, owned, pooled, requested, revoking, willing};
+use crate::fixture::{Bench, everything};
+use crate::support::drafts::{draft, owned, pooled, requested, revoking, saying, willing};
 
 /// Runs `count` acts at once and answers what they answered.
 async fn at_once<T, F>(
@@ -48,14 +50,11 @@ pub(crate) async fn one_of_many_wins_an_id(bench: Bench) {
     let id = draft().id;
     let answers = at_once(&bench, 32, |store, n| async move {
         let name = TokenName::parse(&n.to_string()).unwrap();
-        store
-            .create(Draft {
-                id,
-                name,
-                ..draft()
-            })
-            .await
-            .unwrap()
+        let named = saying(Profile {
+            name,
+            ..Profile::default()
+        });
+        store.create(Draft { id, ..named }).await.unwrap()
     });
     assert_eq!(creations(answers.await), (1, BTreeSet::from([id])));
     assert_eq!(bench.walk(&everything(), 50).await, [id]);
@@ -118,12 +117,11 @@ pub(crate) async fn changes_do_not_overwrite_each_other(bench: Bench) {
     let answers = at_once(&bench, 8, move |store, n| async move {
         let letter = char::from(b'a' + u8::try_from(n).unwrap());
         let rule: Rule = Arc::new(move |token: &Token, now| {
-            let name = TokenName::parse(&format!("{}{letter}", token.name.as_str())).unwrap();
-            Ruling::Replace(Box::new(Token {
-                name,
-                update_time: now,
-                ..token.clone()
-            }))
+            let mut changed = token.clone();
+            let longer = format!("{}{letter}", token.profile.name.as_str());
+            changed.profile.name = TokenName::parse(&longer).unwrap();
+            changed.update_time = now;
+            Ruling::Replace(Box::new(changed))
         });
         store.change(id, rule).await.unwrap()
     });
@@ -138,7 +136,13 @@ pub(crate) async fn changes_do_not_overwrite_each_other(bench: Bench) {
     assert_eq!(revisions.len(), 8, "no revision twice");
     let token = bench.found(id).await.unwrap();
     assert_eq!(
-        token.name.as_str().chars().collect::<BTreeSet<_>>().len(),
+        token
+            .profile
+            .name
+            .as_str()
+            .chars()
+            .collect::<BTreeSet<_>>()
+            .len(),
         8
     );
     assert_eq!(Some(&token.revision), revisions.last());

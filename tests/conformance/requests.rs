@@ -5,7 +5,8 @@ use std::time::Duration;
 use token_authority::domain::token::{Draft, REPLAY_WINDOW, Token};
 use token_authority::store::{Creation, Deletion};
 
-use crate::fixture::{Bench, everything, pooled, requested, willing};
+use crate::fixture::{Bench, everything};
+use crate::support::drafts::{pooled, requested, willing};
 
 async fn repeated(bench: &Bench, first: Draft, second: Draft) -> Token {
     let token = bench.create(first).await;

@@ -1,6 +1,7 @@
 //! What a store says about itself, and what it says when it is closed.
 
-use crate::fixture::{Bench, draft, everything, is_outage, revoking, willing};
+use crate::fixture::{Bench, everything, is_outage};
+use crate::support::drafts::{draft, revoking, willing};
 use token_authority::domain::page::PageSize;
 
 pub(crate) async fn a_sound_store_can_be_read_and_written(bench: Bench) {

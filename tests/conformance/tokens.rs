@@ -6,15 +6,17 @@ use std::time::Duration;
 use token_authority::domain::address::Network;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::endpoint::{Endpoints, Pattern};
-use token_authority::domain::name::{Description, Namespace, Owner, TokenName};
+use token_authority::domain::name::{Description, Owner, TokenName};
 use token_authority::domain::page::Filter;
+use token_authority::domain::profile::Profile;
 use token_authority::domain::scope::Scope;
 use token_authority::domain::token::{
     Draft, Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, Token, TokenId,
 };
 use token_authority::store::{Change, Creation, Deletion, Rule};
 
-use crate::fixture::{BEGIN, Bench, draft, everything, labels, pooled, revoking, willing, within};
+use crate::fixture::{BEGIN, Bench, everything};
+use crate::support::drafts::{draft, labels, namespace, owned, pooled, revoking, willing, within};
 
 pub(crate) async fn a_created_token_is_found_as_it_was_issued(bench: Bench) {
     let token = bench.create(draft()).await;
@@ -24,12 +26,11 @@ pub(crate) async fn a_created_token_is_found_as_it_was_issued(bench: Bench) {
 
 pub(crate) async fn every_field_survives_the_store(bench: Bench) {
     let key = RequestKey([9; 32]);
-    let full = Draft {
-        id: TokenId::derived(&key),
-        namespace: Namespace::parse("team-1").unwrap(),
+    let profile = Profile {
         name: TokenName::parse("naïve {name}").unwrap(),
         description: Description::parse("two\nlines").unwrap(),
         owner: Owner::parse("o{w}:n*e r").ok(),
+        pool: None,
         scopes: vec![
             Scope::parse("orders:*").unwrap(),
             Scope::parse("authority:read").unwrap(),
@@ -41,6 +42,11 @@ pub(crate) async fn every_field_survives_the_store(bench: Bench) {
         ],
         labels: labels(&[("a", "1"), ("b/c", "")]),
         disabled: true,
+    };
+    let full = Draft {
+        id: TokenId::derived(&key),
+        namespace: namespace("team-1"),
+        profile,
         expiration: Expiration::After(Duration::from_secs(60)),
         origin: Some(Origin {
             key,
@@ -53,7 +59,7 @@ pub(crate) async fn every_field_survives_the_store(bench: Bench) {
     assert_eq!(bench.found(expected.id).await, Some(expected));
     let in_pool = pooled(draft(), "gpu");
     let token = bench.create(in_pool.clone()).await;
-    assert_eq!(token.pool, in_pool.pool);
+    assert_eq!(token.profile, in_pool.profile);
     assert_eq!(bench.found(token.id).await, Some(token));
 }
 
@@ -70,7 +76,10 @@ pub(crate) async fn a_taken_id_answers_the_token_that_has_it(bench: Bench) {
     let first = bench.create(draft()).await;
     let second = Draft {
         id: first.id,
-        name: TokenName::parse("other").unwrap(),
+        profile: Profile {
+            name: TokenName::parse("other").unwrap(),
+            ..Profile::default()
+        },
         ..draft()
     };
     assert_eq!(
@@ -162,13 +171,7 @@ pub(crate) async fn a_change_of_nothing_is_absent(bench: Bench) {
 }
 
 pub(crate) async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
-    let filled = pooled(
-        Draft {
-            owner: Owner::parse("ann").ok(),
-            ..draft()
-        },
-        "gpu",
-    );
+    let filled = pooled(owned("ann"), "gpu");
     let token = bench.create(filled).await;
     assert_eq!(
         bench.store.delete(token.id, willing()).await,
@@ -183,7 +186,7 @@ pub(crate) async fn a_deleted_token_is_absent_everywhere(bench: Bench) {
         bench.store.delete(token.id, willing()).await,
         Ok(Deletion::Absent)
     );
-    let (owner, pool) = (token.owner, token.pool);
+    let (owner, pool) = (token.profile.owner, token.profile.pool);
     for filter in [
         everything(),
         Filter {
@@ -254,7 +257,7 @@ pub(crate) async fn namespaces_do_not_share_tokens_in_lists(bench: Bench) {
     let here = bench.create(draft()).await;
     let there = bench.create(within("there")).await;
     assert_eq!(bench.walk(&everything(), 10).await, [here.id]);
-    let reach = Reach::only(Namespace::parse("there").unwrap());
+    let reach = Reach::only(namespace("there"));
     assert_eq!(
         bench
             .walk(

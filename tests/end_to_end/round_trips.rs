@@ -8,8 +8,8 @@ use token_authority::authority::access::{Right, Root};
 use token_authority::authority::act;
 use token_authority::authority::tokens::Order;
 use token_authority::domain::caller::{Namespaces, Reach};
-use token_authority::domain::endpoint::Endpoints;
-use token_authority::domain::name::{Description, Labels, Namespace, TokenName};
+use token_authority::domain::name::Namespace;
+use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::Expiration;
 use token_authority::domain::verdict::{Request, Verdict};
@@ -71,15 +71,7 @@ impl Bench {
     async fn create(&self) -> String {
         let order = Order {
             namespace: None,
-            name: TokenName::default(),
-            description: Description::default(),
-            owner: None,
-            pool: None,
-            scopes: Vec::new(),
-            endpoints: Endpoints::default(),
-            networks: Vec::new(),
-            labels: Labels::default(),
-            disabled: false,
+            profile: Profile::default(),
             expiration: Expiration::Never,
             request_id: None,
         };

@@ -15,9 +15,8 @@ use token_authority::domain::token::{
 use token_authority::store::redis::RedisStore;
 use token_authority::store::{Change, Creation, Deletion, Rule, StoreError, TokenStore};
 
-use crate::kit::{
-    Server, allowing, created, draft, everything, listed, open, owned, requested, revoking,
-};
+use crate::kit::{created, everything, listed, marked_server, memory, open, requested_in};
+use crate::support::drafts::{draft, owned, pooled, requested, revoking, willing};
 
 fn of_default() -> Filter {
     Filter {
@@ -35,7 +34,7 @@ async fn trips<T>(store: &RedisStore, act: impl Future<Output = T>) -> u64 {
 
 #[tokio::test]
 async fn a_found_token_costs_one_round_trip_an_absent_or_a_new_one_two() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, draft()).await;
     // Redis learns each script by its first call.
@@ -51,18 +50,21 @@ async fn a_found_token_costs_one_round_trip_an_absent_or_a_new_one_two() {
         let page = store.list(&filter, None, PageSize::asked(size));
         assert_eq!(trips(&store, page).await, 3);
     }
-    store.change(token.id, revoking()).await.unwrap();
+    store.change(token.id, revoking("lost")).await.unwrap();
     let other = created(&store, draft()).await;
-    assert_eq!(trips(&store, store.change(other.id, revoking())).await, 2);
+    assert_eq!(
+        trips(&store, store.change(other.id, revoking("lost"))).await,
+        2
+    );
 }
 
 #[tokio::test]
 async fn a_plain_token_takes_at_most_500_bytes_of_redis() {
     const TOKENS: usize = 20_000;
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = Arc::new(open(options).await);
     created(&store, draft()).await;
-    let before = server.memory().await;
+    let before = memory(&server).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let store = store.clone();
@@ -73,31 +75,31 @@ async fn a_plain_token_takes_at_most_500_bytes_of_redis() {
         });
     }
     tasks.join_all().await;
-    let each = (server.memory().await - before) / TOKENS as u64;
+    let each = (memory(&server).await - before) / TOKENS as u64;
     assert!(each <= 500, "{each} bytes");
 }
 
 #[tokio::test]
 async fn a_token_is_read_back_as_it_was_created_and_changed() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, owned("ann")).await;
     let found = store.find(token.id).await.unwrap();
     assert_eq!(found.token.as_deref(), Some(&token));
     assert!(found.now > token.create_time);
-    let Ok(Change::Changed(revoked)) = store.change(token.id, revoking()).await else {
+    let Ok(Change::Changed(revoked)) = store.change(token.id, revoking("lost")).await else {
         panic!("the token was not revoked");
     };
     assert!(revoked.revision > token.revision);
     let found = store.find(token.id).await.unwrap();
     assert_eq!(found.token.as_deref(), Some(&revoked));
-    let kept = store.change(token.id, revoking()).await;
+    let kept = store.change(token.id, revoking("lost")).await;
     assert_eq!(kept, Ok(Change::Kept(revoked)));
 }
 
 #[tokio::test]
 async fn an_absent_token_is_neither_changed_nor_deleted() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, draft()).await;
     let refuse: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
@@ -106,19 +108,22 @@ async fn an_absent_token_is_neither_changed_nor_deleted() {
         Ok(Deletion::Refused(Refusal::OutOfSight))
     );
     assert_eq!(
-        store.delete(token.id, allowing()).await,
+        store.delete(token.id, willing()).await,
         Ok(Deletion::Deleted)
     );
     assert_eq!(
-        store.delete(token.id, allowing()).await,
+        store.delete(token.id, willing()).await,
         Ok(Deletion::Absent)
     );
-    assert_eq!(store.change(token.id, revoking()).await, Ok(Change::Absent));
+    assert_eq!(
+        store.change(token.id, revoking("lost")).await,
+        Ok(Change::Absent)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_are_all_kept_under_revisions_of_their_own() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = Arc::new(open(options).await);
     let token = created(&store, draft()).await;
     let one_more: Rule = Arc::new(|token, now| {
@@ -151,13 +156,13 @@ async fn changes_at_once_are_all_kept_under_revisions_of_their_own() {
 
 #[tokio::test]
 async fn revisions_grow_while_time_stands_still() {
-    let (_server, mut options) = Server::store().await;
+    let (_server, mut options) = marked_server().await;
     let now = Timestamp::from_micros(1_700_000_000_000_000);
     options.clock = Some(Arc::new(ManualClock::at(now)));
     let store = open(options).await;
     let token = created(&store, draft()).await;
     assert_eq!((token.create_time, token.revision), (now, now.micros()));
-    match store.change(token.id, revoking()).await {
+    match store.change(token.id, revoking("lost")).await {
         Ok(Change::Changed(token)) => assert_eq!(token.revision, now.micros() + 1),
         other => panic!("{other:?}"),
     }
@@ -165,7 +170,7 @@ async fn revisions_grow_while_time_stands_still() {
 
 #[tokio::test]
 async fn a_draft_that_ends_in_the_past_leaves_nothing_behind() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let late = Draft {
         expiration: Expiration::At(Timestamp::from_micros(1)),
@@ -189,13 +194,13 @@ fn one_token(first: &Token, second: Result<Creation, StoreError>) {
 
 #[tokio::test]
 async fn one_request_makes_one_token_whatever_its_pool() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     let pools = [None, Some("a"), Some("b")];
     for (key, first) in (1..).zip(pools) {
-        let token = created(&store, requested(key, first)).await;
+        let token = created(&store, requested_in(key, first)).await;
         for second in pools {
-            one_token(&token, store.create(requested(key, second)).await);
+            one_token(&token, store.create(requested_in(key, second)).await);
         }
     }
     assert_eq!(listed(&store, &everything(), 10).await.len(), 3);
@@ -203,11 +208,11 @@ async fn one_request_makes_one_token_whatever_its_pool() {
 
 #[tokio::test]
 async fn a_replay_leaves_the_indexes_alone() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     for pool in [None, Some("a")] {
-        let token = created(&store, requested(1 + u8::from(pool.is_some()), pool)).await;
-        let replay = || requested(1 + u8::from(pool.is_some()), pool);
+        let token = created(&store, requested_in(1 + u8::from(pool.is_some()), pool)).await;
+        let replay = || requested_in(1 + u8::from(pool.is_some()), pool);
         one_token(&token, store.create(replay()).await);
         let cost = trips(&store, store.create(replay())).await;
         assert_eq!(cost, 1 + u64::from(pool.is_some()));
@@ -216,13 +221,13 @@ async fn a_replay_leaves_the_indexes_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn requests_repeated_at_once_make_one_token_that_is_listed_once() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = Arc::new(open(options).await);
     for round in 0..20 {
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..12 {
             let pool = [None, Some("a"), Some("b")][if round % 2 == 0 { 1 } else { n % 3 }];
-            let (store, draft) = (store.clone(), requested(round, pool));
+            let (store, draft) = (store.clone(), requested_in(round, pool));
             tasks.spawn(async move { store.create(draft).await });
         }
         let mut made = Vec::new();
@@ -250,28 +255,28 @@ async fn requests_repeated_at_once_make_one_token_that_is_listed_once() {
 
 #[tokio::test]
 async fn a_request_is_remembered_for_a_while_after_its_token_was_deleted() {
-    let (_server, mut options) = Server::store().await;
+    let (_server, mut options) = marked_server().await;
     let clock = Arc::new(ManualClock::at(Timestamp::from_micros(
         1_700_000_000_000_000,
     )));
     options.clock = Some(clock.clone());
     let store = open(options).await;
     for (key, pool) in [(1, None), (2, Some("a"))] {
-        let first = created(&store, requested(key, pool)).await;
+        let first = created(&store, requested_in(key, pool)).await;
         // So that the revision of the deletion is its very time.
         clock.advance(Duration::from_millis(1));
-        store.delete(first.id, allowing()).await.unwrap();
+        store.delete(first.id, willing()).await.unwrap();
         let others = [pool, None, Some("b")];
         clock.advance(REPLAY_WINDOW - Duration::from_micros(1));
         for other in others {
-            let answer = store.create(requested(key, other)).await;
+            let answer = store.create(requested_in(key, other)).await;
             assert_eq!(answer, Ok(Creation::Gone), "key {key}, {other:?}");
         }
         clock.advance(Duration::from_micros(1));
-        let second = created(&store, requested(key, Some("b"))).await;
+        let second = created(&store, pooled(requested(key), "b")).await;
         assert!(second.revision > first.revision);
         for other in others {
-            one_token(&second, store.create(requested(key, other)).await);
+            one_token(&second, store.create(requested_in(key, other)).await);
         }
     }
     assert_eq!(listed(&store, &everything(), 10).await.len(), 2);
@@ -279,14 +284,14 @@ async fn a_request_is_remembered_for_a_while_after_its_token_was_deleted() {
 
 #[tokio::test]
 async fn a_claim_whose_token_was_never_written_is_completed_by_the_same_request_only() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
-    let draft = requested(1, Some("a"));
-    let root: TokenId = requested(1, None).id;
+    let draft = pooled(requested(1), "a");
+    let root: TokenId = requested(1).id;
     let claim = format!("ta:{{{}}}:c:{}", root.tag(), root.after_tag());
     let () = server.ask(&["SET", &claim, draft.id.as_str()]).await;
     for other in [None, Some("b")] {
-        let answer = store.create(requested(1, other)).await;
+        let answer = store.create(requested_in(1, other)).await;
         let differs = Creation::Refused(Refusal::RequestDiffers);
         assert_eq!(answer, Ok(differs), "{other:?}");
     }
@@ -296,7 +301,7 @@ async fn a_claim_whose_token_was_never_written_is_completed_by_the_same_request_
 
 #[tokio::test]
 async fn an_id_that_is_taken_answers_its_token_and_keeps_its_place_in_the_list() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await;
     let draft = owned("ann");
     let token = created(&store, draft.clone()).await;

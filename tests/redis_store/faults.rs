@@ -12,13 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::kit::{
-    Server, allowing, created, draft, everything, free_port, listed, open, revoking, system_time,
-    until, usable,
+    created, everything, listed, marked_server, open, options, system_time, until, usable,
 };
+use crate::support::drafts::{draft, revoking, willing};
+use crate::support::redis_server::{RedisServer, free_port};
 
 #[tokio::test]
 async fn an_emptied_redis_is_an_error_and_never_an_absence() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let token = created(&open(options.clone()).await, draft()).await;
     let find = async |store: &RedisStore| store.find(token.id).await.map(drop);
     let list = async |store: &RedisStore| {
@@ -26,8 +27,9 @@ async fn an_emptied_redis_is_an_error_and_never_an_absence() {
         page.map(drop)
     };
     let create = async |store: &RedisStore| store.create(draft()).await.map(drop);
-    let change = async |store: &RedisStore| store.change(token.id, revoking()).await.map(drop);
-    let delete = async |store: &RedisStore| store.delete(token.id, allowing()).await.map(drop);
+    let change =
+        async |store: &RedisStore| store.change(token.id, revoking("lost")).await.map(drop);
+    let delete = async |store: &RedisStore| store.delete(token.id, willing()).await.map(drop);
     for act in 0..5 {
         let () = server.ask(&["FLUSHALL"]).await;
         let id = init(&options).await.unwrap();
@@ -51,7 +53,7 @@ async fn an_emptied_redis_is_an_error_and_never_an_absence() {
 
 #[tokio::test]
 async fn an_idle_store_notices_by_itself_that_its_redis_was_emptied() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let () = server.ask(&["FLUSHALL"]).await;
     until("the probe tells", async || {
@@ -62,7 +64,7 @@ async fn an_idle_store_notices_by_itself_that_its_redis_was_emptied() {
 
 #[tokio::test]
 async fn a_restarted_redis_is_used_again_with_all_it_kept() {
-    let (mut server, options) = Server::store().await;
+    let (mut server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, draft()).await;
     server.kill();
@@ -71,7 +73,7 @@ async fn a_restarted_redis_is_used_again_with_all_it_kept() {
     })
     .await;
     assert!(store.probe().await.write.is_err());
-    server.revive().await;
+    server.restart();
     usable(&store).await;
     assert_eq!(
         store.find(token.id).await.unwrap().token.as_deref(),
@@ -83,7 +85,7 @@ async fn a_restarted_redis_is_used_again_with_all_it_kept() {
 #[tokio::test]
 async fn a_server_that_is_not_there_yet_is_waited_for() {
     let port = free_port();
-    let mut options = Server::start().await.options();
+    let mut options = options(&RedisServer::start());
     options.url = format!("redis://127.0.0.1:{port}");
     let store = RedisStore::start(options).unwrap();
     until("the refusal is told", async || {
@@ -129,7 +131,7 @@ async fn pump(
 
 #[tokio::test]
 async fn a_half_open_connection_is_replaced() {
-    let (server, mut options) = Server::store().await;
+    let (server, mut options) = marked_server().await;
     let (port, generation) = proxy(server.port).await;
     options.url = format!("redis://127.0.0.1:{port}");
     options.read_timeout = Duration::from_millis(200);
@@ -148,7 +150,7 @@ async fn a_half_open_connection_is_replaced() {
 
 #[tokio::test]
 async fn an_idle_half_open_connection_is_replaced_without_any_call() {
-    let (server, mut options) = Server::store().await;
+    let (server, mut options) = marked_server().await;
     let (port, generation) = proxy(server.port).await;
     options.url = format!("redis://127.0.0.1:{port}");
     options.connections = 1;
@@ -175,7 +177,7 @@ async fn an_idle_half_open_connection_is_replaced_without_any_call() {
 
 #[tokio::test]
 async fn forgotten_scripts_are_not_noticed() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let forget = async || server.ask::<()>(&["SCRIPT", "FLUSH"]).await;
     forget().await;
@@ -183,14 +185,14 @@ async fn forgotten_scripts_are_not_noticed() {
     forget().await;
     assert!(store.find(token.id).await.unwrap().token.is_some());
     forget().await;
-    let changed = store.change(token.id, revoking()).await;
+    let changed = store.change(token.id, revoking("lost")).await;
     assert!(matches!(changed, Ok(Change::Changed(_))), "{changed:?}");
     forget().await;
     let probe = store.probe().await;
     assert_eq!((probe.read, probe.write), (Ok(()), Ok(())));
     forget().await;
     assert_eq!(
-        store.delete(token.id, allowing()).await,
+        store.delete(token.id, willing()).await,
         Ok(Deletion::Deleted)
     );
     assert!(listed(&store, &everything(), 5).await.is_empty());
@@ -198,12 +200,12 @@ async fn forgotten_scripts_are_not_noticed() {
 
 #[tokio::test]
 async fn a_redis_that_became_a_replica_is_left_until_it_is_a_master_again() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, draft()).await;
     let nowhere = free_port().to_string();
     let () = server.ask(&["REPLICAOF", "127.0.0.1", &nowhere]).await;
-    let answer = store.change(token.id, revoking()).await;
+    let answer = store.change(token.id, revoking("lost")).await;
     assert!(matches!(answer, Err(StoreError::ReadOnly(_))), "{answer:?}");
     until("the replica is refused", async || {
         matches!(store.confirm().await, Err(StoreError::Unacceptable(why)) if why.contains("replica"))
@@ -211,13 +213,13 @@ async fn a_redis_that_became_a_replica_is_left_until_it_is_a_master_again() {
     .await;
     let () = server.ask(&["REPLICAOF", "NO", "ONE"]).await;
     usable(&store).await;
-    let answer = store.change(token.id, revoking()).await;
+    let answer = store.change(token.id, revoking("lost")).await;
     assert!(matches!(answer, Ok(Change::Changed(_))), "{answer:?}");
 }
 
 #[tokio::test]
 async fn the_probe_tells_that_a_replica_is_not_written() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let nowhere = free_port().to_string();
     let () = server.ask(&["REPLICAOF", "127.0.0.1", &nowhere]).await;
@@ -230,7 +232,7 @@ async fn the_probe_tells_that_a_replica_is_not_written() {
 
 #[tokio::test]
 async fn a_full_redis_refuses_new_tokens_and_still_finds_revokes_and_deletes() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let kept = created(&store, draft()).await;
     let gone = created(&store, draft()).await;
@@ -245,12 +247,12 @@ async fn a_full_redis_refuses_new_tokens_and_still_finds_revokes_and_deletes() {
     assert!(matches!(probe.write, Err(StoreError::ReadOnly(_))));
 
     assert!(store.find(kept.id).await.unwrap().token.is_some());
-    match store.change(kept.id, revoking()).await {
+    match store.change(kept.id, revoking("lost")).await {
         Ok(Change::Changed(token)) => assert_eq!(token.state(system_time()), State::Revoked),
         other => panic!("{other:?}"),
     }
     assert_eq!(
-        store.delete(gone.id, allowing()).await,
+        store.delete(gone.id, willing()).await,
         Ok(Deletion::Deleted)
     );
     assert!(store.find(gone.id).await.unwrap().token.is_none());

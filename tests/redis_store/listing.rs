@@ -12,9 +12,9 @@ use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::TokenStore;
 use token_authority::store::redis::RedisStore;
 
-use crate::kit::{
-    Server, allowing, created, draft, everything, listed, namespace, open, owned, requested,
-};
+use crate::kit::{created, everything, listed, marked_server, open};
+use crate::support::drafts::{draft, namespace, owned, pooled, requested, willing};
+use crate::support::redis_server::RedisServer;
 
 fn ids(tokens: &[Token]) -> Vec<TokenId> {
     tokens.iter().map(|token| token.id).collect()
@@ -38,15 +38,12 @@ async fn race(store: &Arc<RedisStore>, count: usize, draft: impl Fn(usize) -> Dr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn buckets_roll_under_a_race_and_keep_every_token_in_strict_order() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     // Two processes, that learn of the buckets apart from each other.
     let open = async || Arc::new(open(options.clone()).await.with_bucket_size(7));
     let (one, other) = (open().await, open().await);
-    let pooled = |_| Draft {
-        pool: PoolName::parse("gpu").ok(),
-        ..owned("ann")
-    };
-    let (mut tokens, more) = tokio::join!(race(&one, 150, pooled), race(&other, 150, pooled));
+    let both = |_| pooled(owned("ann"), "gpu");
+    let (mut tokens, more) = tokio::join!(race(&one, 150, both), race(&other, 150, both));
     tokens.extend(more);
 
     let times: BTreeSet<_> = tokens.iter().map(|token| token.create_time).collect();
@@ -69,7 +66,12 @@ async fn buckets_roll_under_a_race_and_keep_every_token_in_strict_order() {
 }
 
 /// Checks that each bucket is full and entirely newer than the one before.
-async fn assert_buckets_do_not_overlap(server: &Server, series: &str, count: usize, size: usize) {
+async fn assert_buckets_do_not_overlap(
+    server: &RedisServer,
+    series: &str,
+    count: usize,
+    size: usize,
+) {
     let mut last = 0;
     let mut seen = 0;
     for bucket in 0.. {
@@ -92,7 +94,7 @@ async fn assert_buckets_do_not_overlap(server: &Server, series: &str, count: usi
 
 #[tokio::test]
 async fn time_that_stands_still_or_goes_back_gives_every_token_a_time_of_its_own() {
-    let (_server, mut options) = Server::store().await;
+    let (_server, mut options) = marked_server().await;
     let clock = Arc::new(ManualClock::at(Timestamp::from_micros(
         1_700_000_000_000_000,
     )));
@@ -112,7 +114,7 @@ async fn time_that_stands_still_or_goes_back_gives_every_token_a_time_of_its_own
 
 #[tokio::test]
 async fn a_list_over_all_namespaces_is_merged_in_one_order() {
-    let (_server, mut options) = Server::store().await;
+    let (_server, mut options) = marked_server().await;
     // All namespaces assign the same times, so that ids must decide.
     let start = Timestamp::from_micros(1_700_000_000_000_000);
     options.clock = Some(Arc::new(ManualClock::at(start)));
@@ -144,14 +146,14 @@ async fn a_list_over_all_namespaces_is_merged_in_one_order() {
 
 #[tokio::test]
 async fn long_stretches_of_deleted_tokens_are_passed() {
-    let (_server, options) = Server::store().await;
+    let (_server, options) = marked_server().await;
     let store = open(options).await.with_bucket_size(2);
     let mut tokens = Vec::new();
     for _ in 0..60 {
         tokens.push(created(&store, draft()).await);
     }
     for token in &tokens[1..59] {
-        store.delete(token.id, allowing()).await.unwrap();
+        store.delete(token.id, willing()).await.unwrap();
     }
     let expected = [tokens[59].clone(), tokens[0].clone()];
     assert_eq!(listed(&store, &everything(), 1).await, expected);
@@ -159,7 +161,7 @@ async fn long_stretches_of_deleted_tokens_are_passed() {
 
 #[tokio::test]
 async fn entries_without_their_record_are_passed_over() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let token = created(&store, owned("ann")).await;
     let add = async |key: &str, time: u64, id: TokenId| {
@@ -184,19 +186,17 @@ async fn entries_without_their_record_are_passed_over() {
 
 #[tokio::test]
 async fn a_deleted_token_leaves_no_entry_behind() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
-    let draft = Draft {
-        owner: Owner::parse("{ann}:*").ok(),
-        ..requested(1, Some("gpu"))
-    };
+    let mut draft = pooled(requested(1), "gpu");
+    draft.profile.owner = Owner::parse("{ann}:*").ok();
     let token = created(&store, draft).await;
     let series = async || {
         let keys: Vec<String> = server.ask(&["KEYS", "ta:*:i"]).await;
         keys.into_iter().filter(|key| !key.contains("{s:")).count()
     };
     assert_eq!(series().await, 3);
-    store.delete(token.id, allowing()).await.unwrap();
+    store.delete(token.id, willing()).await.unwrap();
     assert_eq!(series().await, 0);
     let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
     for key in keys {

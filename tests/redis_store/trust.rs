@@ -4,43 +4,45 @@ use token_authority::entropy;
 use token_authority::store::redis::{InitError, RedisStore, init};
 use token_authority::store::{Durability, StoreError, StoreId, StoreStatus, TokenStore};
 
-use crate::kit::{Server, created, draft, open, refusal, until, usable};
+use crate::kit::{created, marked_server, open, options, refusal, until, usable};
+use crate::support::drafts::draft;
+use crate::support::redis_server::RedisServer;
 
 #[tokio::test]
 async fn a_store_is_initialized_once_and_keeps_its_id() {
-    let server = Server::start().await;
-    let id = init(&server.options()).await.unwrap();
-    assert_eq!(init(&server.options()).await.unwrap(), id);
-    let store = open(server.options()).await;
+    let server = RedisServer::start();
+    let id = init(&options(&server)).await.unwrap();
+    assert_eq!(init(&options(&server)).await.unwrap(), id);
+    let store = open(options(&server)).await;
     assert_eq!(store.id(), Ok(id.clone()));
     created(&store, draft()).await;
-    assert_eq!(init(&server.options()).await.unwrap(), id);
+    assert_eq!(init(&options(&server)).await.unwrap(), id);
 }
 
 #[tokio::test]
 async fn a_store_is_not_initialized_beside_foreign_keys_of_its_prefix() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let () = server.ask(&["SET", "tax:1", "somebody's"]).await;
     let () = server.ask(&["SET", "ta:1", "somebody's"]).await;
-    let refused = init(&server.options()).await.unwrap_err();
+    let refused = init(&options(&server)).await.unwrap_err();
     assert!(matches!(refused, InitError::Foreign { .. }), "{refused}");
     assert_eq!(server.ask::<u64>(&["DBSIZE"]).await, 2);
     let () = server.ask(&["DEL", "ta:1"]).await;
-    init(&server.options()).await.unwrap();
+    init(&options(&server)).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_who_initialize_at_once_get_one_id() {
-    let server = Server::start().await;
-    let options = server.options();
+    let server = RedisServer::start();
+    let options = options(&server);
     let (one, other) = tokio::join!(init(&options), init(&options));
     assert_eq!(one.unwrap(), other.unwrap());
 }
 
 #[tokio::test]
 async fn a_demanded_id_is_given_to_a_new_store_and_refused_where_another_stands() {
-    let server = Server::start().await;
-    let mut options = server.options();
+    let server = RedisServer::start();
+    let mut options = options(&server);
     let fresh = || StoreId::parse(&entropy::digits(22).unwrap()).unwrap();
     options.store_id = Some(fresh());
     assert_eq!(
@@ -54,8 +56,8 @@ async fn a_demanded_id_is_given_to_a_new_store_and_refused_where_another_stands(
 
 #[tokio::test]
 async fn an_empty_redis_is_refused_until_it_is_initialized_and_never_adopted() {
-    let server = Server::start().await;
-    let store = RedisStore::start(server.options()).unwrap();
+    let server = RedisServer::start();
+    let store = RedisStore::start(options(&server)).unwrap();
     let why = refusal(&store).await;
     let told = format!(
         "token-authority init --store redis://127.0.0.1:{}",
@@ -66,13 +68,13 @@ async fn an_empty_redis_is_refused_until_it_is_initialized_and_never_adopted() {
     assert!(store.find(draft().id).await.is_err());
     assert!(store.id().is_err());
     assert_eq!(server.ask::<u64>(&["DBSIZE"]).await, 0);
-    init(&server.options()).await.unwrap();
+    init(&options(&server)).await.unwrap();
     usable(&store).await;
 }
 
 #[tokio::test]
 async fn another_store_than_the_pinned_one_is_refused() {
-    let (_server, mut options) = Server::store().await;
+    let (_server, mut options) = marked_server().await;
     let pinned = "p".repeat(22);
     options.store_id = StoreId::parse(&pinned).ok();
     let store = RedisStore::start(options).unwrap();
@@ -81,7 +83,7 @@ async fn another_store_than_the_pinned_one_is_refused() {
 
 #[tokio::test]
 async fn another_store_than_the_first_seen_one_is_refused_and_answers_no_absence() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options.clone()).await;
     let first = store.id().unwrap();
     let () = server.ask(&["FLUSHALL"]).await;
@@ -98,9 +100,9 @@ async fn another_store_than_the_first_seen_one_is_refused_and_answers_no_absence
 
 #[tokio::test]
 async fn a_wrong_or_missing_password_is_told_without_telling_it() {
-    let server = Server::start_with(&["--appendonly", "yes", "--requirepass", "sesame"]).await;
+    let server = RedisServer::with(&["--appendonly", "yes", "--requirepass", "sesame"]);
     let with = |login: &str| {
-        let mut options = server.options();
+        let mut options = options(&server);
         options.url = format!("redis://{login}127.0.0.1:{}", server.port);
         options
     };
@@ -120,7 +122,7 @@ async fn a_wrong_or_missing_password_is_told_without_telling_it() {
 
 #[tokio::test]
 async fn a_redis_that_may_evict_is_refused_unless_that_is_accepted() {
-    let (server, mut options) = Server::store().await;
+    let (server, mut options) = marked_server().await;
     let () = server.ask(&["CONFIG", "SET", "maxmemory", "1gb"]).await;
     let () = server
         .ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
@@ -137,7 +139,7 @@ async fn a_redis_that_may_evict_is_refused_unless_that_is_accepted() {
 
 #[tokio::test]
 async fn a_redis_that_begins_to_evict_is_left() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     let () = server.ask(&["CONFIG", "SET", "maxmemory", "1gb"]).await;
     let () = server
@@ -148,8 +150,8 @@ async fn a_redis_that_begins_to_evict_is_left() {
 
 #[tokio::test]
 async fn a_less_durable_redis_than_demanded_is_refused() {
-    let server = Server::start_with(&["--appendonly", "no"]).await;
-    let mut options = server.options();
+    let server = RedisServer::with(&["--appendonly", "no"]);
+    let mut options = options(&server);
     init(&options).await.unwrap();
     let store = RedisStore::start(options.clone()).unwrap();
     let why = refusal(&store).await;
@@ -161,7 +163,7 @@ async fn a_less_durable_redis_than_demanded_is_refused() {
 
 #[tokio::test]
 async fn the_durability_is_read_from_the_settings_of_redis() {
-    let (server, mut options) = Server::store().await;
+    let (server, mut options) = marked_server().await;
     let store = open(options.clone()).await;
     assert_eq!(store.durability(), Some(Durability::OneSecond));
     options.min_durability = Durability::Strict;
@@ -176,7 +178,7 @@ async fn the_durability_is_read_from_the_settings_of_redis() {
 
 #[tokio::test]
 async fn where_config_is_refused_the_weakest_durability_is_assumed() {
-    let (server, mut options) = Server::store().await;
+    let (server, mut options) = marked_server().await;
     let () = server
         .ask(&[
             "ACL", "SETUSER", "app", "on", ">x", "~*", "+@all", "-config",
@@ -191,14 +193,14 @@ async fn where_config_is_refused_the_weakest_durability_is_assumed() {
 
 #[tokio::test]
 async fn a_cluster_node_is_refused() {
-    let server = Server::start_with(&["--appendonly", "yes", "--cluster-enabled", "yes"]).await;
-    let store = RedisStore::start(server.options()).unwrap();
+    let server = RedisServer::with(&["--appendonly", "yes", "--cluster-enabled", "yes"]);
+    let store = RedisStore::start(options(&server)).unwrap();
     assert!(refusal(&store).await.contains("cluster"));
 }
 
 #[tokio::test]
 async fn a_closed_store_answers_that_it_is_closed_and_lets_its_connections_go() {
-    let (server, options) = Server::store().await;
+    let (server, options) = marked_server().await;
     let store = open(options).await;
     store.close().await;
     assert_eq!(store.confirm().await, Err(StoreError::Closed));

@@ -1,6 +1,7 @@
-//! What several test programs need: a redis-server of their own, and a process that dies with them.
+//! What several test programs need: drafts, a redis-server of their own, and processes that end with them.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod child;
+pub(crate) mod drafts;
 pub(crate) mod redis_server;

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis::{FromRedisValue, Value};
 use tempfile::TempDir;
 
 use super::child::OwnedChild;
@@ -122,20 +123,23 @@ impl RedisServer {
             .expect("a connection")
     }
 
-    /// Runs one command, such as `FLUSHALL`.
-    pub(crate) async fn run(&self, command: &str) -> redis::Value {
-        let mut words = command.split(' ');
-        let mut call = redis::cmd(words.next().unwrap_or_default());
-        words.for_each(|word| {
+    /// Runs one command, such as `FLUSHALL`, whatever it answers.
+    pub(crate) async fn run(&self, command: &str) -> Value {
+        self.ask(&command.split(' ').collect::<Vec<_>>()).await
+    }
+
+    /// Sends one command over a connection of its own.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut call = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| {
             call.arg(word);
         });
-        call.query_async(&mut self.connection().await)
-            .await
-            .expect(command)
+        let answer = call.query_async(&mut self.connection().await).await;
+        answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }

@@ -1,6 +1,9 @@
 //! Rules of a token's life, and a sample token for other rooms' tests.
 
 use super::*;
+use crate::domain::address::Network;
+use crate::domain::endpoint::{Endpoints, Pattern};
+use crate::domain::name::{Description, Labels, Owner, TokenName};
 
 pub(crate) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -10,15 +13,7 @@ pub(crate) fn draft() -> Draft {
     Draft {
         id: TokenId::parse("0123456789ABCDEFGHIJKL").unwrap(),
         namespace: Namespace::fallback(),
-        name: TokenName::default(),
-        description: Description::default(),
-        owner: None,
-        pool: None,
-        scopes: Vec::new(),
-        endpoints: Endpoints::default(),
-        networks: Vec::new(),
-        labels: Labels::default(),
-        disabled: false,
+        profile: Profile::default(),
         expiration: Expiration::Never,
         brand: Brand::parse("ta").unwrap(),
         digest: SecretDigest {
@@ -127,45 +122,56 @@ fn a_pool_shares_one_routing_tag() {
 #[test]
 fn the_fingerprint_moves_with_every_argument() {
     let base = draft().fingerprint();
-    let owner = Owner::parse("a").ok();
-    let pool = PoolName::parse("a").ok();
+    let with = |profile| Draft { profile, ..draft() };
+    let plain = Profile::default;
+    let pattern = Pattern::parse("/a").unwrap();
     let changed = [
         Draft {
             namespace: Namespace::parse("n").unwrap(),
             ..draft()
         },
-        Draft {
+        with(Profile {
             name: TokenName::parse("n").unwrap(),
-            ..draft()
-        },
-        Draft {
+            ..plain()
+        }),
+        with(Profile {
             description: Description::parse("n").unwrap(),
-            ..draft()
-        },
-        Draft { owner, ..draft() },
-        Draft { pool, ..draft() },
-        Draft {
+            ..plain()
+        }),
+        with(Profile {
+            owner: Owner::parse("a").ok(),
+            ..plain()
+        }),
+        with(Profile {
+            pool: PoolName::parse("a").ok(),
+            ..plain()
+        }),
+        with(Profile {
             scopes: vec![Scope::parse("a").unwrap()],
-            ..draft()
-        },
-        Draft {
-            endpoints: Endpoints::new(vec![super::super::endpoint::Pattern::parse("/a").unwrap()]),
-            ..draft()
-        },
-        Draft {
+            ..plain()
+        }),
+        with(Profile {
+            endpoints: Endpoints::new(vec![pattern]),
+            ..plain()
+        }),
+        with(Profile {
             networks: vec![Network::parse("10.0.0.0/8").unwrap()],
-            ..draft()
-        },
-        Draft {
+            ..plain()
+        }),
+        with(Profile {
             labels: Labels::parse([("a", "b")].into_iter()).unwrap(),
-            ..draft()
-        },
-        Draft {
+            ..plain()
+        }),
+        with(Profile {
             disabled: true,
-            ..draft()
-        },
+            ..plain()
+        }),
         Draft {
             expiration: Expiration::After(Duration::from_secs(1)),
+            ..draft()
+        },
+        Draft {
+            expiration: Expiration::At(at(1)),
             ..draft()
         },
     ];

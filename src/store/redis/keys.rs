@@ -60,8 +60,8 @@ impl SeriesName {
         let owner = |owner: &Owner| Self::owner(namespace, owner);
         let pool = |pool: &PoolName| Self::pool(namespace, pool);
         let mut names = vec![Self::namespace(namespace)];
-        names.extend(token.owner.as_ref().map(owner));
-        names.extend(token.pool.as_ref().map(pool));
+        names.extend(token.profile.owner.as_ref().map(owner));
+        names.extend(token.profile.pool.as_ref().map(pool));
         names
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::domain::caller::Reach;
 use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
+use crate::domain::profile::Profile;
 use crate::domain::time::Timestamp;
 use crate::domain::token::tests::{at, draft};
 use crate::domain::token::{
@@ -387,19 +388,20 @@ async fn owner_and_pool_are_listed_as_they_are_now() {
     let (ann, bob) = (Owner::parse("ann").ok(), Owner::parse("bob").ok());
     let pool = PoolName::parse("gpu").ok();
     let of = |owner: &Option<Owner>, name| Draft {
-        owner: owner.clone(),
-        pool: pool.clone(),
+        profile: Profile {
+            owner: owner.clone(),
+            pool: pool.clone(),
+            ..Profile::default()
+        },
         ..in_namespace(name)
     };
     let first = created(&store, of(&ann, "a")).await;
     let second = created(&store, of(&ann, "b")).await;
     created(&store, fresh()).await;
     let given: Rule = Arc::new(|token, _| {
-        let owner = Owner::parse("bob").ok();
-        Ruling::Replace(Box::new(Token {
-            owner,
-            ..token.clone()
-        }))
+        let mut changed = token.clone();
+        changed.profile.owner = Owner::parse("bob").ok();
+        Ruling::Replace(Box::new(changed))
     });
     store.change(first.id, given).await.unwrap();
     for reach in [Reach::All, only(&["a", "b"])] {

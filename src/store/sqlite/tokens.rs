@@ -74,8 +74,8 @@ impl Acts<'_> {
             )?
             .execute((
                 id.as_str(),
-                changed.owner.as_ref().map(Owner::as_str),
-                changed.pool.as_ref().map(PoolName::as_str),
+                changed.profile.owner.as_ref().map(Owner::as_str),
+                changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
                 record::encode(&changed),
             ))?;
@@ -173,8 +173,8 @@ impl Acts<'_> {
             .execute((
                 token.id.as_str(),
                 token.namespace.as_str(),
-                token.owner.as_ref().map(Owner::as_str),
-                token.pool.as_ref().map(PoolName::as_str),
+                token.profile.owner.as_ref().map(Owner::as_str),
+                token.profile.pool.as_ref().map(PoolName::as_str),
                 token.create_time.micros().cast_signed(),
                 token.revision.cast_signed(),
                 token.origin.as_ref().map(|origin| origin.key.0),

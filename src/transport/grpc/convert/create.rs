@@ -6,14 +6,13 @@ use crate::domain::address::Network;
 use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::flaw::Violations;
 use crate::domain::name::{Description, Labels, Namespace, RequestId, TokenName};
+use crate::domain::profile::Profile;
 use crate::domain::scope::Scope;
-use crate::domain::token::{Expiration, pooled_scope_flaw};
+use crate::domain::token::Expiration;
 use crate::transport::grpc::pb::{self, create_request};
 
 use super::time::{instant, span};
 use super::{given, items, owner, pool, sound, whole_token};
-
-const NETWORKS_MAX: usize = 64;
 
 /// What a CreateRequest asks for.
 pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Order, Error> {
@@ -39,9 +38,6 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
     let owner = owner(v, &asked_owner);
     let pool = pool(v, &asked_pool);
     let scopes = items(v, "scopes", &scopes, Scope::COUNT_MAX, Scope::parse);
-    if let Some((at, flaw)) = pool.as_ref().and_then(|_| pooled_scope_flaw(&scopes)) {
-        v.add(format!("scopes[{at}]"), flaw);
-    }
     let endpoints = items(
         v,
         "allowed_endpoints",
@@ -53,7 +49,7 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         v,
         "allowed_cidrs",
         &allowed_cidrs,
-        NETWORKS_MAX,
+        Profile::NETWORKS_MAX,
         Network::parse,
     );
     let labels = self::labels(v, &labels);
@@ -67,23 +63,27 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         }
     };
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
-    let parsed = (|| {
-        Some(Order {
-            namespace,
-            name: name?,
-            description: description?,
-            owner,
-            pool,
-            scopes,
-            endpoints: Endpoints::new(endpoints),
-            networks,
-            labels: labels?,
-            disabled,
-            expiration: expiration?,
-            request_id,
-        })
-    })();
-    sound(parsed, flaws)
+    let profile = Profile {
+        name: name.unwrap_or_default(),
+        description: description.unwrap_or_default(),
+        owner,
+        pool,
+        scopes,
+        endpoints: Endpoints::new(endpoints),
+        networks,
+        labels: labels.unwrap_or_default(),
+        disabled,
+    };
+    if let Some((at, flaw)) = profile.pooled_scope_flaw() {
+        v.add(format!("scopes[{at}]"), flaw);
+    }
+    let order = expiration.map(|expiration| Order {
+        namespace,
+        profile,
+        expiration,
+        request_id,
+    });
+    sound(order, flaws)
 }
 
 /// Parses labels; flaws are named `labels[key]`.

@@ -2,7 +2,8 @@
 
 use crate::authority::tokens::Seen;
 use crate::domain::address::Network;
-use crate::domain::name::{Owner, PoolName};
+use crate::domain::endpoint::Pattern;
+use crate::domain::profile::Profile;
 use crate::domain::scope::Scope;
 use crate::domain::token::{State, Token};
 use crate::transport::grpc::pb;
@@ -17,92 +18,61 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         State::Revoked => pb::State::Revoked,
         State::Expired => pb::State::Expired,
     };
+    let token = seen.token.as_ref();
     let Token {
-        id,
-        namespace,
-        name,
-        description,
-        owner,
-        pool,
-        scopes,
-        endpoints,
-        networks,
-        labels,
-        disabled,
+        id: _,
+        namespace: _,
+        profile,
         create_time,
         update_time,
-        expire_time,
+        expire_time: _,
         revoked,
         brand: _,
         secret,
         origin: _,
         revision,
-    } = seen.token.as_ref();
+    } = token;
+    let revocation = revoked.as_ref();
     pb::Token {
-        token_id: id.to_string(),
-        namespace: namespace.to_string(),
-        name: name.as_str().to_owned(),
-        owner: owner
-            .as_ref()
-            .map(Owner::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        pool: pool
-            .as_ref()
-            .map(PoolName::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        scopes: scopes.iter().map(Scope::to_string).collect(),
-        labels: labels
-            .iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-        expire_time: expire_time.map(timestamp),
         state: state.into(),
-        description: description.as_str().to_owned(),
-        allowed_endpoints: endpoints
-            .iter()
-            .map(|pattern| pattern.as_str().to_owned())
-            .collect(),
-        allowed_cidrs: networks.iter().map(Network::to_string).collect(),
-        disabled: *disabled,
+        description: profile.description.as_str().to_owned(),
+        allowed_endpoints: profile.endpoints.iter().map(Pattern::to_string).collect(),
+        allowed_cidrs: profile.networks.iter().map(Network::to_string).collect(),
+        disabled: profile.disabled,
         create_time: Some(timestamp(*create_time)),
         update_time: Some(timestamp(*update_time)),
-        revoke_time: revoked.as_ref().map(|revoked| timestamp(revoked.time)),
-        revoke_reason: revoked
-            .as_ref()
-            .map(|revoked| revoked.reason.as_str().to_owned())
+        revoke_time: revocation.map(|revocation| timestamp(revocation.time)),
+        revoke_reason: revocation
+            .map(|revocation| revocation.reason.as_str().to_owned())
             .unwrap_or_default(),
-        secret_hint: seen.token.secret_hint(),
+        secret_hint: token.secret_hint(),
         secret_version: secret.version,
         revision: *revision,
+        ..public_facts(token)
     }
 }
 
 /// The public facts of a judged token.
 pub(super) fn public_facts(token: &Token) -> pb::Token {
+    let Profile {
+        name,
+        description: _,
+        owner: _,
+        pool: _,
+        scopes,
+        endpoints: _,
+        networks: _,
+        labels,
+        disabled: _,
+    } = &token.profile;
     pb::Token {
         token_id: token.id.to_string(),
         namespace: token.namespace.to_string(),
-        name: token.name.as_str().to_owned(),
-        owner: token
-            .owner
-            .as_ref()
-            .map(Owner::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        pool: token
-            .pool
-            .as_ref()
-            .map(PoolName::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        scopes: token.scopes.iter().map(Scope::to_string).collect(),
-        labels: token
-            .labels
-            .iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
+        name: name.as_str().to_owned(),
+        owner: token.profile.owner_text().to_owned(),
+        pool: token.profile.pool_text().to_owned(),
+        scopes: scopes.iter().map(Scope::to_string).collect(),
+        labels: labels.to_map(),
         expire_time: token.expire_time.map(timestamp),
         ..pb::Token::default()
     }

@@ -1,0 +1,97 @@
+//! Drafts, filters and rules for tests of a store.
+
+use std::sync::Arc;
+
+use token_authority::domain::caller::Reach;
+use token_authority::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
+use token_authority::domain::page::Filter;
+use token_authority::domain::profile::Profile;
+use token_authority::domain::secret::{Brand, SecretDigest};
+use token_authority::domain::token::{Draft, Expiration, Origin, RequestKey, Ruling, TokenId};
+use token_authority::entropy;
+use token_authority::store::Rule;
+
+/// A draft with a fresh id and nothing else.
+pub(crate) fn draft() -> Draft {
+    Draft {
+        id: entropy::token_id().expect("random bytes"),
+        namespace: Namespace::fallback(),
+        profile: Profile::default(),
+        expiration: Expiration::Never,
+        brand: Brand::parse("ta").expect("a brand"),
+        digest: SecretDigest {
+            key_id: SecretDigest::UNKEYED,
+            bytes: [7; 32],
+        },
+        origin: None,
+    }
+}
+
+pub(crate) fn saying(profile: Profile) -> Draft {
+    Draft { profile, ..draft() }
+}
+
+pub(crate) fn owned(owner: &str) -> Draft {
+    saying(Profile {
+        owner: Owner::parse(owner).ok(),
+        ..Profile::default()
+    })
+}
+
+pub(crate) fn namespace(name: &str) -> Namespace {
+    Namespace::parse(name).expect("a namespace")
+}
+
+pub(crate) fn within(name: &str) -> Draft {
+    Draft {
+        namespace: namespace(name),
+        ..draft()
+    }
+}
+
+/// The same draft in a pool.
+pub(crate) fn pooled(mut draft: Draft, pool: &str) -> Draft {
+    let pool = PoolName::parse(pool).expect("a pool");
+    draft.id = draft.id.in_pool(&draft.namespace, &pool);
+    draft.profile.pool = Some(pool);
+    draft
+}
+
+/// A draft made by the request `number`, whose id follows from it.
+pub(crate) fn requested(number: u8) -> Draft {
+    let key = RequestKey([number; 32]);
+    Draft {
+        id: TokenId::derived(&key),
+        origin: Some(Origin {
+            key,
+            fingerprint: [number; 32],
+        }),
+        ..draft()
+    }
+}
+
+/// All active and disabled tokens of the namespaces in reach.
+pub(crate) fn listing(reach: Reach) -> Filter {
+    Filter {
+        reach,
+        owner: None,
+        pool: None,
+        states: Filter::default_states(),
+        labels: Labels::default(),
+    }
+}
+
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::parse(pairs.iter().copied()).expect("sound labels")
+}
+
+/// A rule that revokes.
+pub(crate) fn revoking(reason: &str) -> Rule {
+    let reason = Reason::parse(reason).expect("a reason");
+    Arc::new(move |token, now| token.revoke(now, reason.clone()))
+}
+
+/// A rule that keeps a token as it is, and lets a deletion go.
+pub(crate) fn willing() -> Rule {
+    Arc::new(|_, _| Ruling::Keep)
+}
