@@ -9,7 +9,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
     let Ok(pattern) = Pattern::parse(pattern) else {
         return;
     };
-    let asks_method = pattern.as_str().contains(' ');
+    let asks_method = pattern.to_string().contains(' ');
     let endpoints = Endpoints::new(vec![pattern]);
     assert!(!endpoints.allow(Some(method), None));
     if asks_method {
