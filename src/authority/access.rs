@@ -82,11 +82,16 @@ impl Authority {
         credential: Option<&str>,
         peer: Option<IpAddr>,
     ) -> Result<Session, Error> {
-        let session = self.known_caller(credential, peer).await;
-        if let Err(error @ Error::Unauthenticated(_)) = &session {
-            audit::refused(rpc, &"unknown", error);
+        match self.known_caller(credential, peer).await {
+            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, error)),
+            session => session,
         }
-        session
+    }
+
+    /// Writes the audit line of a caller who could not be known, and hands the error on.
+    pub fn unknown_caller(&self, rpc: &'static str, error: Error) -> Error {
+        audit::refused(rpc, &"unknown", &error);
+        error
     }
 
     async fn known_caller(

@@ -43,20 +43,18 @@ impl Drop for Audit {
     fn drop(&mut self) {
         // A call that was cut off, by its deadline or its client, is seen as such.
         let outcome = self.outcome.unwrap_or("abandoned");
-        let subject = self.subject.map(|id| id.to_string()).unwrap_or_default();
-        tracing::info!(
-            target: TARGET,
-            rpc = self.rpc,
-            caller = self.caller,
-            token_id = subject,
-            outcome
-        );
+        write(self.rpc, &self.caller, self.subject, outcome);
     }
+}
+
+fn write(rpc: &str, caller: &dyn Display, subject: Option<TokenId>, outcome: &str) {
+    let token_id = subject.map(|id| id.to_string()).unwrap_or_default();
+    tracing::info!(target: TARGET, %rpc, %caller, %token_id, %outcome);
 }
 
 /// Writes the line of a refused call.
 pub(super) fn refused(rpc: &'static str, caller: &dyn Display, error: &Error) {
-    tracing::info!(target: TARGET, rpc, caller = %caller, token_id = "", outcome = error.label());
+    write(rpc, caller, None, error.label());
 }
 
 /// Writes the line of a token named by its secret. Whether the secret was right is known only to
@@ -68,5 +66,5 @@ pub(super) fn surrendered(id: TokenId, result: &Result<Change, Error>) {
         Ok(Change::Absent | Change::Refused(_)) => "refused",
         Err(error) => error.label(),
     };
-    tracing::info!(target: TARGET, rpc = "Revoke", caller = "secret", token_id = %id, outcome);
+    write("Revoke", &"secret", Some(id), outcome);
 }

@@ -1,7 +1,7 @@
 //! Revoking a token by presenting its secret: needs no credential, tells nothing, limited per peer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::domain::name::Reason;
 use crate::domain::secret::Presented;
 use crate::domain::token::{Refusal, Ruling};
 use crate::domain::verdict;
-use crate::store::Rule;
+use crate::store::{Change, Rule};
 
 use super::Authority;
 use super::audit;
@@ -46,7 +46,11 @@ impl Authority {
                     Ruling::Refuse(Refusal::OutOfSight)
                 }
             });
-            let result = self.store.change(id, rule).await.map_err(Error::from);
+            let mut result = self.store.change(id, rule).await.map_err(Error::from);
+            if let Ok(Change::Refused(_)) = result {
+                // As dear as an unknown id, so that a wrong secret of a known one is not told by time.
+                result = self.store.confirm().await.map_err(Error::from).and(result);
+            }
             audit::surrendered(id, &result);
             result?;
         }
@@ -63,6 +67,7 @@ impl PeerBudgets {
     /// Takes one from the peer's budget: a virtual schedule (GCRA) whose entry is the instant at
     /// which the budget is whole again.
     fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
+        let peer = peer.map(one_subscriber);
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
             peers.retain(|_, whole| *whole > now);
@@ -82,6 +87,14 @@ impl PeerBudgets {
         }
         *whole = next;
         Ok(())
+    }
+}
+
+/// The address that stands for everything one subscriber has: an IPv6 /64, or an IPv4 address.
+fn one_subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
     }
 }
 
@@ -105,6 +118,9 @@ mod tests {
             })
         );
         assert!(budgets.admit(peer(2), now).is_ok());
+        let within_64 = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert!((0..BURST).all(|_| budgets.admit(within_64("2001:db8::1"), now).is_ok()));
+        assert!(budgets.admit(within_64("2001:db8::ffff"), now).is_err());
         assert!(budgets.admit(peer(1), now + REFILL).is_ok());
         assert!(budgets.admit(peer(1), now + REFILL).is_err());
     }

@@ -1,6 +1,7 @@
 //! The life of a token: create, get, list, revoke, delete.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::domain::caller::Namespaces;
 use crate::domain::flaw::{Flaw, Violations};
@@ -103,7 +104,6 @@ impl Authority {
             };
             let pool = order.profile.pool.as_ref();
             let id = pool.map_or(id, |pool| id.in_pool(&namespace, pool));
-            right.about(id);
             let secret = Secret::assemble(&self.brands[0], &id, &entropy::secret_digits()?);
             let draft = Draft {
                 id,
@@ -115,7 +115,12 @@ impl Authority {
                 origin: None,
             };
             let draft = draft.made_by(key);
-            match (self.store.create(draft.clone()).await?, draft.origin) {
+            let created = self.store.create(draft.clone()).await;
+            if !matches!(created, Ok(Creation::Refused(_))) {
+                // After an error too: whether the token came to be is unknown then.
+                right.about(id);
+            }
+            match (created?, draft.origin) {
                 (Creation::Created(token), _) => {
                     let now = token.create_time;
                     return Ok(Issued {
@@ -266,10 +271,11 @@ fn refused(refusal: Refusal, id: TokenId) -> Error {
         |field: &str, text: String| Error::Invalid(Violations::one(field, Flaw::new(text)));
     match refusal {
         Refusal::ExpireTimePast { now } => {
-            let now = now.micros() / 1000;
+            let now = UNIX_EPOCH + Duration::from_micros(now.micros());
+            let now = humantime::format_rfc3339_millis(now);
             invalid(
                 "expire_time",
-                format!("must be after the store's time, {now} ms since 1970"),
+                format!("must be after the store's time, {now}"),
             )
         }
         Refusal::RequestDiffers => invalid(

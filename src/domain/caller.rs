@@ -189,9 +189,7 @@ impl Grants {
         }
         (!namespaces.is_empty()).then_some(Reach::Only(namespaces))
     }
-}
 
-impl Grants {
     /// The first of `scopes` that would give a token of `namespace` a permission, somewhere, that
     /// these grants do not hold there.
     pub fn exceeded_by<'a>(&self, scopes: &'a [Scope], namespace: &Namespace) -> Option<&'a Scope> {

@@ -112,6 +112,11 @@ impl Pattern {
         })
     }
 
+    /// Length of the pattern as it was given.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     fn matches(&self, method: Option<&str>, path: &JudgedPath) -> bool {
         if self.method.is_some() && self.method.as_deref() != method {
             return false;

@@ -65,19 +65,19 @@ impl Owner {
     }
 }
 
-/// Free text about a token of at most `CHARS_MAX` characters, possibly empty, on one line unless
-/// `CHARS_MAX` is that of a description.
+/// Free text about a token of at most `CHARS_MAX` characters, possibly empty, with line breaks and
+/// tabs if it may have `LINES`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Text<const CHARS_MAX: usize>(String);
+pub struct Text<const CHARS_MAX: usize, const LINES: bool = false>(String);
 
 /// A token's short name.
 pub type TokenName = Text<128>;
 /// A token's longer text.
-pub type Description = Text<1024>;
+pub type Description = Text<1024, true>;
 /// Why a token was revoked.
 pub type Reason = Text<256>;
 
-impl<const CHARS_MAX: usize> Text<CHARS_MAX> {
+impl<const CHARS_MAX: usize, const LINES: bool> Text<CHARS_MAX, LINES> {
     pub fn parse(text: &str) -> Result<Self, Flaw> {
         let chars = text.chars().count();
         if chars > CHARS_MAX {
@@ -85,7 +85,7 @@ impl<const CHARS_MAX: usize> Text<CHARS_MAX> {
                 "has {chars} characters; at most {CHARS_MAX} are allowed"
             )));
         }
-        let allowed = |c: char| !c.is_control() || (CHARS_MAX >= 1024 && matches!(c, '\n' | '\t'));
+        let allowed = |c: char| !c.is_control() || (LINES && matches!(c, '\n' | '\t'));
         match text.chars().find(|c| !allowed(*c)) {
             Some(control) => Err(Flaw::new(format!(
                 "contains the control character {control:?}"
@@ -108,8 +108,8 @@ impl Labels {
     pub const COUNT_MAX: usize = 32;
     const KEY_BYTES_MAX: usize = 63;
 
-    /// Parses all pairs and answers every flaw, each with the key it belongs to; the key is empty
-    /// for a flaw of the whole.
+    /// Parses all pairs and answers every flaw, each with the quoted key it belongs to; that is
+    /// empty for a flaw of the whole.
     pub fn parse<'a>(
         pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Vec<(String, Flaw)>> {
@@ -125,7 +125,7 @@ impl Labels {
         let mut flaws = Vec::new();
         for (key, value) in pairs {
             if let Err(flaw) = Self::check(key, value) {
-                flaws.push((key.chars().take(64).collect(), flaw));
+                flaws.push((quoted(key), flaw));
             }
             labels.insert(key.to_owned(), value.to_owned());
         }

@@ -38,6 +38,26 @@ impl Profile {
         self.pool.as_ref().map(PoolName::as_str).unwrap_or_default()
     }
 
+    /// About how many bytes it takes to say all of this.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            self.name.as_str(),
+            self.description.as_str(),
+            self.owner_text(),
+            self.pool_text(),
+        ];
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().len());
+        let endpoints = self.endpoints.iter().map(Pattern::bytes);
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 4);
+        let networks = self.networks.len() * 24;
+        texts.map(str::len).iter().sum::<usize>()
+            + scopes.chain(endpoints).chain(labels).sum::<usize>()
+            + networks
+    }
+
     /// The first scope that is a permission on the authority itself.
     pub fn authority_scope(&self) -> Option<&Scope> {
         self.scopes.iter().find(|scope| scope.grant().is_some())

@@ -9,14 +9,22 @@ use super::Page;
 /// Most index entries that one page examines.
 pub const EXAMINED_MAX: usize = 2000;
 
+/// About how large a page may become, in bytes: clients commonly accept answers of 4 MiB.
+const BYTES_MAX: usize = 3 << 20;
+/// What a token takes beside its profile.
+const TOKEN_BYTES: usize = 256;
+
 /// Collects a page from index entries offered newest first.
 pub struct PageBuilder<'a> {
     filter: &'a Filter,
     now: Timestamp,
     size: usize,
     tokens: Vec<Token>,
+    bytes: usize,
     examined: usize,
     last: Option<Cursor>,
+    /// A token was turned away for want of room.
+    full: bool,
 }
 
 impl<'a> PageBuilder<'a> {
@@ -26,8 +34,10 @@ impl<'a> PageBuilder<'a> {
             now,
             size: size.get(),
             tokens: Vec::new(),
+            bytes: 0,
             examined: 0,
             last: None,
+            full: false,
         }
     }
 
@@ -36,7 +46,7 @@ impl<'a> PageBuilder<'a> {
     /// One token more than the page holds is looked for, so that a full last page is known to be
     /// the last.
     pub fn wants(&self) -> usize {
-        if self.tokens.len() > self.size {
+        if self.full || self.tokens.len() > self.size {
             0
         } else {
             EXAMINED_MAX - self.examined
@@ -48,10 +58,16 @@ impl<'a> PageBuilder<'a> {
         if self.wants() == 0 {
             return;
         }
+        if let Some(token) = token.filter(|token| self.filter.admits(token, self.now)) {
+            self.bytes += token.profile.bytes() + TOKEN_BYTES;
+            if self.bytes > BYTES_MAX && !self.tokens.is_empty() {
+                self.full = true;
+                return;
+            }
+            self.tokens.push(token);
+        }
         self.examined += 1;
         self.last = Some(at);
-        self.tokens
-            .extend(token.filter(|token| self.filter.admits(token, self.now)));
     }
 
     /// The page; `ended` says that the index holds nothing older than what was offered.
@@ -59,7 +75,7 @@ impl<'a> PageBuilder<'a> {
         let next = if self.tokens.len() > self.size {
             self.tokens.truncate(self.size);
             self.tokens.last().map(Cursor::of)
-        } else if ended {
+        } else if ended && !self.full {
             None
         } else {
             self.last
@@ -76,7 +92,10 @@ impl<'a> PageBuilder<'a> {
 mod tests {
     use super::*;
     use crate::domain::caller::Reach;
-    use crate::domain::name::Labels;
+    use crate::domain::name::{Description, Labels};
+    use crate::domain::profile::Profile;
+    use crate::domain::scope::Scope;
+    use crate::domain::token::Draft;
     use crate::domain::token::tests::{at, draft};
 
     fn all() -> Filter {
@@ -125,5 +144,35 @@ mod tests {
             page.next.map(|at| at.create_time),
             Some(at(10_001 - EXAMINED_MAX as u64))
         );
+    }
+
+    #[test]
+    fn a_page_stays_within_what_clients_accept() {
+        let filter = all();
+        let mut builder = PageBuilder::new(&filter, PageSize::asked(1000), at(99_999));
+        let description = Description::parse(&"d".repeat(1024)).unwrap();
+        let scopes = (0..64)
+            .map(|n| Scope::parse(&format!("{n:0>128}")).unwrap())
+            .collect();
+        let profile = Profile {
+            description,
+            scopes,
+            ..Profile::default()
+        };
+        for n in 0..1000 {
+            let draft = Draft {
+                profile: profile.clone(),
+                ..draft()
+            };
+            let token = draft.issue(at(9000 - n)).unwrap();
+            builder.offer(Cursor::of(&token), Some(token));
+        }
+        let page = builder.finish(true);
+        assert!(
+            (300..350).contains(&page.tokens.len()),
+            "{}",
+            page.tokens.len()
+        );
+        assert_eq!(page.next, page.tokens.last().map(Cursor::of));
     }
 }

@@ -74,7 +74,7 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         "allowed_endpoints[0]",
         "allowed_cidrs[0]",
         "allowed_cidrs[1]",
-        "labels[b ad]",
+        "labels[\"b ad\"]",
         "request_id",
         "ttl",
     ];
@@ -109,6 +109,37 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         .unwrap()
         .into_inner();
     assert!(listed.tokens.is_empty(), "nothing was written");
+}
+
+pub(crate) async fn a_flood_of_violations_still_fits_the_headers(authority: Authority) {
+    let mut root = authority.root().await;
+    let request = CreateRequest {
+        scopes: (0..64).map(|n| format!("bad scope {n}")).collect(),
+        allowed_endpoints: (0..64).map(|n| format!("no/slash/{n}")).collect(),
+        allowed_cidrs: (0..64).map(|n| format!("nowhere-{n}")).collect(),
+        ..named("")
+    };
+    let status = root.create(request).await.unwrap_err();
+    let listed = fields(&status);
+    assert!(
+        listed.contains("scopes[0]") && listed.contains(""),
+        "{listed:?}"
+    );
+    // What common clients accept in all, before base64.
+    assert!(status.details().len() + status.message().len() < 5000);
+    let bad = status.get_details_bad_request().unwrap();
+    let last = bad.field_violations.last().unwrap();
+    assert!(last.description.ends_with("more violations"), "{last:?}");
+    let secret = format!("ta_{}", "x".repeat(71));
+    let request = CreateRequest {
+        labels: [(secret.clone(), String::new())].into(),
+        ..named("")
+    };
+    let status = root.create(request).await.unwrap_err();
+    assert!(
+        !format!("{status:?}").contains("xxxx"),
+        "a key may be a secret, too"
+    );
 }
 
 pub(crate) async fn every_limit_is_exact(authority: Authority) {

@@ -3,13 +3,14 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use token_authority::transport::grpc::pb::Verdict;
+use token_authority::transport::grpc::pb::{ListRequest, Verdict};
 use tokio_stream::StreamExt;
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::{Authority, create, named, verdict};
+use crate::harness::{Authority, create, named, presenting, reason, verdict};
 
 pub(crate) async fn it_stops_with_idle_silent_and_streaming_connections(mut authority: Authority) {
     let mut root = authority.root().await;
@@ -40,34 +41,114 @@ pub(crate) async fn it_stops_with_idle_silent_and_streaming_connections(mut auth
     assert_eq!(
         watching.await.unwrap(),
         ServingStatus::NotServing,
-        "health says so first"
+        "health says so before the stream ends"
     );
     drop((silent, half_spoken));
 }
 
-pub(crate) async fn calls_in_hand_are_finished(mut authority: Authority) {
-    let root = authority.root().await;
-    let calls: Vec<_> = (0..50)
+pub(crate) async fn what_was_acknowledged_before_a_stop_is_stored(mut authority: Authority) {
+    let mut root = authority.root().await;
+    create(&mut root, named("the connection is there")).await;
+    let calls: Vec<_> = (0..300)
         .map(|n| {
             let mut root = root.clone();
             tokio::spawn(async move { root.create(named(&n.to_string())).await })
         })
         .collect();
+    let mut calls = calls.into_iter();
+    let first = calls.next().expect("a call").await.unwrap();
+    let mut secrets = vec![
+        first
+            .expect("the first call is answered")
+            .into_inner()
+            .secret,
+    ];
     let (code, _) = authority.stop("INT");
     assert_eq!(code, Some(0), "{}", authority.log());
-    let mut secrets = Vec::new();
     for call in calls {
-        if let Ok(answer) = call.await.unwrap() {
-            secrets.push(answer.into_inner().secret);
+        match call.await.unwrap() {
+            Ok(answer) => secrets.push(answer.into_inner().secret),
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
         }
     }
     authority.start();
     let mut root = authority.root().await;
     for secret in secrets {
-        assert_eq!(
-            verdict(&mut root, &secret).await,
-            Verdict::Valid,
-            "acknowledged means stored"
-        );
+        assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_in_hand_is_finished_and_a_new_one_refused() {
+    let mut authority = Authority::before_redis_start();
+    authority.start();
+    let mut root = authority.root().await;
+    let (_, secret) = create(&mut root, named("t")).await;
+    authority.redis().run("CLIENT PAUSE 1500 ALL").await;
+    let held = tokio::spawn({
+        let (mut root, secret) = (root.clone(), secret.clone());
+        async move { root.validate(presenting(&secret)).await }
+    });
+    // Given up by its caller, but begun: it must be seen through all the same.
+    let mut abandoned = tonic::Request::new(named("abandoned"));
+    abandoned
+        .metadata_mut()
+        .insert("grpc-timeout", "200m".parse().unwrap());
+    assert_eq!(
+        root.create(abandoned).await.unwrap_err().code(),
+        Code::DeadlineExceeded
+    );
+    let (code, took) = authority.stop("TERM");
+    assert_eq!(code, Some(0), "{}", authority.log());
+    assert!(
+        took > Duration::from_millis(500),
+        "it waited for the call: {took:?}"
+    );
+    let answer = held.await.unwrap().expect("it was in hand").into_inner();
+    assert_eq!(answer.verdict(), Verdict::Valid);
+    root.validate(presenting(&secret))
+        .await
+        .expect_err("nobody is there any more");
+    assert!(
+        !authority.log().contains("outcome=abandoned"),
+        "{}",
+        authority.log()
+    );
+    authority.start();
+    let mut root = authority.root().await;
+    let listed = root
+        .list(ListRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .tokens;
+    assert_eq!(listed.len(), 2, "the abandoned change was made whole");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_outlive_their_calls_count_as_in_hand() {
+    let mut authority =
+        Authority::before_redis_start().with(&["--set", "limits.calls_in_flight=2"]);
+    authority.start();
+    let mut root = authority.root().await;
+    create(&mut root, named("t")).await;
+    authority.redis().run("CLIENT PAUSE 1500 ALL").await;
+    let mut refused = 0;
+    for n in 0..6 {
+        let mut request = tonic::Request::new(named(&n.to_string()));
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", "50m".parse().unwrap());
+        match root.create(request).await.unwrap_err() {
+            status if status.code() == Code::DeadlineExceeded => {}
+            status => {
+                assert_eq!(
+                    (status.code(), reason(&status).as_str()),
+                    (Code::ResourceExhausted, "OVERLOADED")
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 4, "two are in hand, though nobody waits for them");
 }

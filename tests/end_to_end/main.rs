@@ -72,6 +72,7 @@ on_both_stores! {
     }
     bad_input {
         all_violations_come_in_one_answer,
+        a_flood_of_violations_still_fits_the_headers,
         every_limit_is_exact,
         page_tokens_of_other_filters_are_refused,
         absurd_times_are_refused,
@@ -89,7 +90,7 @@ on_both_stores! {
     }
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
-        calls_in_hand_are_finished,
+        what_was_acknowledged_before_a_stop_is_stored,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

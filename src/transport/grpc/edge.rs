@@ -57,10 +57,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let pass = match self.settings.gate.enter() {
             _ if request.uri().path().starts_with(ALWAYS_ANSWERED) => None,
-            Ok(pass) => Some(pass),
+            Ok(pass) => Some(Arc::new(pass)),
             Err(closed) => {
                 let refused = match closed {
                     Closed::Draining => status::draining(),
@@ -72,6 +72,10 @@ where
         let longest = deadline::of_call(request.headers(), self.settings.call_deadline);
         let message_bytes_max = self.settings.message_bytes_max;
         let path = request.uri().path().to_owned();
+        if let Some(pass) = &pass {
+            // A change that outlives its call keeps its own hold of the pass.
+            request.extensions_mut().insert(pass.clone());
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let _pass = pass;

@@ -21,7 +21,7 @@ pub enum Closed {
     Full(usize),
 }
 
-/// A call in hand; it leaves when this is dropped.
+/// A call in hand, with any change that it began; it leaves when this is dropped.
 pub struct Pass(Arc<Gate>);
 
 impl Gate {

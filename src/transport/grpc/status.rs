@@ -208,24 +208,30 @@ fn store_unavailable(why: &str) -> Status {
     )
 }
 
+/// Details travel in a header, and common clients accept 8 KiB of headers in all.
+const VIOLATIONS_BYTES_MAX: usize = 3000;
+const MESSAGE_CHARS_MAX: usize = 500;
+
 fn invalid(violations: &Violations) -> Status {
     let mut details = ErrorDetails::new();
     let mut message = String::from("invalid request");
+    let mut bytes = 0;
     for (at, (field, flaw)) in violations.iter().enumerate() {
-        details.add_bad_request_violation(field, flaw.to_string());
+        let flaw = flaw.to_string();
+        bytes += field.len() + flaw.len() + 8;
+        if bytes > VIOLATIONS_BYTES_MAX {
+            let left = violations.iter().count() - at;
+            details.add_bad_request_violation("", format!("{left} more violations"));
+            break;
+        }
         message.push_str(if at == 0 { ": " } else { "; " });
         message.push_str(&format!("{field}: {flaw}"));
+        details.add_bad_request_violation(field, flaw);
     }
-    // The message travels in a header; the details say everything.
-    if let Some((cut, _)) = message.char_indices().nth(1000) {
+    if let Some((cut, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
         message.truncate(cut);
-        message.push('…');
+        message.push_str("...");
     }
-    with(
-        details,
-        Code::InvalidArgument,
-        ErrorReason::InvalidRequest,
-        &[],
-        message,
-    )
+    let (code, reason) = (Code::InvalidArgument, ErrorReason::InvalidRequest);
+    with(details, code, reason, &[], message)
 }

@@ -12,6 +12,7 @@ use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 
 use super::convert::{self, RevokeTarget};
+use super::gate::Pass;
 use super::pb::token_service_server::TokenService;
 use super::{credential, pb};
 
@@ -26,18 +27,23 @@ impl TokenServiceHandler {
     }
 
     async fn session<T>(&self, rpc: &'static str, request: &Request<T>) -> Result<Session, Error> {
-        let credential = credential::read(request.metadata())?;
+        let credential = credential::read(request.metadata())
+            .map_err(|error| self.authority.unknown_caller(rpc, error))?;
         let credential = credential.as_ref().map(|secret| secret.as_str());
         self.authority
             .authenticate(rpc, credential, peer(request))
             .await
     }
 
-    /// The caller's right to do `A`, and the message.
-    async fn permitted<A: Act, T>(&self, request: Request<T>) -> Result<(Right<A>, T), Error> {
+    /// The caller's right to do `A`, what keeps the call in hand, and the message.
+    async fn permitted<A: Act, T>(
+        &self,
+        request: Request<T>,
+    ) -> Result<(Right<A>, InHand, T), Error> {
         let session = self.session(A::RPC, &request).await?;
         let right = self.authority.permit::<A>(&session.caller)?;
-        Ok((right, request.into_inner()))
+        let in_hand = InHand::of(&request);
+        Ok((right, in_hand, request.into_inner()))
     }
 }
 
@@ -48,13 +54,28 @@ fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
         .map(|address| address.ip().to_canonical())
 }
 
-/// Runs a change to its end whatever becomes of the call that asked for it.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    let task = tokio::spawn(change);
-    task.await
-        .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
+/// Keeps a call counted as in hand.
+struct InHand(Option<Arc<Pass>>);
+
+impl InHand {
+    fn of<T>(request: &Request<T>) -> Self {
+        Self(request.extensions().get::<Arc<Pass>>().cloned())
+    }
+
+    /// Runs a change to its end whatever becomes of the call that asked for it; until then the
+    /// server counts it, and waits for it when it drains.
+    async fn see_through<T: Send + 'static>(
+        self,
+        change: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task = tokio::spawn(async move {
+            let result = change.await;
+            drop(self.0);
+            result
+        });
+        task.await
+            .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
+    }
 }
 
 #[tonic::async_trait]
@@ -63,7 +84,7 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::ValidateRequest>,
     ) -> Result<Response<pb::ValidateResponse>, Status> {
-        let (right, message) = self.permitted::<act::Validate, _>(request).await?;
+        let (right, _, message) = self.permitted::<act::Validate, _>(request).await?;
         let result = async {
             let question = convert::question(message)?;
             let convert::Question {
@@ -94,9 +115,9 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::CreateRequest>,
     ) -> Result<Response<pb::CreateResponse>, Status> {
-        let (mut right, message) = self.permitted::<act::Create, _>(request).await?;
+        let (mut right, in_hand, message) = self.permitted::<act::Create, _>(request).await?;
         let authority = self.authority.clone();
-        let issued = to_the_end(async move {
+        let issued = in_hand.see_through(async move {
             let result = match convert::order(message) {
                 Ok(order) => authority.create(&mut right, order).await,
                 Err(error) => Err(error),
@@ -110,7 +131,7 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::GetRequest>,
     ) -> Result<Response<pb::GetResponse>, Status> {
-        let (mut right, pb::GetRequest { token_id }) =
+        let (mut right, _, pb::GetRequest { token_id }) =
             self.permitted::<act::Get, _>(request).await?;
         let result = match convert::token_id(&token_id) {
             Ok(id) => self.authority.get(&mut right, id).await,
@@ -126,7 +147,7 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::ListRequest>,
     ) -> Result<Response<pb::ListResponse>, Status> {
-        let (right, message) = self.permitted::<act::List, _>(request).await?;
+        let (right, _, message) = self.permitted::<act::List, _>(request).await?;
         let result = match convert::list_query(message) {
             Ok(query) => self.authority.list(&right, query).await,
             Err(error) => Err(error),
@@ -142,19 +163,21 @@ impl TokenService for TokenServiceHandler {
             request.get_ref().target,
             Some(pb::revoke_request::Target::Secret(_))
         ) {
-            let peer = peer(&request);
+            let (peer, in_hand) = (peer(&request), InHand::of(&request));
             let authority = self.authority.clone();
             // The secret is the credential: nobody is asked who they are.
             if let (RevokeTarget::Secret(secret), reason) =
                 convert::revoke_order(request.into_inner())?
             {
-                to_the_end(async move { authority.surrender(peer, &secret, reason).await }).await?;
+                in_hand
+                    .see_through(async move { authority.surrender(peer, &secret, reason).await })
+                    .await?;
             }
             return Ok(Response::new(pb::RevokeResponse { revoke_time: None }));
         }
-        let (mut right, message) = self.permitted::<act::Revoke, _>(request).await?;
+        let (mut right, in_hand, message) = self.permitted::<act::Revoke, _>(request).await?;
         let authority = self.authority.clone();
-        let revocation = to_the_end(async move {
+        let revocation = in_hand.see_through(async move {
             let result = match convert::revoke_order(message) {
                 Ok((RevokeTarget::Id(id), reason)) => {
                     authority.revoke(&mut right, id, reason).await
@@ -174,10 +197,10 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
-        let (mut right, pb::DeleteRequest { token_id }) =
+        let (mut right, in_hand, pb::DeleteRequest { token_id }) =
             self.permitted::<act::Delete, _>(request).await?;
         let authority = self.authority.clone();
-        let deleted = to_the_end(async move {
+        let deleted = in_hand.see_through(async move {
             let result = match convert::token_id(&token_id) {
                 Ok(id) => authority.delete(&mut right, id).await,
                 Err(error) => Err(error),
