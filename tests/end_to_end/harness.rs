@@ -128,6 +128,11 @@ impl Authority {
         (self.exited(), begun.elapsed())
     }
 
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child = None;
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         self.child
             .as_ref()

@@ -1,6 +1,7 @@
 //! The life of a token as its owner sees it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -354,5 +355,53 @@ pub(crate) async fn tokens_survive_a_restart(mut authority: Authority) {
             .into_inner()
             .tokens,
         [token]
+    );
+}
+
+pub(crate) async fn what_was_acknowledged_survives_a_kill(mut authority: Authority) {
+    let root = authority.root().await;
+    let creating: Vec<_> = (0..8)
+        .map(|n| {
+            let mut root = root.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                // Until the authority is gone.
+                while let Ok(answer) = root.create(named(&n.to_string())).await {
+                    acknowledged.push(answer.into_inner().secret);
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    authority.kill();
+    let mut secrets = Vec::new();
+    for task in creating {
+        secrets.extend(task.await.unwrap());
+    }
+    assert!(secrets.len() > 8, "only {} were created", secrets.len());
+    authority.start();
+    let mut root = authority.root().await;
+    for secret in &secrets {
+        assert_eq!(verdict(&mut root, secret).await, Verdict::Valid);
+    }
+    let mut listed = 0;
+    let mut request = ListRequest {
+        page_size: 1000,
+        ..ListRequest::default()
+    };
+    loop {
+        let page = root.list(request.clone()).await.unwrap().into_inner();
+        listed += page.tokens.len();
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    // At most one call of each task was under way and may be stored unacknowledged.
+    assert!(
+        (secrets.len()..=secrets.len() + 8).contains(&listed),
+        "{listed} of {}",
+        secrets.len()
     );
 }

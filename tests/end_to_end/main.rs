@@ -52,6 +52,7 @@ on_both_stores! {
         a_replayed_create_answers_one_more_secret_of_the_same_token,
         lists_are_paged_and_filtered,
         tokens_survive_a_restart,
+        what_was_acknowledged_survives_a_kill,
     }
     restrictions {
         every_refusal_has_its_verdict,
