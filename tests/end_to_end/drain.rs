@@ -84,7 +84,7 @@ async fn a_call_in_hand_is_finished_and_a_new_one_refused() {
     authority.start();
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("t")).await;
-    authority.redis().run("CLIENT PAUSE 1500 ALL").await;
+    authority.redis().run("CLIENT PAUSE 3000 ALL").await;
     let held = tokio::spawn({
         let (mut root, secret) = (root.clone(), secret.clone());
         async move { root.validate(presenting(&secret)).await }
@@ -132,7 +132,7 @@ async fn changes_that_outlive_their_calls_count_as_in_hand() {
     authority.start();
     let mut root = authority.root().await;
     create(&mut root, named("t")).await;
-    authority.redis().run("CLIENT PAUSE 1500 ALL").await;
+    authority.redis().run("CLIENT PAUSE 60000 ALL").await;
     let mut refused = 0;
     for n in 0..6 {
         let mut request = tonic::Request::new(named(&n.to_string()));
