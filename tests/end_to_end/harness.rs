@@ -16,7 +16,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -305,6 +305,13 @@ pub(crate) fn reason(status: &Status) -> String {
         .expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "tokenauthority");
     info.reason.trim_start_matches("ERROR_REASON_").to_owned()
+}
+
+/// Whether a call ended for want of time: by the server's word, or by the client's own clock, which
+/// on a busy machine may be the first to notice and says `CANCELLED`.
+pub(crate) fn out_of_time(status: &Status) -> bool {
+    matches!(status.code(), Code::DeadlineExceeded)
+        || (status.code() == Code::Cancelled && status.message() == "Timeout expired")
 }
 
 /// Every file below a folder.
