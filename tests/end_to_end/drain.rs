@@ -68,7 +68,11 @@ pub(crate) async fn what_was_acknowledged_before_a_stop_is_stored(mut authority:
     for call in calls {
         match call.await.unwrap() {
             Ok(answer) => secrets.push(answer.into_inner().secret),
-            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+            // Refused by the gate, or never taken: the connection was gone.
+            Err(status) => assert!(
+                status.code() == Code::Unavailable || status.message().contains("transport"),
+                "{status:?}"
+            ),
         }
     }
     authority.start();
