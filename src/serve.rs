@@ -172,13 +172,15 @@ async fn drained<T>(
         }
         gate.close();
         let _ = stop.send(());
-        let emptied = async {
-            gate.emptied().await;
-            tokio::time::sleep(last_bytes).await;
+        // Both, since a call may outlive its connection, and a connection its calls.
+        let served = tokio::select! {
+            _ = &mut serving => true,
+            () = gate.emptied() => false,
         };
-        tokio::select! {
-            _ = &mut serving => {}
-            () = emptied => {}
+        if served {
+            gate.emptied().await;
+        } else {
+            let _ = tokio::time::timeout(last_bytes, &mut serving).await;
         }
     };
     tokio::time::timeout(server.drain_delay + server.drain_deadline, drain)
