@@ -87,10 +87,11 @@ impl Fault {
         }
     }
 
-    /// Whether a COMMIT that ended thus may have lost what earlier flushes were thought to hold.
+    /// Whether a COMMIT or a checkpoint that ended thus may have lost what earlier flushes were
+    /// thought to hold.
     ///
     /// A write that failed is none of these: it left no commit behind, and is made anew by the next
-    /// transaction. It is also what an exhausted quota looks like.
+    /// transaction or checkpoint. It is also what an exhausted quota looks like.
     pub(super) fn flush_failed(&self) -> bool {
         match self {
             Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
