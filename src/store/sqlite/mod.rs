@@ -124,9 +124,8 @@ impl Inner {
             let now = self.time.now();
             Ok(Found { now, token })
         })?;
-        if found.token.is_none() {
-            self.file.confirm()?;
-        }
+        // Known or not: SQLite reads on from a file that is gone, and never sees the one in its place.
+        self.file.confirm()?;
         Ok(found)
     }
 
