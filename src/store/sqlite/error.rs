@@ -116,8 +116,14 @@ impl From<Fault> for StoreError {
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => Self::Unreachable(reason),
-            // A table that is missing or looks different: somebody's hand was in the file.
-            Some(ErrorCode::Unknown | ErrorCode::SchemaChanged) => Self::Unacceptable(reason),
+            // The file is damaged, a table is missing or looks different: somebody's hand, or a
+            // broken disk, was in it, and no record in it is to be believed.
+            Some(
+                ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::Unknown
+                | ErrorCode::SchemaChanged,
+            ) => Self::Unacceptable(reason),
             _ => Self::Corrupt(reason),
         }
     }
@@ -149,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_no_absence_and_no_outage_of_the_network() {
-        assert!(matches!(
-            failure(ffi::SQLITE_CORRUPT_INDEX).into(),
-            StoreError::Corrupt(_)
-        ));
-        assert!(matches!(
-            failure(ffi::SQLITE_ERROR).into(),
-            StoreError::Unacceptable(_)
-        ));
+    fn a_damaged_file_is_an_outage() {
+        for code in [
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_CORRUPT_INDEX,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_ERROR,
+        ] {
+            assert!(matches!(failure(code).into(), StoreError::Unacceptable(_)));
+        }
     }
 }
