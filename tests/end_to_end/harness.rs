@@ -37,6 +37,7 @@ pub(crate) struct Authority {
     pub(crate) folder: TempDir,
     pub(crate) redis: Option<RedisServer>,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     starts: usize,
 }
 
@@ -93,6 +94,7 @@ impl Authority {
             folder: tempfile::tempdir().expect("a temporary folder"),
             redis,
             arguments: arguments.chain(settings).collect(),
+            environment: Vec::new(),
             starts: 0,
         }
     }
@@ -104,12 +106,20 @@ impl Authority {
         self
     }
 
+    /// Adds a variable for the next start.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: &Path) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
         let log = File::create(self.log_path(self.starts)).expect("a log file");
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        let mut child = OwnedChild::spawn(command(&arguments).stdout(Stdio::piped()).stderr(log))
+        let mut command = command(&arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut child = OwnedChild::spawn(command.stdout(Stdio::piped()).stderr(log))
             .expect("the binary starts");
         let mut line = String::new();
         let stdout = child.0.stdout.take().expect("a pipe");

@@ -9,6 +9,8 @@
 mod access;
 mod bad_input;
 mod deadlines;
+#[cfg(target_os = "linux")]
+mod disk;
 mod drain;
 mod harness;
 mod health;

@@ -87,10 +87,11 @@ impl Fault {
         }
     }
 
-    /// Whether a COMMIT that ended thus may have lost what earlier flushes were thought to hold.
+    /// Whether a COMMIT or a checkpoint that ended thus may have lost what earlier flushes were
+    /// thought to hold.
     ///
     /// A write that failed is none of these: it left no commit behind, and is made anew by the next
-    /// transaction. It is also what an exhausted quota looks like.
+    /// transaction or checkpoint. It is also what an exhausted quota looks like.
     pub(super) fn flush_failed(&self) -> bool {
         match self {
             Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
@@ -115,8 +116,14 @@ impl From<Fault> for StoreError {
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => Self::Unreachable(reason),
-            // A table that is missing or looks different: somebody's hand was in the file.
-            Some(ErrorCode::Unknown | ErrorCode::SchemaChanged) => Self::Unacceptable(reason),
+            // The file is damaged, a table is missing or looks different: somebody's hand, or a
+            // broken disk, was in it, and no record in it is to be believed.
+            Some(
+                ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::Unknown
+                | ErrorCode::SchemaChanged,
+            ) => Self::Unacceptable(reason),
             _ => Self::Corrupt(reason),
         }
     }
@@ -148,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_no_absence_and_no_outage_of_the_network() {
-        assert!(matches!(
-            failure(ffi::SQLITE_CORRUPT_INDEX).into(),
-            StoreError::Corrupt(_)
-        ));
-        assert!(matches!(
-            failure(ffi::SQLITE_ERROR).into(),
-            StoreError::Unacceptable(_)
-        ));
+    fn a_damaged_file_is_an_outage() {
+        for code in [
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_CORRUPT_INDEX,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_ERROR,
+        ] {
+            assert!(matches!(failure(code).into(), StoreError::Unacceptable(_)));
+        }
     }
 }

@@ -7,11 +7,11 @@ use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection, Rows, params_from_iter};
 
 use super::error::Fault;
-use super::tokens::read_token;
+use super::tokens::{read_id, read_token};
 use crate::domain::caller::Reach;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
-use crate::domain::token::TokenId;
+use crate::domain::token::{Token, TokenId};
 use crate::store::listing::PageBuilder;
 use crate::store::{Page, StoreError};
 
@@ -120,8 +120,8 @@ pub(super) fn page(
         && let Some((at, number)) = heads.pop()
     {
         let rows = &mut rows[number];
-        let token = rows.get().map(read_token).transpose()?;
-        builder.offer(at, token);
+        let token = rows.get().map(read_token).transpose();
+        builder.offer(at, legible(at.id, token)?);
         heads.extend(advance(rows)?.map(|at| (at, number)));
     }
     Ok(builder.finish(heads.is_empty()))
@@ -129,16 +129,39 @@ pub(super) fn page(
 
 /// Moves on to the next entry and answers its place.
 fn advance(rows: &mut Rows<'_>) -> Result<Option<Cursor>, Fault> {
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let id = TokenId::parse(row.get_ref(0)?.as_str()?)
-        .map_err(|flaw| StoreError::Corrupt(format!("the id of a token {flaw}")))?;
-    let create_time: i64 = row.get(3)?;
-    Ok(Some(Cursor {
-        create_time: Timestamp::from_micros(create_time.cast_unsigned()),
-        id,
-    }))
+    while let Some(row) = rows.next()? {
+        match read_id(row) {
+            Ok(id) => {
+                let create_time: i64 = row.get(3)?;
+                return Ok(Some(Cursor {
+                    create_time: Timestamp::from_micros(create_time.cast_unsigned()),
+                    id,
+                }));
+            }
+            // Without an id it has no place in a listing, and nobody can ask for it.
+            Err(Fault::Store(StoreError::Corrupt(reason))) => {
+                tracing::error!(reason, "a record is left out of a listing");
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(None)
+}
+
+/// `None` in place of a record that cannot be read: it must not hide all the others. Whoever asks
+/// for it by its id is told.
+fn legible(id: TokenId, token: Result<Option<Token>, Fault>) -> Result<Option<Token>, Fault> {
+    match token {
+        Err(Fault::Store(StoreError::Corrupt(reason))) => {
+            tracing::error!(
+                token_id = id.as_str(),
+                reason,
+                "a record is left out of a listing"
+            );
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

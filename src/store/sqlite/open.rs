@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
 use super::place::{self, FileIdentity, Lock};
 use super::reader::Readers;
@@ -57,6 +58,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         time: Arc::clone(&time),
         file: Arc::clone(&file),
         kept: meta.mark,
+        folding: Folding::default(),
         lock,
     };
     let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
@@ -82,6 +84,8 @@ fn tune(connection: &Connection, path: &Path) -> Result<(), OpenError> {
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
+        // The writer folds the log itself: SQLite would not say whether that went well.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(mode)
     };

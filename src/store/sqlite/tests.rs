@@ -1,5 +1,7 @@
 //! The store as a whole: what is kept over a restart, what time does, who may open it.
 
+mod damage;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -415,59 +417,6 @@ async fn owner_and_pool_are_listed_as_they_are_now() {
         assert_eq!(ids(listed(&store, &by(&bob, &pool), 9).await), [first.id]);
         assert_eq!(listed(&store, &by(&None, &pool), 1).await.len(), 2);
     }
-}
-
-#[tokio::test]
-async fn an_emptied_or_removed_database_is_an_outage_and_no_absence() {
-    let bench = Bench::new();
-    let store = bench.open();
-    let unacceptable = |result| matches!(result, Err(StoreError::Unacceptable(_)));
-    let absent = fresh().id;
-    assert!(store.find(absent).await.unwrap().token.is_none());
-    bench.raw().execute("DELETE FROM meta", []).unwrap();
-    assert!(unacceptable(store.find(absent).await.map(drop)));
-    assert!(unacceptable(store.change(absent, keep()).await.map(drop)));
-    assert!(unacceptable(store.create(fresh()).await.map(drop)));
-    assert!(unacceptable(store.confirm().await));
-    drop(store);
-
-    let bench = Bench::new();
-    let store = bench.open();
-    let id = created(&store, fresh()).await.id;
-    fs::remove_file(bench.path()).unwrap();
-    assert!(store.find(id).await.is_ok());
-    assert!(unacceptable(store.find(absent).await.map(drop)));
-    assert!(unacceptable(store.create(fresh()).await.map(drop)));
-    assert!(unacceptable(store.probe().await.write));
-}
-
-#[tokio::test]
-async fn a_full_database_refuses_writes_until_there_is_room() {
-    let bench = Bench::new();
-    let store = bench.open();
-    let first = created(&store, fresh()).await;
-    let limit = |pages: i64| {
-        store.inner.writer.carry_out(move |acts| {
-            acts.connection
-                .pragma_update(None, "max_page_count", pages)?;
-            Ok(())
-        })
-    };
-    limit(1).await.unwrap();
-    let mut refused = Ok(());
-    for _ in 0..200 {
-        refused = store.create(fresh()).await.map(drop);
-        if refused.is_err() {
-            break;
-        }
-    }
-    assert!(
-        matches!(refused, Err(StoreError::ReadOnly(_))),
-        "{refused:?}"
-    );
-    assert_eq!(token(&store, first.id).await, Some(first));
-    limit(1_000_000).await.unwrap();
-    created(&store, fresh()).await;
 }
 
 #[tokio::test]

@@ -209,9 +209,15 @@ struct Marker {
 
 /// Reads a row that begins with `id, revision, record`.
 pub(super) fn read_token(row: &Row<'_>) -> Result<Token, Fault> {
-    let id = TokenId::parse(row.get_ref(0)?.as_str()?)
-        .map_err(|flaw| StoreError::Corrupt(format!("the id of a token {flaw}")))?;
+    let id = read_id(row)?;
     let revision: i64 = row.get(1)?;
     let blob = row.get_ref(2)?.as_blob()?;
     Ok(record::decode(id, revision.cast_unsigned(), blob)?)
+}
+
+/// Reads the id that a row begins with.
+pub(super) fn read_id(row: &Row<'_>) -> Result<TokenId, Fault> {
+    let id = TokenId::parse(row.get_ref(0)?.as_str()?)
+        .map_err(|flaw| StoreError::Corrupt(format!("the id of a token {flaw}")))?;
+    Ok(id)
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::checkpoint::{self, Folding};
 use super::error::Fault;
 use super::job::{Job, job};
 use super::place::{FileIdentity, Lock};
@@ -52,6 +53,7 @@ pub(super) struct Desk {
     pub(super) file: Arc<FileIdentity>,
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
+    pub(super) folding: Folding,
     pub(super) lock: Lock,
 }
 
@@ -123,14 +125,26 @@ impl Desk {
         for (job, _room) in batch {
             job.answer(committed.clone());
         }
+        // Nobody needs to wait for it: what was answered is safe in the log.
+        if committed.is_ok() {
+            self.fold();
+        }
     }
 
     /// Writes the mark where reading alone has moved the time on.
     fn keep_pace(&mut self) {
-        if self.lag() >= MARK_LAG
-            && let Err(error) = self.transact(std::iter::empty())
-        {
-            tracing::warn!(%error, "the store's time could not be written down");
+        if self.lag() < MARK_LAG {
+            return;
+        }
+        match self.transact(std::iter::empty()) {
+            Ok(()) => self.fold(),
+            Err(error) => tracing::warn!(%error, "the store's time could not be written down"),
+        }
+    }
+
+    fn fold(&mut self) {
+        if let Err(error) = trusted(self.folding.after_commit(&self.connection)) {
+            tracing::warn!(%error, "the log could not be folded into the database; it is kept");
         }
     }
 
@@ -150,12 +164,11 @@ impl Desk {
             Ok(mark) => mark,
             Err(fault) => return Err(self.undo(fault)),
         };
-        match self.execute("COMMIT") {
+        match trusted(self.execute("COMMIT")) {
             Ok(()) => {
                 self.kept = mark;
                 Ok(())
             }
-            Err(fault) if fault.flush_failed() => end_process(&fault),
             Err(fault) => Err(self.undo(fault)),
         }
     }
@@ -212,7 +225,7 @@ impl Desk {
             // As late as possible: no decision comes after.
             let last = self.execute("BEGIN IMMEDIATE").and_then(|()| {
                 schema::keep_mark(&self.connection, self.time.mark())?;
-                self.execute("COMMIT")
+                trusted(self.execute("COMMIT"))
             });
             if let Err(fault) = last {
                 self.undo(fault);
@@ -221,8 +234,7 @@ impl Desk {
         let Self {
             connection, lock, ..
         } = self;
-        let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = folded {
+        if let Err(error) = trusted(checkpoint::fold_all(&connection)) {
             tracing::warn!(%error, "the log could not be folded into the database; it is kept");
         }
         if let Err((_, error)) = connection.close() {
@@ -245,12 +257,20 @@ fn gather(first: Queued, jobs: &Receiver<Message>) -> (Vec<Queued>, bool) {
     (batch, false)
 }
 
-/// Ends the process after a flush that failed.
+/// Passes on how a COMMIT or a checkpoint went, but ends the process after a flush that failed.
 ///
 /// The kernel may have dropped the pages it could not write and believe them clean; a second flush
 /// would then succeed over lost data. Only what is read from disk after a new start can be
-/// believed. Nobody is answered, so every outcome of this transaction is unknown.
-fn end_process(fault: &Fault) -> ! {
-    tracing::error!(error = %fault, "a flush of the database failed; ending, to recover from disk");
-    std::process::exit(EXIT_FLUSH_FAILED)
+/// believed. Whoever was not answered yet never is, so those outcomes are unknown.
+fn trusted(outcome: Result<(), Fault>) -> Result<(), Fault> {
+    if let Err(fault) = &outcome
+        && fault.flush_failed()
+    {
+        tracing::error!(
+            error = %fault,
+            "a flush of the database failed; ending, to recover from disk"
+        );
+        std::process::exit(EXIT_FLUSH_FAILED)
+    }
+    outcome
 }

@@ -1,5 +1,6 @@
 //! Which files are opened, which are refused, and with what words.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -34,6 +35,23 @@ fn a_missing_or_empty_database_is_refused_where_one_is_required() {
     assert!(matches!(refused(&bench, true), OpenError::Empty(_)));
     drop(bench.open());
     assert!(bench.try_open(true).is_ok());
+}
+
+#[test]
+fn a_new_database_that_was_never_used_can_be_opened_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = store.inner.id.clone();
+    drop(store);
+    let left: BTreeSet<_> = fs::read_dir(bench.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["a.db", "a.db.lock"].map(Into::into).into());
+    for require_existing in [true, false] {
+        let store = bench.try_open(require_existing).unwrap();
+        assert_eq!(store.inner.id, id);
+    }
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! A disk whose flushes fail: the process ends, and what was acknowledged is there again after.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use token_authority::transport::grpc::pb::Verdict;
+use tonic::Code;
+
+use crate::harness::{Authority, Client, create, named, verdict};
+
+/// What the process ends with, so that a supervisor starts it again.
+const FLUSH_FAILED: Option<i32> = Some(70);
+
+/// An authority under which the flushes of one file can be broken.
+struct Broken {
+    authority: Authority,
+}
+
+impl Broken {
+    /// `end` is how the path of the file ends.
+    fn flushes_of(end: &str) -> Self {
+        let mut authority = Authority::on_sqlite();
+        // It was only there to make the database; how it ends does not matter.
+        authority.stop("KILL");
+        let library = authority.folder.path().join("broken_flush.so");
+        build(&library);
+        let trigger = authority.folder.path().join("broken");
+        let mut authority = authority
+            .with_variable("LD_PRELOAD", &library)
+            .with_variable("BROKEN_FLUSH_OF", Path::new(end))
+            .with_variable("BROKEN_FLUSH_WHEN", &trigger);
+        authority.start();
+        Self { authority }
+    }
+
+    fn trigger(&self) -> PathBuf {
+        self.authority.folder.path().join("broken")
+    }
+
+    fn break_down(&self) {
+        std::fs::write(self.trigger(), "").unwrap();
+    }
+
+    /// Starts again on a sound disk, and looks for what was acknowledged before.
+    async fn recovers(mut self, secrets: &[String]) {
+        let log = self.authority.log();
+        assert!(log.contains("a flush of the database failed"), "{log}");
+        std::fs::remove_file(self.trigger()).unwrap();
+        self.authority.start();
+        let mut root = self.authority.root().await;
+        for secret in secrets {
+            assert_eq!(verdict(&mut root, secret).await, Verdict::Valid);
+        }
+    }
+}
+
+/// Compiles the library; a C compiler is there, since the bundled SQLite needs one.
+fn build(library: &Path) {
+    let source = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/end_to_end/disk/broken_flush.c"
+    );
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(library);
+    let built = compiler.arg(source).status().expect("cc runs");
+    assert!(built.success(), "{built}");
+}
+
+/// Creates tokens until the authority is gone; answers the secrets of those acknowledged.
+async fn create_until_it_ends(mut client: Client) -> Vec<String> {
+    let mut secrets = Vec::new();
+    loop {
+        match client.create(named("t")).await {
+            Ok(created) => secrets.push(created.into_inner().secret),
+            Err(status) => {
+                assert!(
+                    matches!(
+                        status.code(),
+                        Code::Unavailable | Code::Unknown | Code::Cancelled
+                    ),
+                    "{status:?}"
+                );
+                return secrets;
+            }
+        }
+        assert!(secrets.len() < 1_000, "the log is never folded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_cannot_be_flushed_ends_the_process_unanswered() {
+    let mut broken = Broken::flushes_of("token-authority.db-wal");
+    let mut root = broken.authority.root().await;
+    let (_, secret) = create(&mut root, named("kept")).await;
+    broken.break_down();
+    let lost = root.create(named("lost")).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert_eq!(broken.authority.exited(), FLUSH_FAILED);
+    broken.recovers(&[secret]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_be_flushed_ends_the_process_and_nothing_is_lost() {
+    let mut broken = Broken::flushes_of("token-authority.db");
+    let root = broken.authority.root().await;
+    broken.break_down();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(create_until_it_ends(root.clone())))
+        .collect();
+    let mut secrets = Vec::new();
+    for task in tasks {
+        secrets.extend(task.await.unwrap());
+    }
+    assert_eq!(broken.authority.exited(), FLUSH_FAILED);
+    assert!(!secrets.is_empty());
+    broken.recovers(&secrets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_be_flushed_at_the_end_is_no_clean_exit() {
+    let mut broken = Broken::flushes_of("token-authority.db");
+    let mut root = broken.authority.root().await;
+    let (_, secret) = create(&mut root, named("kept")).await;
+    broken.break_down();
+    assert_eq!(broken.authority.stop("TERM").0, FLUSH_FAILED);
+    broken.recovers(&[secret]).await;
+}
