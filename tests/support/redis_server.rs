@@ -1,5 +1,6 @@
 //! A redis-server of the test's own, on a free port of loopback, with its files in a temporary folder.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -14,7 +15,8 @@ use super::child::OwnedChild;
 pub(crate) struct RedisServer {
     child: Option<OwnedChild>,
     arguments: Vec<String>,
-    folder: TempDir,
+    _folder: TempDir,
+    _reserved: ReservedPort,
     pub(crate) port: u16,
 }
 
@@ -26,31 +28,37 @@ impl RedisServer {
 
     /// The same with further settings, such as `--requirepass x`.
     pub(crate) fn with(settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut server = Self::prepared(settings);
         for _ in 0..20 {
-            // Another process may take the port in between; then redis-server ends at once.
-            let port = free_port();
-            let mut arguments: Vec<String> = format!(
-                "--port {port} --bind 127.0.0.1 --dir {} --appendonly yes --appendfsync everysec --loglevel warning",
-                folder.path().display()
-            )
-            .split(' ')
-            .map(str::to_owned)
-            .collect();
-            arguments.extend(["--save".to_owned(), String::new()]);
-            arguments.extend(settings.iter().map(|setting| (*setting).to_owned()));
-            let mut server = Self {
-                child: None,
-                arguments,
-                folder: tempfile::tempdir().unwrap(),
-                port,
-            };
             if server.launch() {
-                server.folder = folder;
                 return server;
             }
+            // Somebody who reserves no ports took this one in between.
+            server = Self::prepared(settings);
         }
         panic!("redis-server did not start on any of 20 ports");
+    }
+
+    fn prepared(settings: &[&str]) -> Self {
+        let reserved = ReservedPort::new();
+        let port = reserved.port;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut arguments: Vec<String> = format!(
+            "--port {port} --bind 127.0.0.1 --dir {} --appendonly yes --appendfsync everysec --loglevel warning",
+            folder.path().display()
+        )
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+        arguments.extend(["--save".to_owned(), String::new()]);
+        arguments.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        Self {
+            child: None,
+            arguments,
+            _folder: folder,
+            _reserved: reserved,
+            port,
+        }
     }
 
     fn launch(&mut self) -> bool {
@@ -136,6 +144,28 @@ impl RedisServer {
         });
         let answer = call.query_async(&mut self.connection().await).await;
         answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+}
+
+/// A free port of loopback that no other test of this kind takes meanwhile, whichever process it
+/// runs in: two servers that race for one port would be mistaken for each other.
+struct ReservedPort {
+    port: u16,
+    _lock: File,
+}
+
+impl ReservedPort {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join("token-authority-test-ports");
+        std::fs::create_dir_all(&folder).expect("a folder for locks");
+        for _ in 0..1000 {
+            let port = free_port();
+            let lock = File::create(folder.join(port.to_string())).expect("a lock file");
+            if lock.try_lock().is_ok() {
+                return Self { port, _lock: lock };
+            }
+        }
+        panic!("no free port");
     }
 }
 
