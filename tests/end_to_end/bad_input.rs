@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf, BufMut};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     CreateRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest, Verdict,
 };
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Authority, Client, ROOT_TOKEN, create, named, presenting, reason, verdict};
+use crate::harness::{Authority, Client, create, named, presenting, reason, verdict};
 
 /// The fields that an `INVALID_ARGUMENT` names.
 fn fields(status: &Status) -> BTreeSet<String> {
@@ -418,113 +416,4 @@ pub(crate) async fn rubbish_secrets_are_malformed(authority: Authority) {
         !format!("{status:?}").contains(&secret[25..60]),
         "a secret in the wrong field is not repeated"
     );
-}
-
-/// Sends bytes as they are, whatever the method expects.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = usize;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = usize;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<usize>, Status> {
-        let length = buffer.remaining();
-        buffer.advance(length);
-        Ok(Some(length))
-    }
-}
-
-async fn send(
-    authority: &Authority,
-    method: &'static str,
-    message: Vec<u8>,
-) -> Result<usize, Status> {
-    let channel = authority.endpoint().connect().await.expect("a connection");
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.expect("a ready channel");
-    let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("x-api-key", ROOT_TOKEN.parse().unwrap());
-    let path = http::uri::PathAndQuery::from_static(method);
-    client
-        .unary(request, path, Raw)
-        .await
-        .map(tonic::Response::into_inner)
-}
-
-pub(crate) async fn text_that_is_not_utf8_is_an_invalid_argument(authority: Authority) {
-    authority.serving(true).await;
-    // Field 1, two bytes that are not UTF-8; then a field that ends too early.
-    for message in [vec![0x0a, 2, 0xff, 0xfe], vec![0x0a, 200, 1], vec![0xff; 9]] {
-        let status = send(
-            &authority,
-            "/tokenauthority.v1.TokenService/Validate",
-            message,
-        )
-        .await
-        .unwrap_err();
-        assert_eq!(
-            (status.code(), reason(&status).as_str()),
-            (Code::InvalidArgument, "UNDECODABLE_MESSAGE")
-        );
-    }
-}
-
-pub(crate) async fn an_oversized_message_is_refused_and_the_server_lives_on(authority: Authority) {
-    let mut root = authority.root().await;
-    let status = send(
-        &authority,
-        "/tokenauthority.v1.TokenService/Create",
-        vec![0; 10 << 20],
-    )
-    .await
-    .unwrap_err();
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
-    );
-    assert!(status.message().contains("131072"), "{}", status.message());
-    create(&mut root, named("alive")).await;
-}
-
-pub(crate) async fn an_unknown_method_is_unimplemented(authority: Authority) {
-    authority.serving(true).await;
-    for method in [
-        "/tokenauthority.v1.TokenService/Nothing",
-        "/nothing.Service/Nothing",
-    ] {
-        let status = send(&authority, method, Vec::new()).await.unwrap_err();
-        assert_eq!(
-            (status.code(), reason(&status).as_str()),
-            (Code::Unimplemented, "METHOD_UNKNOWN"),
-            "{method}"
-        );
-    }
 }

@@ -16,6 +16,7 @@ mod harness;
 mod health;
 mod life;
 mod outages;
+mod raw_bytes;
 mod restrictions;
 mod round_trips;
 mod secrecy;
@@ -80,6 +81,8 @@ on_both_stores! {
         page_tokens_of_other_filters_are_refused,
         absurd_times_are_refused,
         rubbish_secrets_are_malformed,
+    }
+    raw_bytes {
         text_that_is_not_utf8_is_an_invalid_argument,
         an_oversized_message_is_refused_and_the_server_lives_on,
         an_unknown_method_is_unimplemented,
