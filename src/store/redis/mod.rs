@@ -6,12 +6,14 @@
 mod create;
 mod error;
 mod identity;
+mod init;
 mod keys;
 mod link;
 mod list;
 mod options;
 mod scripts;
 mod series;
+mod server;
 mod standing;
 mod tokens;
 mod walk;
@@ -33,7 +35,7 @@ use self::watch::News;
 use super::{Durability, Probe, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 
-pub use self::identity::{InitError, init};
+pub use self::init::{InitError, init};
 pub use self::options::{OptionsError, RedisOptions};
 
 /// Commands that are sent at once at most.
