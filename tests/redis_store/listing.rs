@@ -166,7 +166,7 @@ async fn entries_without_their_record_are_passed_over() {
     let token = created(&store, owned("ann")).await;
     let add = async |key: &str, time: u64, id: TokenId| {
         let added: u64 = server
-            .ask(&["ZADD", key, &time.to_string(), id.as_str()])
+            .ask(&["ZADD", key, &time.to_string(), &format!("{id}{time}")])
             .await;
         assert_eq!(added, 1);
     };

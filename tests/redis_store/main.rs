@@ -7,7 +7,10 @@ mod acts;
 mod faults;
 mod kit;
 mod listing;
+mod proxies;
+mod replays;
 mod trust;
+mod wide;
 
 #[path = "../support/mod.rs"]
 mod support;
