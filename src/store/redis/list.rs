@@ -115,7 +115,11 @@ impl RedisStore {
         };
         let mut tokens = Vec::with_capacity(entries.len());
         for (entry, answer) in entries.iter().zip(answers) {
-            tokens.push(record(entry.id, line.accept(limit, answer)?)?);
+            let token = line.accept(limit, answer);
+            tokens.push(readable(
+                entry.id,
+                token.and_then(|answer| record(entry.id, answer)),
+            )?);
         }
         Ok((tokens, now))
     }
@@ -124,4 +128,18 @@ impl RedisStore {
 fn record(id: TokenId, answer: Value) -> Result<Option<Token>, StoreError> {
     let value: Option<Vec<u8>> = read(answer)?;
     Ok(Standing::read(id, value.as_deref())?.token())
+}
+
+/// One record that cannot be read must not hide all others; whoever asks for it gets the error.
+fn readable(
+    id: TokenId,
+    token: Result<Option<Token>, StoreError>,
+) -> Result<Option<Token>, StoreError> {
+    match token {
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(%id, %error, "a listing passed over a record that cannot be read");
+            Ok(None)
+        }
+        token => token,
+    }
 }
