@@ -9,6 +9,7 @@ mod kit;
 mod listing;
 mod proxies;
 mod replays;
+mod start;
 mod trust;
 mod wide;
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value, cmd};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::error::{Effect, understand};
 use super::identity::Acceptance;
@@ -31,6 +31,8 @@ pub(super) struct Links {
     patience: Duration,
     round_trips: AtomicU64,
     verified: AtomicU64,
+    /// Links whose first attempt has not ended; 0 as soon as one is up.
+    unsettled: watch::Sender<usize>,
     closed: AtomicBool,
 }
 
@@ -88,6 +90,7 @@ impl Links {
             patience,
             round_trips: AtomicU64::new(0),
             verified: AtomicU64::new(0),
+            unsettled: watch::Sender::new(count),
             closed: AtomicBool::new(false),
         }
     }
@@ -119,8 +122,22 @@ impl Links {
         self.pick().map(drop)
     }
 
+    /// Waits until a link is up, or the first attempt of each has failed, or all are closed.
+    pub(super) async fn settled(&self) {
+        let mut unsettled = self.unsettled.subscribe();
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = unsettled.wait_for(|count| *count == 0).await;
+    }
+
+    /// Notes that the first attempt of a link failed, and was told.
+    pub(super) fn first_attempt_failed(&self) {
+        let less = |count: &mut usize| *count = count.saturating_sub(1);
+        self.unsettled.send_modify(less);
+    }
+
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.unsettled.send_replace(0);
         for slot in 0..self.slots.len() {
             self.take_down(slot, StoreError::Closed);
         }
@@ -227,6 +244,7 @@ impl Links {
         self.slots[slot]
             .state
             .store(Arc::new(State::Up(link.clone())));
+        self.unsettled.send_replace(0);
         Ok(link)
     }
 

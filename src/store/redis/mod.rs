@@ -80,6 +80,12 @@ impl RedisStore {
         })
     }
 
+    /// Waits until the first attempt to connect has ended: a link is up, or each one has told why
+    /// it is not. A probe before that could only say that nothing is known yet.
+    pub async fn settled(&self) {
+        self.access.links.settled().await;
+    }
+
     /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
     pub fn round_trips(&self) -> u64 {
         self.access.links.round_trips()
