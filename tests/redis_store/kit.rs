@@ -1,5 +1,6 @@
 //! Marked servers, stores over them, and waiting for these tests.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use token_authority::clock::{Clock, SystemClock};
@@ -114,4 +115,44 @@ pub(crate) async fn listed(store: &RedisStore, filter: &Filter, size: u32) -> Ve
 
 pub(crate) fn system_time() -> Timestamp {
     SystemClock.now()
+}
+
+/// What this thread logs while it lives.
+pub(crate) struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let writer = Arc::clone(&text);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Lines(Arc::clone(&writer)))
+            .finish();
+        Self {
+            text,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// The lines of one level, such as `WARN`.
+    pub(crate) fn lines(&self, level: &str) -> Vec<String> {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(level));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

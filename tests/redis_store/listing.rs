@@ -9,11 +9,11 @@ use token_authority::domain::name::{Owner, PoolName};
 use token_authority::domain::page::{Cursor, Filter};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
-use token_authority::store::TokenStore;
 use token_authority::store::redis::RedisStore;
+use token_authority::store::{StoreError, TokenStore};
 
-use crate::kit::{created, everything, listed, marked_server, open};
-use crate::support::drafts::{draft, namespace, owned, pooled, requested, willing};
+use crate::kit::{Log, created, everything, listed, marked_server, open};
+use crate::support::drafts::{draft, namespace, owned, pooled, requested, revoking, willing};
 use crate::support::redis_server::RedisServer;
 
 fn ids(tokens: &[Token]) -> Vec<TokenId> {
@@ -166,7 +166,7 @@ async fn entries_without_their_record_are_passed_over() {
     let token = created(&store, owned("ann")).await;
     let add = async |key: &str, time: u64, id: TokenId| {
         let added: u64 = server
-            .ask(&["ZADD", key, &time.to_string(), id.as_str()])
+            .ask(&["ZADD", key, &time.to_string(), &format!("{id}{time}")])
             .await;
         assert_eq!(added, 1);
     };
@@ -207,4 +207,45 @@ async fn a_deleted_token_leaves_no_entry_behind() {
             "{key}: {ttl} ms"
         );
     }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_hides_no_other() {
+    let (server, options) = marked_server().await;
+    let store = open(options).await;
+    let mut tokens = Vec::new();
+    for _ in 0..5 {
+        tokens.push(created(&store, owned("ann")).await);
+    }
+    let cut = record_key(tokens[1].id);
+    let () = server.ask(&["SET", &cut, "1234"]).await;
+    let garbled = record_key(tokens[2].id);
+    let () = server
+        .ask(&["SET", &garbled, "12345678\u{ff}\u{ff}\u{ff}"])
+        .await;
+    let other_type = record_key(tokens[3].id);
+    let _: u64 = server.ask(&["DEL", &other_type]).await;
+    let _: u64 = server.ask(&["RPUSH", &other_type, "x"]).await;
+    for size in [1, 10] {
+        let log = Log::start();
+        let seen = listed(&store, &everything(), size).await;
+        assert_eq!(seen, [tokens[4].clone(), tokens[0].clone()]);
+        let told = log.lines("ERROR");
+        for broken in &tokens[1..4] {
+            let names = |line: &String| line.contains(broken.id.as_str());
+            assert!(told.iter().any(names), "{} in {told:?}", broken.id);
+        }
+    }
+    for broken in &tokens[1..4] {
+        let find = store.find(broken.id).await.map(drop);
+        let change = store.change(broken.id, revoking("lost")).await.map(drop);
+        let delete = store.delete(broken.id, willing()).await.map(drop);
+        for answer in [find, change, delete] {
+            assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+        }
+    }
+}
+
+fn record_key(id: TokenId) -> String {
+    format!("ta:{{{}}}:t:{}", id.tag(), id.after_tag())
 }

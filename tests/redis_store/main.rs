@@ -7,7 +7,11 @@ mod acts;
 mod faults;
 mod kit;
 mod listing;
+mod proxies;
+mod replays;
+mod start;
 mod trust;
+mod wide;
 
 #[path = "../support/mod.rs"]
 mod support;

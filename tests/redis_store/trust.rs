@@ -1,12 +1,12 @@
 //! Which Redis is trusted: its marker, its password, its settings.
 
 use token_authority::entropy;
-use token_authority::store::redis::{InitError, RedisStore, init};
+use token_authority::store::redis::{InitError, RedisOptions, RedisStore, init};
 use token_authority::store::{Durability, StoreError, StoreId, StoreStatus, TokenStore};
 
-use crate::kit::{created, marked_server, open, options, refusal, until, usable};
+use crate::kit::{Log, created, marked_server, open, options, refusal, until, usable};
 use crate::support::drafts::draft;
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{RedisServer, free_port};
 
 #[tokio::test]
 async fn a_store_is_initialized_once_and_keeps_its_id() {
@@ -29,6 +29,39 @@ async fn a_store_is_not_initialized_beside_foreign_keys_of_its_prefix() {
     assert_eq!(server.ask::<u64>(&["DBSIZE"]).await, 2);
     let () = server.ask(&["DEL", "ta:1"]).await;
     init(&options(&server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn initializing_an_unreachable_redis_names_its_address_and_no_password() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let options = RedisOptions::new(format!("redis://ann:hunter2@{address}"));
+    let told = init(&options).await.unwrap_err().to_string();
+    assert!(told.contains(&address), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn initializing_a_redis_that_would_not_be_served_succeeds_and_warns() {
+    let evicting = ["--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru"];
+    let cases: [(&[&str], &str); 3] = [
+        (&[], ""),
+        (&["--appendonly", "no"], "appendonly no"),
+        (&evicting, "allkeys-lru"),
+    ];
+    for (settings, expected) in cases {
+        let server = RedisServer::with(settings);
+        // At the first time, and at every other.
+        for _ in 0..2 {
+            let log = Log::start();
+            init(&options(&server)).await.unwrap();
+            let told = log.lines("WARN");
+            let fits = match told.as_slice() {
+                [] => expected.is_empty(),
+                told => !expected.is_empty() && told.iter().all(|line| line.contains(expected)),
+            };
+            assert!(fits, "{settings:?}: {told:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -94,7 +127,9 @@ async fn another_store_than_the_first_seen_one_is_refused_and_answers_no_absence
         matches!(answer, Err(StoreError::Unacceptable(_))),
         "{answer:?}"
     );
-    assert!(refusal(&store).await.contains(second.as_str()));
+    let why = refusal(&store).await;
+    assert!(why.contains(second.as_str()), "{why}");
+    assert!(why.contains("restart this process"), "{why}");
     assert_eq!(store.id(), Ok(first));
 }
 
@@ -128,7 +163,9 @@ async fn a_redis_that_may_evict_is_refused_unless_that_is_accepted() {
         .ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
         .await;
     let store = RedisStore::start(options.clone()).unwrap();
-    assert!(refusal(&store).await.contains("allkeys-lru"));
+    let why = refusal(&store).await;
+    assert!(why.contains("allkeys-lru"), "{why}");
+    assert!(why.contains("store.accept_eviction"), "{why}");
     options.accept_eviction = true;
     open(options).await;
     let () = server
@@ -156,6 +193,10 @@ async fn a_less_durable_redis_than_demanded_is_refused() {
     let store = RedisStore::start(options.clone()).unwrap();
     let why = refusal(&store).await;
     assert!(why.contains("appendonly no"), "{why}");
+    assert!(
+        why.contains("store.min_durability (--min-durability)"),
+        "{why}"
+    );
     assert_eq!(store.durability(), None);
     options.min_durability = Durability::None;
     assert_eq!(open(options).await.durability(), Some(Durability::None));

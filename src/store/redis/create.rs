@@ -1,4 +1,6 @@
 //! Creating tokens: index first, then the record, so that no record is ever missed by a listing.
+//! Each attempt adds and removes entries of its own only; one that dies leaves entries that no
+//! record bears out, which listings pass over.
 //!
 //! A request key makes one token whatever its id: the record at the key's own id, or a claim in the
 //! same slot that names another id, which a pool's tokens have.
@@ -6,6 +8,7 @@
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
 use super::keys::SeriesName;
+use super::line::Line;
 use super::scripts::{CLAIM_REQUEST, CREATE_TOKEN, READ_REQUEST};
 use super::series::At;
 use super::standing::{Claim, Standing, remembered};
@@ -17,48 +20,49 @@ use crate::store::{Creation, StoreError, record};
 impl RedisStore {
     /// Carries out [`crate::store::TokenStore::create`].
     pub(super) async fn create_token(&self, draft: &Draft) -> Result<Creation, StoreError> {
+        let line = &self.access.links.line()?;
         let root = draft.origin.as_ref().map(root_of);
         if let Some(root) = root
-            && let Some(earlier) = self.earlier(draft, root).await?
+            && let Some(earlier) = self.earlier(line, draft, root).await?
         {
             return Ok(earlier);
         }
-        self.series.register(&draft.namespace).await?;
+        self.series.register(line, &draft.namespace).await?;
         let name = SeriesName::namespace(&draft.namespace);
-        let time = self.series.add(&name, draft.id.as_str(), At::Next).await?;
+        let time = self
+            .series
+            .add(line, &name, draft.id.as_str(), At::Next)
+            .await?;
         let token = match draft.issue(Timestamp::from_micros(time)) {
             Ok(token) => token,
             Err(refusal) => {
-                self.unindex(&[name], draft.id, time).await;
+                self.unindex(line, &[name], draft.id, time).await;
                 return Ok(Creation::Refused(refusal));
             }
         };
-        self.index_beside(&token).await?;
-        let creation = self.write(draft, &token, root).await?;
+        self.index_beside(line, &token).await?;
+        let creation = self.write(line, draft, &token, root).await?;
         if !matches!(creation, Creation::Created(_)) {
-            self.unindex(&SeriesName::of(&token), token.id, time).await;
-        }
-        if let Creation::Taken(earlier) = &creation
-            && earlier.id == token.id
-        {
-            // Two creations of one id share its entry in the index, which the later moved.
-            let name = SeriesName::namespace(&earlier.namespace);
-            let at = At::Given(earlier.create_time.micros());
-            self.series.add(&name, earlier.id.as_str(), at).await?;
-            self.index_beside(earlier).await?;
+            self.unindex(line, &SeriesName::of(&token), token.id, time)
+                .await;
         }
         Ok(creation)
     }
 
     /// What the request of `draft`, whose own id is `root`, made earlier; so that a replay leaves
     /// the indexes alone.
-    async fn earlier(&self, draft: &Draft, root: TokenId) -> Result<Option<Creation>, StoreError> {
+    async fn earlier(
+        &self,
+        line: &Line<'_>,
+        draft: &Draft,
+        root: TokenId,
+    ) -> Result<Option<Creation>, StoreError> {
         let keys = &self.access.keys;
         let call = READ_REQUEST
             .call([keys.record(root), keys.claim(root)])
             .arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = self.access.links.script(limit, &call).await?;
+        let answer = line.script(limit, &call).await?;
         let (value, claim, now): (Option<Vec<u8>>, Option<Vec<u8>>, String) = read(answer)?;
         let now = Timestamp::from_micros(micros(&now)?);
         if let Some(earlier) = Standing::read(root, value.as_deref())?.earlier(now) {
@@ -71,29 +75,39 @@ impl RedisStore {
                 deleted: Some(revision),
                 ..
             }) => Ok(remembered(revision, now).then_some(Creation::Gone)),
-            Some(claim) => self.claimed(draft, &claim).await,
+            Some(claim) => self.claimed(line, draft, &claim).await,
         }
     }
 
     /// What stands behind a claim that holds; `None` if it is `draft`'s own and its token is still
     /// to be made.
-    async fn claimed(&self, draft: &Draft, claim: &Claim) -> Result<Option<Creation>, StoreError> {
+    async fn claimed(
+        &self,
+        line: &Line<'_>,
+        draft: &Draft,
+        claim: &Claim,
+    ) -> Result<Option<Creation>, StoreError> {
         if claim.deleted.is_some() {
             return Ok(Some(Creation::Gone));
         }
-        let (standing, now) = self.read(claim.id, self.access.write_timeout).await?;
-        Ok(match standing.earlier(now) {
-            Some(earlier) => Some(earlier),
-            None if claim.id == draft.id => None,
-            // The request began to make a token elsewhere, and may yet; it cannot make another.
-            None => Some(Creation::Refused(Refusal::RequestDiffers)),
-        })
+        let limit = self.access.write_timeout;
+        let (standing, now) = self.read(line, claim.id, limit).await?;
+        if let Some(earlier) = standing.earlier(now) {
+            return Ok(Some(earlier));
+        }
+        if claim.id == draft.id {
+            return Ok(None);
+        }
+        // The request began to make a token elsewhere, and may yet; it cannot make another.
+        line.confirm(limit).await?;
+        Ok(Some(Creation::Refused(Refusal::RequestDiffers)))
     }
 
     /// Claims the request for the token where its id is not the request's own, and writes the
     /// record.
     async fn write(
         &self,
+        line: &Line<'_>,
         draft: &Draft,
         token: &Token,
         root: Option<TokenId>,
@@ -107,8 +121,8 @@ impl RedisStore {
                 .arg(token.id.as_str())
                 .arg(window.as_str())
                 .arg(self.access.now());
-            let answer = self.access.links.script(limit, &call).await?;
-            if let Some(earlier) = self.outcome(draft, root, read(answer)?).await? {
+            let answer = line.script(limit, &call).await?;
+            if let Some(earlier) = self.outcome(line, draft, root, read(answer)?).await? {
                 return Ok(earlier);
             }
         }
@@ -119,14 +133,15 @@ impl RedisStore {
             .arg(value)
             .arg(window)
             .arg(self.access.now());
-        let answer = self.access.links.marked_script(limit, &call).await?;
-        let earlier = self.outcome(draft, token.id, read(answer)?).await?;
+        let answer = line.marked_script(limit, &call).await?;
+        let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
         Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
     }
 
     /// Reads what the scripts of a creation answer about `id`; `None` if nothing was in the way.
     async fn outcome(
         &self,
+        line: &Line<'_>,
         draft: &Draft,
         id: TokenId,
         answer: (String, Option<Vec<u8>>),
@@ -144,18 +159,22 @@ impl RedisStore {
                 if claim.deleted.is_none() && claim.id == draft.id {
                     return Ok(None);
                 }
-                self.claimed(draft, &claim).await
+                self.claimed(line, draft, &claim).await
             }
             (other, _) => Err(unexpected(other)),
         }
     }
 
     /// Adds a token to the series beside its namespace's.
-    async fn index_beside(&self, token: &Token) -> Result<(), StoreError> {
+    async fn index_beside(&self, line: &Line<'_>, token: &Token) -> Result<(), StoreError> {
         let names = SeriesName::of(token);
         let at = At::Given(token.create_time.micros());
         let add = async |name: Option<&SeriesName>| match name {
-            Some(name) => self.series.add(name, token.id.as_str(), at).await.map(drop),
+            Some(name) => self
+                .series
+                .add(line, name, token.id.as_str(), at)
+                .await
+                .map(drop),
             None => Ok(()),
         };
         tokio::try_join!(add(names.get(1)), add(names.get(2)))?;

@@ -1,4 +1,4 @@
-//! Whose data a Redis holds: the marker, its first writing, and what makes a Redis acceptable.
+//! Whose data a Redis holds: the marker, and what makes a Redis acceptable.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,95 +10,11 @@ use redis::{Cmd, Value, cmd};
 use super::error::{read, understand};
 use super::keys::Keys;
 use super::options::{OptionsError, RedisOptions};
-use super::scripts::INIT_STORE;
-use crate::entropy::{self, EntropyError};
-use crate::store::{Durability, MIN_READER, SCHEMA, StoreError, StoreId};
-
-/// Why a store could not be initialized.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    #[error(
-        "keys that begin with \"{prefix}:\" are there, but no store marker: either another \
-         program uses this prefix (choose another), or a store lost its marker (restore it)"
-    )]
-    Foreign { prefix: String },
-    #[error("this Redis already holds the store {found}; demanded was {demanded}")]
-    Other { found: StoreId, demanded: StoreId },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
-
-/// Makes the Redis of `options` a store, once, and answers its id; where it is one already, its id.
-///
-/// The new id is `options.store_id` if given, else random. Refused where the prefix holds anything
-/// but a store. It walks all keys of the Redis: an act of an administrator, not of a service.
-pub async fn init(options: &RedisOptions) -> Result<StoreId, InitError> {
-    let keys = Keys::new(&options.prefix);
-    let limit = options.longest_timeout();
-    let pool = options.pool()?;
-    let mut connection = match pool.get().await {
-        Ok(connection) => deadpool_redis::Connection::take(connection),
-        Err(deadpool_redis::PoolError::Backend(error)) => Err(understand(&error, limit).0)?,
-        Err(error) => Err(StoreError::Unreachable(error.to_string()))?,
-    };
-    let found = match Marker::read(ask(&mut connection, &marker(&keys), limit).await?)? {
-        Some(marker) => marker.id,
-        None => {
-            refuse_foreign(&mut connection, &keys, options, limit).await?;
-            let id = match &options.store_id {
-                Some(id) => id.to_string(),
-                None => entropy::digits(22)?.to_string(),
-            };
-            let call = INIT_STORE
-                .call([keys.marker()])
-                .arg(id)
-                .arg(SCHEMA.to_string())
-                .arg(MIN_READER.to_string());
-            let id: String = read(ask(&mut connection, &call.whole(), limit).await?)?;
-            store_id(&id)?
-        }
-    };
-    match &options.store_id {
-        Some(demanded) if *demanded != found => Err(InitError::Other {
-            found,
-            demanded: demanded.clone(),
-        }),
-        _ => Ok(found),
-    }
-}
-
-async fn refuse_foreign(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    options: &RedisOptions,
-    limit: Duration,
-) -> Result<(), InitError> {
-    let mut cursor = 0u64;
-    loop {
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(keys.pattern());
-        scan.arg("COUNT").arg(1000);
-        let (next, found): (u64, Vec<Vec<u8>>) = read(ask(connection, &scan, limit).await?)?;
-        // Another init may have written the marker meanwhile; then its id is the answer.
-        let marker = keys.marker().into_bytes();
-        if found.iter().any(|key| *key != marker) {
-            return Err(InitError::Foreign {
-                prefix: options.prefix.clone(),
-            });
-        }
-        if next == 0 {
-            return Ok(());
-        }
-        cursor = next;
-    }
-}
+use super::server::{Info, class};
+use crate::store::{Durability, SCHEMA, StoreError, StoreId};
 
 /// Asks over a connection that nobody else uses yet.
-async fn ask(
+pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
     command: &Cmd,
     limit: Duration,
@@ -118,13 +34,13 @@ pub(super) fn marker(keys: &Keys) -> Cmd {
 }
 
 /// What a store says about itself.
-struct Marker {
-    id: StoreId,
+pub(super) struct Marker {
+    pub(super) id: StoreId,
     min_reader: u32,
 }
 
 impl Marker {
-    fn read(value: Value) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(value: Value) -> Result<Option<Self>, StoreError> {
         let (id, min_reader): (Option<String>, Option<String>) = read(value)?;
         let Some(id) = id else {
             return Ok(None);
@@ -138,7 +54,7 @@ impl Marker {
     }
 }
 
-fn store_id(text: &str) -> Result<StoreId, StoreError> {
+pub(super) fn store_id(text: &str) -> Result<StoreId, StoreError> {
     StoreId::parse(text)
         .map_err(|flaw| StoreError::Unacceptable(format!("the id in the store marker {flaw}")))
 }
@@ -189,7 +105,7 @@ impl Acceptance {
     ) -> Result<(), StoreError> {
         let info: String = read(ask(connection, &cmd("INFO"), limit).await?)?;
         let info = Info(&info);
-        self.check_server(&info)?;
+        info.check(self.accept_eviction)?;
         let durability = self.check_durability(&info, connection, limit).await?;
         self.check_marker(ask(connection, &marker(keys), limit).await?)?;
         // The discriminants are the places in `Durability::ALL`.
@@ -220,37 +136,8 @@ impl Acceptance {
         let first = self.seen.get_or_init(|| id.clone());
         if *first != id {
             return unacceptable(format!(
-                "this Redis holds the store {id} now; before it held {first}"
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_server(&self, info: &Info<'_>) -> Result<(), StoreError> {
-        let unacceptable = |why: String| Err(StoreError::Unacceptable(why));
-        let version = info.get("redis_version");
-        let major = version.split('.').next().and_then(|text| text.parse().ok());
-        if major.is_none_or(|major: u32| major < 7) {
-            return unacceptable(format!("Redis 7 or newer is needed; this is {version:?}"));
-        }
-        let mode = info.get("redis_mode");
-        if mode != "standalone" {
-            return unacceptable(format!(
-                "this Redis runs in {mode} mode; this release supports a standalone one"
-            ));
-        }
-        if info.get("loading") == "1" {
-            return Err(StoreError::Unreachable("Redis is loading its data".into()));
-        }
-        if info.get("role") != "master" {
-            return unacceptable("this Redis is a replica; the master must be named".to_owned());
-        }
-        let policy = info.get("maxmemory_policy");
-        let evicts = info.get("maxmemory") != "0" && policy != "noeviction";
-        if evicts && !self.accept_eviction {
-            return unacceptable(format!(
-                "this Redis may evict tokens (maxmemory-policy {policy}); set maxmemory-policy \
-                 noeviction, or accept eviction explicitly"
+                "this Redis holds the store {id} now; before it held {first}: bring that one back, \
+                 or restart this process to serve the new store"
             ));
         }
         Ok(())
@@ -279,34 +166,11 @@ impl Acceptance {
             };
             return Err(StoreError::Unacceptable(format!(
                 "this Redis has durability \"{durability}\" ({seen}); demanded is \"{}\" or \
-                 better: change Redis, or lower the minimum durability",
+                 better: change Redis, or lower store.min_durability (--min-durability)",
                 self.min_durability
             )));
         }
         Ok(durability)
-    }
-}
-
-/// The durability of a Redis with or without append-only file, flushed by `appendfsync`.
-fn class(append_only: bool, appendfsync: Option<&str>) -> Durability {
-    match (append_only, appendfsync) {
-        (true, Some("always")) => Durability::Strict,
-        (true, Some("everysec")) => Durability::OneSecond,
-        _ => Durability::None,
-    }
-}
-
-/// The answer to `INFO`.
-struct Info<'a>(&'a str);
-
-impl Info<'_> {
-    /// The value of `name`; empty where Redis does not say.
-    fn get(&self, name: &str) -> &str {
-        self.0
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(str::trim_end)
-            .unwrap_or_default()
     }
 }
 
@@ -361,32 +225,6 @@ mod tests {
             let error = acceptance(None).check_marker(marker).unwrap_err();
             assert!(error.to_string().contains(told), "{error}");
         }
-    }
-
-    #[test]
-    fn the_server_must_be_new_alone_a_master_and_keep_what_it_got() {
-        let good = "redis_version:7.0.15\r\nredis_mode:standalone\r\nloading:0\r\nrole:master\r\n\
-                    maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n";
-        assert_eq!(acceptance(None).check_server(&Info(good)), Ok(()));
-        for (from, to) in [
-            ("7.0.15", "6.2.1"),
-            ("standalone", "cluster"),
-            ("loading:0", "loading:1"),
-            ("master", "slave"),
-            ("maxmemory:0", "maxmemory:9"),
-        ] {
-            let bad = good.replace(from, to);
-            assert!(acceptance(None).check_server(&Info(&bad)).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_flush_policy_counts_as_the_weakest() {
-        assert_eq!(class(true, None), Durability::None);
-        assert_eq!(class(true, Some("no")), Durability::None);
-        assert_eq!(class(false, Some("always")), Durability::None);
-        assert_eq!(class(true, Some("everysec")), Durability::OneSecond);
-        assert_eq!(class(true, Some("always")), Durability::Strict);
     }
 
     #[test]

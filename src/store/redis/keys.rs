@@ -7,7 +7,7 @@
 //! | `ta:store` | the identity marker |
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
-//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series |
+//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before its time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
 //!

@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, cmd, pipe};
-use tokio::sync::Notify;
+use redis::{Cmd, Pipeline, Value, cmd};
+use tokio::sync::{Notify, watch};
 
-use super::error::{Effect, understand, unexpected};
-use super::identity::{Acceptance, marker};
+use super::error::{Effect, understand};
+use super::identity::Acceptance;
 use super::keys::Keys;
-use super::scripts::Call;
+use super::line::Line;
+use super::strikes::Strikes;
 use crate::store::StoreError;
-
-/// Timeouts in sequence after which a link is given up.
-const STRIKES_MAX: u32 = 3;
 
 /// All links of one store.
 pub(super) struct Links {
@@ -33,6 +31,8 @@ pub(super) struct Links {
     patience: Duration,
     round_trips: AtomicU64,
     verified: AtomicU64,
+    /// Links whose first attempt has not ended; 0 as soon as one is up.
+    unsettled: watch::Sender<usize>,
     closed: AtomicBool,
 }
 
@@ -55,33 +55,8 @@ pub(super) struct Link {
     strikes: Mutex<Strikes>,
 }
 
-/// Timeouts since the last answer that came in time.
-#[derive(Default)]
-struct Strikes {
-    count: u32,
-    last: Option<Instant>,
-}
-
-impl Strikes {
-    /// Counts a timeout of a call that began at `began`; calls that waited at the same time count
-    /// as one. Answers whether it was one too many.
-    fn add(&mut self, began: Instant, now: Instant) -> bool {
-        if self.last.is_none_or(|last| last <= began) {
-            self.count += 1;
-            self.last = Some(now);
-        }
-        self.count >= STRIKES_MAX
-    }
-
-    fn clear(&mut self) {
-        if self.count > 0 {
-            *self = Self::default();
-        }
-    }
-}
-
 /// What is sent as one exchange.
-enum Request<'a> {
+pub(super) enum Request<'a> {
     One(&'a Cmd),
     Many(&'a Pipeline),
 }
@@ -115,12 +90,17 @@ impl Links {
             patience,
             round_trips: AtomicU64::new(0),
             verified: AtomicU64::new(0),
+            unsettled: watch::Sender::new(count),
             closed: AtomicBool::new(false),
         }
     }
 
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(super) fn acceptance(&self) -> &Acceptance {
@@ -142,77 +122,34 @@ impl Links {
         self.pick().map(drop)
     }
 
+    /// Waits until a link is up, or the first attempt of each has failed, or all are closed.
+    pub(super) async fn settled(&self) {
+        let mut unsettled = self.unsettled.subscribe();
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = unsettled.wait_for(|count| *count == 0).await;
+    }
+
+    /// Notes that the first attempt of a link failed, and was told.
+    pub(super) fn first_attempt_failed(&self) {
+        let less = |count: &mut usize| *count = count.saturating_sub(1);
+        self.unsettled.send_modify(less);
+    }
+
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.unsettled.send_replace(0);
         for slot in 0..self.slots.len() {
             self.take_down(slot, StoreError::Closed);
         }
     }
 
-    /// Sends one command.
-    pub(super) async fn command(&self, limit: Duration, cmd: &Cmd) -> Result<Value, StoreError> {
-        let answer = self.exchange(limit, Request::One(cmd)).await?;
-        self.accept(limit, answer)
+    /// Holds the next link that is up for an act.
+    pub(super) fn line(&self) -> Result<Line<'_>, StoreError> {
+        Ok(Line::new(self, self.pick()?))
     }
 
-    /// Sends several commands at once; an error of one is the error of all.
-    pub(super) async fn pipeline(
-        &self,
-        limit: Duration,
-        pipeline: &Pipeline,
-    ) -> Result<Vec<Value>, StoreError> {
-        let answer = self.exchange(limit, Request::Many(pipeline)).await?;
-        match self.accept(limit, answer)? {
-            Value::Array(answers) => Ok(answers),
-            _ => Err(unexpected("no list")),
-        }
-    }
-
-    /// Runs a script.
-    pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
-        let mut answer = self.exchange(limit, Request::One(&call.by_hash())).await?;
-        if is_unknown_script(&answer) {
-            answer = self.exchange(limit, Request::One(&call.whole())).await?;
-        }
-        self.accept(limit, answer)
-    }
-
-    /// Runs a script and reads the marker after it, in one round trip; an error where the store
-    /// has lost its marker, since it then has lost what the script wrote, or will.
-    pub(super) async fn marked_script(
-        &self,
-        limit: Duration,
-        call: &Call,
-    ) -> Result<Value, StoreError> {
-        let mut answers = self.marked(limit, call.by_hash()).await?;
-        if is_unknown_script(&answers.0) {
-            answers = self.marked(limit, call.whole()).await?;
-        }
-        let marker = self.accept(limit, answers.1)?;
-        self.check_marker(marker)?;
-        self.accept(limit, answers.0)
-    }
-
-    async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
-        let mut both = pipe();
-        both.add_command(cmd).add_command(marker(&self.keys));
-        let answer = self.exchange(limit, Request::Many(&both)).await?;
-        let answers = match answer {
-            Value::Array(answers) => <[Value; 2]>::try_from(answers).ok(),
-            _ => None,
-        };
-        let [first, second] = answers.ok_or_else(|| unexpected("not two answers"))?;
-        Ok((first, second))
-    }
-
-    /// Reads the marker, and makes sure that it is the one that was verified.
-    pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
-        let marker = self.command(limit, &marker(&self.keys)).await?;
-        self.check_marker(marker)
-    }
-
-    /// Judges a marker that was read together with other keys. A wrong one takes all links down
-    /// until they are verified anew: they lead to the same Redis.
+    /// Judges a marker that was read over a link. A wrong one takes all links down until they are
+    /// verified anew: they lead to the same Redis, as far as anybody knows.
     pub(super) fn check_marker(&self, marker: Value) -> Result<(), StoreError> {
         let checked = self.acceptance.check_marker(marker);
         if let Err(error) = &checked {
@@ -221,11 +158,15 @@ impl Links {
         checked
     }
 
-    /// Sends and waits; errors of single commands are still inside of the answer.
-    async fn exchange(&self, limit: Duration, request: Request<'_>) -> Result<Value, StoreError> {
-        let link = self.pick()?;
+    /// Sends and waits, for an act; errors of single commands are still inside of the answer.
+    pub(super) async fn exchange(
+        &self,
+        link: &Link,
+        limit: Duration,
+        request: Request<'_>,
+    ) -> Result<Value, StoreError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.exchange_over(&link, limit, request).await
+        self.exchange_over(link, limit, request).await
     }
 
     async fn exchange_over(
@@ -263,17 +204,6 @@ impl Links {
             self.take_link_down(link, &error);
         }
         Err(error)
-    }
-
-    /// Turns errors inside of an answer into errors of the call.
-    fn accept(&self, limit: Duration, answer: Value) -> Result<Value, StoreError> {
-        answer.extract_error().map_err(|error| {
-            let (error, effect) = understand(&error, limit);
-            if effect == Effect::Drop {
-                self.take_all_down(&error);
-            }
-            error
-        })
     }
 
     /// The next link that is up, in turn.
@@ -314,6 +244,7 @@ impl Links {
         self.slots[slot]
             .state
             .store(Arc::new(State::Up(link.clone())));
+        self.unsettled.send_replace(0);
         Ok(link)
     }
 
@@ -364,7 +295,7 @@ impl Links {
         }
     }
 
-    fn take_all_down(&self, error: &StoreError) {
+    pub(super) fn take_all_down(&self, error: &StoreError) {
         for slot in 0..self.slots.len() {
             self.take_down(slot, error.clone());
         }
@@ -375,40 +306,5 @@ impl Links {
         let slot = &self.slots[slot];
         slot.state.store(Arc::new(State::Down(error)));
         slot.taken_down.notify_one();
-    }
-}
-
-fn is_unknown_script(answer: &Value) -> bool {
-    let Value::ServerError(error) = answer else {
-        return false;
-    };
-    RedisError::from(error.clone()).kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_that_were_waited_for_together_are_one_strike() {
-        let mut strikes = Strikes::default();
-        let start = Instant::now();
-        let end = start + Duration::from_millis(100);
-        for _ in 0..64 {
-            assert!(!strikes.add(start, end));
-        }
-        assert_eq!(strikes.count, 1);
-    }
-
-    #[test]
-    fn three_timeouts_in_sequence_are_too_many_unless_an_answer_came_between() {
-        let mut strikes = Strikes::default();
-        let at = |n: u64| Instant::now() + Duration::from_secs(n);
-        assert!(!strikes.add(at(0), at(1)));
-        assert!(!strikes.add(at(2), at(3)));
-        strikes.clear();
-        assert!(!strikes.add(at(4), at(5)));
-        assert!(!strikes.add(at(6), at(7)));
-        assert!(strikes.add(at(8), at(9)));
     }
 }

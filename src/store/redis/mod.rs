@@ -6,13 +6,19 @@
 mod create;
 mod error;
 mod identity;
+mod init;
 mod keys;
+mod line;
 mod link;
 mod list;
+mod namespaces;
 mod options;
 mod scripts;
 mod series;
+mod server;
+mod source;
 mod standing;
+mod strikes;
 mod tokens;
 mod walk;
 mod watch;
@@ -21,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value};
 use tokio::task::JoinHandle;
 
 use self::identity::Acceptance;
@@ -33,11 +38,8 @@ use self::watch::News;
 use super::{Durability, Probe, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 
-pub use self::identity::{InitError, init};
+pub use self::init::{InitError, init};
 pub use self::options::{OptionsError, RedisOptions};
-
-/// Commands that are sent at once at most.
-const PIPELINE_MAX: usize = 512;
 
 /// A store on a Redis 7 or newer.
 ///
@@ -78,6 +80,12 @@ impl RedisStore {
         })
     }
 
+    /// Waits until the first attempt to connect has ended: a link is up, or each one has told why
+    /// it is not. A probe before that could only say that nothing is known yet.
+    pub async fn settled(&self) {
+        self.access.links.settled().await;
+    }
+
     /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
     pub fn round_trips(&self) -> u64 {
         self.access.links.round_trips()
@@ -104,16 +112,26 @@ impl StoreStatus for RedisStore {
     async fn probe(&self) -> Probe {
         let limit = self.access.read_timeout;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
-        let read = self.access.links.confirm(limit).await;
-        let write = match &read {
-            Ok(()) => self.access.links.script(limit, &question).await.map(drop),
-            Err(error) => Err(error.clone()),
+        let probe = async {
+            let line = self.access.links.line()?;
+            line.confirm(limit).await?;
+            Ok::<_, StoreError>(line.script(limit, &question).await.map(drop))
         };
-        Probe { read, write }
+        match probe.await {
+            Ok(write) => Probe {
+                read: Ok(()),
+                write,
+            },
+            Err(error) => Probe {
+                read: Err(error.clone()),
+                write: Err(error),
+            },
+        }
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {
-        self.access.links.confirm(self.access.read_timeout).await
+        let line = self.access.links.line()?;
+        line.confirm(self.access.read_timeout).await
     }
 
     fn id(&self) -> Result<StoreId, StoreError> {
@@ -151,20 +169,5 @@ impl Access {
     fn now(&self) -> String {
         let clock = self.clock.as_ref();
         clock.map_or(String::new(), |clock| clock.now().micros().to_string())
-    }
-
-    /// Sends any number of commands, in as few exchanges as is polite to others.
-    async fn ask_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        let mut answers = Vec::with_capacity(commands.len());
-        let mut commands = commands.into_iter().peekable();
-        while commands.peek().is_some() {
-            let mut pipeline = Pipeline::with_capacity(PIPELINE_MAX);
-            commands.by_ref().take(PIPELINE_MAX).for_each(|command| {
-                pipeline.add_command(command);
-            });
-            let some = self.links.pipeline(self.write_timeout, &pipeline).await?;
-            answers.extend(some);
-        }
-        Ok(answers)
     }
 }

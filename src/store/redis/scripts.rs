@@ -55,7 +55,6 @@ scripts! {
     CLAIM_REQUEST: include_str!("scripts/claim_request.lua"),
     END_CLAIM: include_str!("scripts/end_claim.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
-    REMOVE_ENTRY: include_str!("scripts/remove_entry.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
 }

@@ -3,8 +3,11 @@
 //! A bucket that is full is sealed, and the next one begins after the time of the seal. So buckets
 //! do not overlap in time, each can live in a slot of its own, and whoever reads newest first
 //! walks them from the last. The directory learns of a bucket before anything is added to it.
+//!
+//! An entry of a token is its id and its time. Creations of one id at once therefore have an entry
+//! each, and none can move or remove that of another: the entry counts whose time the record has.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Cmd, Value, cmd};
@@ -12,8 +15,10 @@ use redis::{Cmd, Value, cmd};
 use super::Access;
 use super::error::{micros, read, unexpected};
 use super::keys::SeriesName;
-use super::scripts::{ADD_ENTRY, REMOVE_ENTRY};
+use super::line::Line;
+use super::scripts::ADD_ENTRY;
 use crate::domain::name::Namespace;
+use crate::domain::token::TokenId;
 use crate::store::StoreError;
 
 /// Entries that make a bucket full. A few that belong before its seal may still join it.
@@ -28,9 +33,9 @@ const ROLLS_MAX: usize = 100;
 pub(super) enum At {
     /// At the next free instant.
     Next,
-    /// At the next free instant, unless it is there already.
+    /// At the next free instant, unless it is there already; of names, which are no tokens.
     NextOnce,
-    /// At this time, in microseconds since 1970; the entry moves there if it was elsewhere.
+    /// At this time, in microseconds since 1970.
     Given(u64),
 }
 
@@ -82,16 +87,17 @@ impl Series {
     /// Adds an entry and answers its time.
     pub(super) async fn add(
         &self,
+        line: &Line<'_>,
         name: &SeriesName,
         entry: &str,
         at: At,
     ) -> Result<u64, StoreError> {
-        let (given, keep) = match at {
+        let (given, once) = match at {
             At::Next => (None, ""),
-            At::NextOnce => (None, "keep"),
+            At::NextOnce => (None, "once"),
             At::Given(time) => (Some(time), ""),
         };
-        let mut bucket = self.locate(name, given).await?;
+        let mut bucket = self.locate(line, name, given).await?;
         for _ in 0..ROLLS_MAX {
             let call = ADD_ENTRY
                 .call([
@@ -102,17 +108,17 @@ impl Series {
                 .arg(given.map_or(String::new(), |time| time.to_string()))
                 .arg(bucket.start.to_string())
                 .arg(self.bucket_entries.to_string())
-                .arg(keep)
+                .arg(once)
                 .arg(self.access.now());
             let limit = self.access.write_timeout;
-            let answer = self.access.links.marked_script(limit, &call).await?;
+            let answer = line.marked_script(limit, &call).await?;
             let (outcome, time): (String, String) = read(answer)?;
             let time = micros(&time)?;
             if outcome == "added" {
                 self.learn(name, bucket);
                 return Ok(time);
             }
-            bucket = self.after_seal(name, bucket, time, given).await?;
+            bucket = self.after_seal(line, name, bucket, time, given).await?;
         }
         Err(StoreError::Contended(ROLLS_MAX))
     }
@@ -121,6 +127,7 @@ impl Series {
     /// go on. Whoever meets a seal does so, and all say the same; nobody has to be the one.
     async fn after_seal(
         &self,
+        line: &Line<'_>,
         name: &SeriesName,
         sealed: Bucket,
         seal: u64,
@@ -130,52 +137,59 @@ impl Series {
         tell.arg(self.access.keys.directory(name)).arg("NX");
         tell.arg(seal + 1).arg(sealed.number + 1);
         let ask = self.ask_directory(name, time);
-        let answers = self.access.ask_all(vec![tell, ask]).await?;
+        let limit = self.access.write_timeout;
+        let answers = line.commands(limit, vec![tell, ask]).await?;
         let last = answers.into_iter().nth(1).unwrap_or_default();
         read_directory(last)
     }
 
-    /// Removes an entry if it is at `time`.
+    /// Removes the entry of a token at `time`, and no other of its entries.
     pub(super) async fn remove(
         &self,
+        line: &Line<'_>,
         name: &SeriesName,
-        entry: &str,
+        id: TokenId,
         time: u64,
     ) -> Result<(), StoreError> {
-        let likely = self.locate(name, Some(time)).await?;
-        if self.remove_from(name, likely, entry, time).await? {
+        let likely = self.locate(line, name, Some(time)).await?;
+        if self.remove_from(line, name, likely, id, time).await? {
             return Ok(());
         }
-        let sure = self.look_up(name, Some(time)).await?;
+        let sure = self.look_up(line, name, Some(time)).await?;
         if sure != likely {
-            self.remove_from(name, sure, entry, time).await?;
+            self.remove_from(line, name, sure, id, time).await?;
         }
         Ok(())
     }
 
     async fn remove_from(
         &self,
+        line: &Line<'_>,
         name: &SeriesName,
         bucket: Bucket,
-        entry: &str,
+        id: TokenId,
         time: u64,
     ) -> Result<bool, StoreError> {
-        let call = REMOVE_ENTRY
-            .call([self.access.keys.entries(name, bucket.number)])
-            .arg(entry)
-            .arg(time.to_string());
+        let mut command = cmd("ZREM");
+        command.arg(self.access.keys.entries(name, bucket.number));
+        command.arg(format!("{id}{time}"));
         let limit = self.access.write_timeout;
-        let removed: u64 = read(self.access.links.script(limit, &call).await?)?;
+        let removed: u64 = read(line.command(limit, &command).await?)?;
         Ok(removed > 0)
     }
 
     /// Makes sure that `namespace` is among the namespaces that are listed.
-    pub(super) async fn register(&self, namespace: &Namespace) -> Result<(), StoreError> {
+    pub(super) async fn register(
+        &self,
+        line: &Line<'_>,
+        namespace: &Namespace,
+    ) -> Result<(), StoreError> {
         if self.learned().namespaces.contains(namespace) {
             return Ok(());
         }
         let all = SeriesName::namespaces();
-        self.add(&all, namespace.as_str(), At::NextOnce).await?;
+        self.add(line, &all, namespace.as_str(), At::NextOnce)
+            .await?;
         let mut learned = self.learned();
         if learned.namespaces.len() >= LEARNED_MAX {
             learned.namespaces.clear();
@@ -184,40 +198,29 @@ impl Series {
         Ok(())
     }
 
-    /// All namespaces that ever held a token.
-    pub(super) async fn namespaces(&self) -> Result<BTreeSet<Namespace>, StoreError> {
-        let name = SeriesName::namespaces();
-        let last = self.look_up(&name, None).await?;
-        let entries = |bucket| {
-            let mut command = cmd("ZRANGE");
-            command.arg(self.access.keys.entries(&name, bucket));
-            command.arg(0).arg(-1);
-            command
-        };
-        let commands = (0..=last.number).map(entries).collect();
-        let mut namespaces = BTreeSet::new();
-        for answer in self.access.ask_all(commands).await? {
-            for text in read::<Vec<String>>(answer)? {
-                let namespace = Namespace::parse(&text);
-                namespaces.insert(namespace.map_err(|flaw| unexpected(&flaw.to_string()))?);
-            }
-        }
-        Ok(namespaces)
-    }
-
     /// The bucket for an entry at `time`, or for the next entry; it may be an outdated one.
-    async fn locate(&self, name: &SeriesName, time: Option<u64>) -> Result<Bucket, StoreError> {
+    async fn locate(
+        &self,
+        line: &Line<'_>,
+        name: &SeriesName,
+        time: Option<u64>,
+    ) -> Result<Bucket, StoreError> {
         let known = self.learned().buckets.get(name).copied();
         match known.filter(|bucket| time.is_none_or(|time| time >= bucket.start)) {
             Some(bucket) => Ok(bucket),
-            None => self.look_up(name, time).await,
+            None => self.look_up(line, name, time).await,
         }
     }
 
-    async fn look_up(&self, name: &SeriesName, time: Option<u64>) -> Result<Bucket, StoreError> {
+    pub(super) async fn look_up(
+        &self,
+        line: &Line<'_>,
+        name: &SeriesName,
+        time: Option<u64>,
+    ) -> Result<Bucket, StoreError> {
         let ask = self.ask_directory(name, time);
         let limit = self.access.write_timeout;
-        read_directory(self.access.links.command(limit, &ask).await?)
+        read_directory(line.command(limit, &ask).await?)
     }
 
     /// Asks for the last bucket that begins at `time` or before; for the last of all without it.

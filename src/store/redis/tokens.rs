@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::RedisStore;
 use super::error::{micros, read};
 use super::keys::SeriesName;
+use super::line::Line;
 use super::scripts::{Call, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_TOKEN};
 use super::standing::Standing;
 use super::watch::jittered;
@@ -27,10 +28,11 @@ const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration::from_secs
 impl TokenStore for RedisStore {
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
         let limit = self.access.read_timeout;
-        let (standing, now) = self.read(id, limit).await?;
+        let line = self.access.links.line()?;
+        let (standing, now) = self.read(&line, id, limit).await?;
         let token = standing.token().map(Arc::new);
         if token.is_none() {
-            self.access.links.confirm(limit).await?;
+            line.confirm(limit).await?;
         }
         Ok(Found { now, token })
     }
@@ -41,7 +43,9 @@ impl TokenStore for RedisStore {
 
     async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError> {
         for attempt in 0..ATTEMPTS_MAX {
-            let (token, now) = match self.read_again(id, attempt).await? {
+            pause_before(attempt).await;
+            let line = self.access.links.line()?;
+            let (token, now) = match self.read_surely(&line, id).await? {
                 (Some(token), now) => (token, now),
                 (None, _) => return Ok(Change::Absent),
             };
@@ -54,7 +58,7 @@ impl TokenStore for RedisStore {
                 .call([self.access.keys.record(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(record::encode(&changed));
-            if let Some(revision) = self.swap(call).await? {
+            if let Some(revision) = self.swap(&line, call).await? {
                 return Ok(Change::Changed(Token {
                     revision,
                     ..changed
@@ -66,7 +70,9 @@ impl TokenStore for RedisStore {
 
     async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError> {
         for attempt in 0..ATTEMPTS_MAX {
-            let (token, now) = match self.read_again(id, attempt).await? {
+            pause_before(attempt).await;
+            let line = self.access.links.line()?;
+            let (token, now) = match self.read_surely(&line, id).await? {
                 (Some(token), now) => (token, now),
                 (None, _) => return Ok(Deletion::Absent),
             };
@@ -77,8 +83,8 @@ impl TokenStore for RedisStore {
                 .call([self.access.keys.record(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(DELETION_KEPT.as_millis().to_string());
-            if let Some(revision) = self.swap(call).await? {
-                self.forget(&token, revision).await;
+            if let Some(revision) = self.swap(&line, call).await? {
+                self.forget(&line, &token, revision).await;
                 return Ok(Deletion::Deleted);
             }
         }
@@ -99,43 +105,40 @@ impl RedisStore {
     /// Reads what stands at `id`, and the time.
     pub(super) async fn read(
         &self,
+        line: &Line<'_>,
         id: TokenId,
         limit: Duration,
     ) -> Result<(Standing, Timestamp), StoreError> {
         let call = READ_TOKEN
             .call([self.access.keys.record(id)])
             .arg(self.access.now());
-        let answer = self.access.links.script(limit, &call).await?;
+        let answer = line.script(limit, &call).await?;
         let (value, now): (Option<Vec<u8>>, String) = read(answer)?;
         let standing = Standing::read(id, value.as_deref())?;
         Ok((standing, Timestamp::from_micros(micros(&now)?)))
     }
 
-    /// Reads a token that shall be changed, after a pause if it was tried before. Its absence is
-    /// certain.
-    async fn read_again(
+    /// Reads a token that shall be changed. Its absence is certain.
+    async fn read_surely(
         &self,
+        line: &Line<'_>,
         id: TokenId,
-        attempt: usize,
     ) -> Result<(Option<Token>, Timestamp), StoreError> {
         let limit = self.access.write_timeout;
-        if let Ok(attempts @ 1..) = u32::try_from(attempt) {
-            tokio::time::sleep(jittered(PAUSE.saturating_mul(attempts))).await;
-        }
-        let (standing, now) = self.read(id, limit).await?;
+        let (standing, now) = self.read(line, id, limit).await?;
         let token = standing.token();
         if token.is_none() {
-            self.access.links.confirm(limit).await?;
+            line.confirm(limit).await?;
         }
         Ok((token, now))
     }
 
     /// Runs a script that puts something in the place of the judged revision; `None` if another
     /// change came before.
-    async fn swap(&self, call: Call) -> Result<Option<u64>, StoreError> {
+    async fn swap(&self, line: &Line<'_>, call: Call) -> Result<Option<u64>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = self.access.links.script(limit, &call).await?;
+        let answer = line.script(limit, &call).await?;
         let (outcome, revision): (String, Option<String>) = read(answer)?;
         match revision.filter(|_| outcome == "done") {
             Some(revision) => micros(&revision).map(Some),
@@ -144,10 +147,16 @@ impl RedisStore {
     }
 
     /// Removes entries that lead nowhere. What remains after an error is passed over by listings.
-    pub(super) async fn unindex(&self, names: &[SeriesName], id: TokenId, time: u64) {
+    pub(super) async fn unindex(
+        &self,
+        line: &Line<'_>,
+        names: &[SeriesName],
+        id: TokenId,
+        time: u64,
+    ) {
         let remove = async |name: Option<&SeriesName>| {
             if let Some(name) = name
-                && let Err(error) = self.series.remove(name, id.as_str(), time).await
+                && let Err(error) = self.series.remove(line, name, id, time).await
             {
                 tracing::debug!(%id, series = %name, %error, "an index entry remains");
             }
@@ -160,7 +169,7 @@ impl RedisStore {
     }
 
     /// Clears away what is kept about a token that was deleted under `revision`.
-    async fn forget(&self, token: &Token, revision: u64) {
+    async fn forget(&self, line: &Line<'_>, token: &Token, revision: u64) {
         let root = token.origin.as_ref().map(root_of);
         if let Some(root) = root.filter(|root| *root != token.id) {
             let call = END_CLAIM
@@ -169,12 +178,20 @@ impl RedisStore {
                 .arg(revision.to_be_bytes())
                 .arg(DELETION_KEPT.as_millis().to_string());
             let limit = self.access.write_timeout;
-            if let Err(error) = self.access.links.script(limit, &call).await {
+            if let Err(error) = line.script(limit, &call).await {
                 tracing::debug!(id = %token.id, %error, "a claim remains");
             }
         }
         let time = token.create_time.micros();
-        self.unindex(&SeriesName::of(token), token.id, time).await;
+        let names = SeriesName::of(token);
+        self.unindex(line, &names, token.id, time).await;
+    }
+}
+
+/// Lets those pass who came before an earlier attempt, so that not all meet again.
+async fn pause_before(attempt: usize) {
+    if let Ok(attempts @ 1..) = u32::try_from(attempt) {
+        tokio::time::sleep(jittered(PAUSE.saturating_mul(attempts))).await;
     }
 }
 

@@ -23,10 +23,12 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Keeps the link of `slot` for ever: connects, verifies, watches, and begins again.
 pub(super) async fn keep(links: Arc<Links>, slot: usize, news: Arc<News>) {
     let mut failures = 0;
+    let mut first = true;
     loop {
         match links.connect(slot).await {
             Ok(link) => {
                 failures = 0;
+                first = false;
                 news.tell(&links, Ok(()));
                 let reason = watch(&links, &link).await;
                 news.tell(&links, Err(&reason));
@@ -34,6 +36,9 @@ pub(super) async fn keep(links: Arc<Links>, slot: usize, news: Arc<News>) {
             Err(reason) => {
                 news.tell(&links, Err(&reason));
                 links.take_down(slot, reason);
+                if std::mem::take(&mut first) {
+                    links.first_attempt_failed();
+                }
                 tokio::time::sleep(backoff(failures)).await;
                 failures += 1;
             }

@@ -3,15 +3,17 @@
 -- bucket once it is full. A sealed bucket takes only what belongs before its seal.
 -- KEYS[1] entries of the bucket
 -- KEYS[2] seal of the bucket: the time of its last entry when it became full
--- ARGV[1] the entry
+-- ARGV[1] what is listed
 -- ARGV[2] its time in microseconds since 1970; "" to assign the next free one
 -- ARGV[3] start of the bucket in microseconds since 1970: no assigned time is earlier
 -- ARGV[4] how many entries make the bucket full
--- ARGV[5] "keep" leaves an entry that is there already at its time
+-- ARGV[5] "once" to list it under its bare name, at its first time; "" to list it under its name
+--         and the time, so that no attempt moves the entry of another
 -- ARGV[6] the time in microseconds since 1970; "" for the server's
 -- Reply   {"added", time of the entry as text}, or {"sealed", time of the seal as text}
 -- Atomic, because assigned times must differ, and nothing may enter once the seal is read.
-if ARGV[5] == 'keep' then
+local once = ARGV[5] == 'once'
+if once then
   local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
   if score then
     return { 'added', string.format('%.0f', score) }
@@ -37,5 +39,5 @@ if not score then
   score = math.max(now, tonumber(ARGV[3]), last and last + 1 or 0)
 end
 local text = string.format('%.0f', score)
-redis.call('ZADD', KEYS[1], text, ARGV[1])
+redis.call('ZADD', KEYS[1], text, once and ARGV[1] or ARGV[1] .. text)
 return { 'added', text }

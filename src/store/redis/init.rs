@@ -1,0 +1,122 @@
+//! The first writing of the marker.
+
+use std::time::Duration;
+
+use deadpool_redis::{Connection, PoolError};
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+
+use super::error::{read, understand};
+use super::identity::{Acceptance, Marker, ask, marker, store_id};
+use super::keys::Keys;
+use super::options::{OptionsError, RedisOptions};
+use super::scripts::INIT_STORE;
+use crate::entropy::{self, EntropyError};
+use crate::store::{MIN_READER, SCHEMA, StoreError, StoreId};
+
+/// Why a store could not be initialized.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(
+        "keys that begin with \"{prefix}:\" are there, but no store marker: either another \
+         program uses this prefix (choose another), or a store lost its marker (restore it)"
+    )]
+    Foreign { prefix: String },
+    #[error("this Redis already holds the store {found}; demanded was {demanded}")]
+    Other { found: StoreId, demanded: StoreId },
+    #[error("{place}: {error}")]
+    Store { place: String, error: StoreError },
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// Makes the Redis of `options` a store, once, and answers its id; where it is one already, its id.
+///
+/// The new id is `options.store_id` if given, else random. Refused where the prefix holds anything
+/// but a store; a Redis that no store would accept is told in the log. It walks all keys of the
+/// Redis: an act of an administrator, not of a service.
+pub async fn init(options: &RedisOptions) -> Result<StoreId, InitError> {
+    let acceptance = Acceptance::new(options)?;
+    let keys = Keys::new(&options.prefix);
+    let limit = options.longest_timeout();
+    let mut connection = connect(options).await?;
+    let at = |error| failed(options, error);
+    let standing = ask(&mut connection, &marker(&keys), limit).await;
+    let found = match standing.and_then(Marker::read).map_err(at)? {
+        Some(marker) => marker.id,
+        None => {
+            refuse_foreign(&mut connection, &keys, options, limit).await?;
+            let id = match &options.store_id {
+                Some(id) => id.to_string(),
+                None => entropy::digits(22)?.to_string(),
+            };
+            let call = INIT_STORE
+                .call([keys.marker()])
+                .arg(id)
+                .arg(SCHEMA.to_string())
+                .arg(MIN_READER.to_string());
+            let answer = ask(&mut connection, &call.whole(), limit).await;
+            let id = answer.and_then(read::<String>);
+            id.and_then(|id| store_id(&id)).map_err(at)?
+        }
+    };
+    if let Some(demanded) = options
+        .store_id
+        .clone()
+        .filter(|demanded| *demanded != found)
+    {
+        return Err(InitError::Other { found, demanded });
+    }
+    // The marker stands, and the operator may mend the rest before anything is served.
+    if let Err(reason) = acceptance.verify(&mut connection, &keys, limit).await {
+        let place = acceptance.place();
+        tracing::warn!(place, %reason, "initialized, but this Redis would not be served");
+    }
+    Ok(found)
+}
+
+async fn connect(options: &RedisOptions) -> Result<MultiplexedConnection, InitError> {
+    let error = match options.pool()?.get().await {
+        Ok(connection) => return Ok(Connection::take(connection)),
+        Err(PoolError::Backend(error)) => understand(&error, options.longest_timeout()).0,
+        Err(error) => StoreError::Unreachable(error.to_string()),
+    };
+    Err(failed(options, error))
+}
+
+/// An error that names the Redis it came from: whoever initializes has typed its address, or not.
+fn failed(options: &RedisOptions, error: StoreError) -> InitError {
+    match options.place() {
+        Ok(place) => InitError::Store { place, error },
+        Err(error) => error.into(),
+    }
+}
+
+async fn refuse_foreign(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    options: &RedisOptions,
+    limit: Duration,
+) -> Result<(), InitError> {
+    let mut cursor = 0u64;
+    loop {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(keys.pattern());
+        scan.arg("COUNT").arg(1000);
+        let answer = ask(connection, &scan, limit).await.and_then(read);
+        let (next, found): (u64, Vec<Vec<u8>>) = answer.map_err(|error| failed(options, error))?;
+        // Another init may have written the marker meanwhile; then its id is the answer.
+        let marker = keys.marker().into_bytes();
+        if found.iter().any(|key| *key != marker) {
+            return Err(InitError::Foreign {
+                prefix: options.prefix.clone(),
+            });
+        }
+        if next == 0 {
+            return Ok(());
+        }
+        cursor = next;
+    }
+}

@@ -1,0 +1,138 @@
+//! One link, held for an act.
+//!
+//! Behind a proxy two links may lead to two servers. What was found absent over one of them says
+//! nothing about the other, and the other's marker does not vouch for it: so an act reads, writes
+//! and confirms over one link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
+
+use super::error::{Effect, understand, unexpected};
+use super::identity::marker;
+use super::link::{Link, Links, Request};
+use super::scripts::Call;
+use crate::store::StoreError;
+
+/// Commands that are sent at once at most, so that the calls of others come between.
+pub(super) const PIPELINE_MAX: usize = 256;
+
+/// A link, and all that may be asked over it.
+pub(super) struct Line<'a> {
+    links: &'a Links,
+    link: Arc<Link>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(links: &'a Links, link: Arc<Link>) -> Self {
+        Self { links, link }
+    }
+
+    /// Sends one command.
+    pub(super) async fn command(&self, limit: Duration, cmd: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.exchange(limit, Request::One(cmd)).await?;
+        self.accept(limit, answer)
+    }
+
+    /// Sends any number of commands, in few exchanges; an error of one is the error of all.
+    pub(super) async fn commands(
+        &self,
+        limit: Duration,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Value>, StoreError> {
+        let answers = self.raw_commands(limit, commands).await?;
+        let accept = |answer| self.accept(limit, answer);
+        answers.into_iter().map(accept).collect()
+    }
+
+    /// Sends any number of commands, in few exchanges; errors of single ones are among the answers
+    /// and to be given to [`Self::accept`].
+    pub(super) async fn raw_commands(
+        &self,
+        limit: Duration,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            let mut some = Pipeline::with_capacity(PIPELINE_MAX);
+            commands.by_ref().take(PIPELINE_MAX).for_each(|command| {
+                some.add_command(command);
+            });
+            answers.extend(self.pipeline(limit, &some).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn pipeline(&self, limit: Duration, some: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        match self.exchange(limit, Request::Many(some)).await? {
+            Value::Array(answers) if answers.len() == some.len() => Ok(answers),
+            _ => Err(unexpected("not as many answers as commands")),
+        }
+    }
+
+    /// Runs a script.
+    pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
+        let mut answer = self.exchange(limit, Request::One(&call.by_hash())).await?;
+        if is_unknown_script(&answer) {
+            answer = self.exchange(limit, Request::One(&call.whole())).await?;
+        }
+        self.accept(limit, answer)
+    }
+
+    /// Runs a script and reads the marker after it, in one round trip; an error where the store
+    /// has lost its marker, since it then has lost what the script wrote, or will.
+    pub(super) async fn marked_script(
+        &self,
+        limit: Duration,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let mut answers = self.marked(limit, call.by_hash()).await?;
+        if is_unknown_script(&answers.0) {
+            answers = self.marked(limit, call.whole()).await?;
+        }
+        let marker = self.accept(limit, answers.1)?;
+        self.links.check_marker(marker)?;
+        self.accept(limit, answers.0)
+    }
+
+    async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
+        let mut both = pipe();
+        both.add_command(cmd).add_command(marker(self.links.keys()));
+        let answers = self.pipeline(limit, &both).await?;
+        let answers = <[Value; 2]>::try_from(answers);
+        let [first, second] = answers.map_err(|_| unexpected("not two answers"))?;
+        Ok((first, second))
+    }
+
+    /// Reads the marker, and makes sure that it is the one that was verified: then what was found
+    /// absent over this line before is absent from this very store.
+    pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
+        let marker = self.command(limit, &marker(self.links.keys())).await?;
+        self.links.check_marker(marker)
+    }
+
+    /// Sends and waits; errors of single commands are still inside of the answer.
+    async fn exchange(&self, limit: Duration, request: Request<'_>) -> Result<Value, StoreError> {
+        self.links.exchange(&self.link, limit, request).await
+    }
+
+    /// Turns errors inside of an answer into errors of the call.
+    pub(super) fn accept(&self, limit: Duration, answer: Value) -> Result<Value, StoreError> {
+        answer.extract_error().map_err(|error| {
+            let (error, effect) = understand(&error, limit);
+            if effect == Effect::Drop {
+                self.links.take_all_down(&error);
+            }
+            error
+        })
+    }
+}
+
+fn is_unknown_script(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else {
+        return false;
+    };
+    RedisError::from(error.clone()).kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}

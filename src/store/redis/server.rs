@@ -1,0 +1,110 @@
+//! What a Redis says about itself, and whether it is one that may hold a store.
+
+use crate::store::{Durability, StoreError};
+
+/// The durability of a Redis with or without append-only file, flushed by `appendfsync`.
+pub(super) fn class(append_only: bool, appendfsync: Option<&str>) -> Durability {
+    match (append_only, appendfsync) {
+        (true, Some("always")) => Durability::Strict,
+        (true, Some("everysec")) => Durability::OneSecond,
+        _ => Durability::None,
+    }
+}
+
+/// The answer to `INFO`.
+pub(super) struct Info<'a>(pub(super) &'a str);
+
+impl Info<'_> {
+    /// The value of `name`; empty where Redis does not say.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim_end)
+            .unwrap_or_default()
+    }
+
+    /// Whether this Redis may hold a store: new enough, alone, a master, and keeping what it got
+    /// unless `accept_eviction`.
+    pub(super) fn check(&self, accept_eviction: bool) -> Result<(), StoreError> {
+        let unacceptable = |why: String| Err(StoreError::Unacceptable(why));
+        let version = self.get("redis_version");
+        let major = version.split('.').next().and_then(|text| text.parse().ok());
+        if major.is_none_or(|major: u32| major < 7) {
+            return unacceptable(format!("Redis 7 or newer is needed; this is {version:?}"));
+        }
+        // Valkey renamed it.
+        let mode = match self.get("redis_mode") {
+            "" => self.get("server_mode"),
+            mode => mode,
+        };
+        if mode != "standalone" {
+            return unacceptable(format!(
+                "this Redis runs in {mode} mode; this release supports a standalone one"
+            ));
+        }
+        if self.get("loading") == "1" {
+            return Err(StoreError::Unreachable("Redis is loading its data".into()));
+        }
+        if self.get("role") != "master" {
+            return unacceptable("this Redis is a replica; the master must be named".to_owned());
+        }
+        let policy = self.get("maxmemory_policy");
+        let evicts = self.get("maxmemory") != "0" && policy != "noeviction";
+        if evicts && !accept_eviction {
+            return unacceptable(format!(
+                "this Redis may evict tokens (maxmemory-policy {policy}); set maxmemory-policy \
+                 noeviction, or set store.accept_eviction"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_must_be_new_alone_a_master_and_keep_what_it_got() {
+        let good = "redis_version:7.0.15\r\nredis_mode:standalone\r\nloading:0\r\nrole:master\r\n\
+                    maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n";
+        assert_eq!(Info(good).check(false), Ok(()));
+        for (from, to) in [
+            ("7.0.15", "6.2.1"),
+            ("standalone", "cluster"),
+            ("loading:0", "loading:1"),
+            ("master", "slave"),
+            ("maxmemory:0", "maxmemory:9"),
+        ] {
+            let bad = good.replace(from, to);
+            assert!(Info(&bad).check(false).is_err(), "{to}");
+        }
+        let evicting = good.replace("maxmemory:0", "maxmemory:9");
+        assert_eq!(Info(&evicting).check(true), Ok(()));
+        let refused = Info(&evicting).check(false).unwrap_err().to_string();
+        assert!(refused.contains("store.accept_eviction"), "{refused}");
+    }
+
+    #[test]
+    fn an_unknown_flush_policy_counts_as_the_weakest() {
+        assert_eq!(class(true, None), Durability::None);
+        assert_eq!(class(true, Some("no")), Durability::None);
+        assert_eq!(class(false, Some("always")), Durability::None);
+        assert_eq!(class(true, Some("everysec")), Durability::OneSecond);
+        assert_eq!(class(true, Some("always")), Durability::Strict);
+    }
+
+    #[test]
+    fn a_valkey_says_its_mode_under_another_name() {
+        let info = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\n\
+                    valkey_version:8.0.1\r\nvalkey_release_stage:ga\r\n\
+                    server_mode:standalone\r\nos:Linux 6.1 x86_64\r\n# Memory\r\n\
+                    maxmemory:0\r\nmaxmemory_policy:noeviction\r\n# Persistence\r\n\
+                    loading:0\r\naof_enabled:1\r\n# Replication\r\nrole:master\r\n";
+        assert_eq!(Info(info).check(false), Ok(()));
+        let cluster = info.replace("standalone", "cluster");
+        let refused = Info(&cluster).check(false).unwrap_err().to_string();
+        assert!(refused.contains("cluster mode"), "{refused}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading one series newest first, bucket by bucket.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use redis::{Cmd, Value, cmd};
+
+use super::error::{micros, read};
+use super::keys::{Keys, SeriesName};
+use crate::domain::page::Cursor;
+use crate::domain::time::Timestamp;
+use crate::domain::token::TokenId;
+use crate::store::StoreError;
+
+/// Least entries that are read of one series at once.
+const CHUNK_MIN: usize = 4;
+/// How many are read at once after that did not suffice, and twice that did not, ….
+const CHUNK_GROWN: usize = 256;
+/// Most buckets of one series that are read at once, after earlier ones were found empty.
+const AHEAD_MAX: u64 = 16;
+
+/// Where the walk is in one series.
+pub(super) struct Source {
+    name: SeriesName,
+    /// The bucket to read next; `None` when the series is read to its end.
+    bucket: Option<u64>,
+    /// Upper bound of the times to read next, as Redis writes it.
+    below: String,
+    /// How many entries of a bucket are read at once.
+    chunk: usize,
+    /// How many buckets are read at once.
+    ahead: u64,
+    /// Entries that were read and not yet walked over.
+    ready: VecDeque<Cursor>,
+}
+
+impl Source {
+    /// Begins in `bucket`, at `time` or at the newest entry, by reading `chunk` entries.
+    pub(super) fn new(name: SeriesName, bucket: u64, time: Option<u64>, chunk: usize) -> Self {
+        Self {
+            name,
+            bucket: Some(bucket),
+            below: time.map_or("+inf".to_owned(), |time| time.to_string()),
+            chunk: chunk.max(CHUNK_MIN),
+            ahead: 1,
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &SeriesName {
+        &self.name
+    }
+
+    /// Whether nothing is ready.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Whether the series is read to its end.
+    pub(super) fn is_read(&self) -> bool {
+        self.bucket.is_none()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Cursor> {
+        self.ready.pop_front()
+    }
+
+    /// Adds to `commands` what reads on; nothing where something is ready, or at the end.
+    pub(super) fn ask(&self, keys: &Keys, commands: &mut Vec<Cmd>) {
+        let Some(bucket) = self.bucket.filter(|_| self.is_empty()) else {
+            return;
+        };
+        for bucket in (bucket.saturating_sub(self.ahead - 1)..=bucket).rev() {
+            let mut command = cmd("ZRANGE");
+            command.arg(keys.entries(&self.name, bucket));
+            command
+                .arg(&self.below)
+                .arg("-inf")
+                .arg("BYSCORE")
+                .arg("REV");
+            command
+                .arg("LIMIT")
+                .arg(0)
+                .arg(self.chunk)
+                .arg("WITHSCORES");
+            commands.push(command);
+        }
+    }
+
+    /// Takes what some buckets answered, newest bucket first.
+    pub(super) fn take(
+        &mut self,
+        answers: Vec<Value>,
+        after: Option<Cursor>,
+    ) -> Result<(), StoreError> {
+        for answer in answers {
+            let entries = read_entries(answer)?;
+            let Some(bucket) = self.bucket else {
+                return Ok(());
+            };
+            let whole = entries.len() < self.chunk;
+            if let Some((last, _)) = entries.last() {
+                // Within a series no two entries that count have one time.
+                self.below = format!("({last}");
+            }
+            let entries = entries.into_iter().filter_map(|(_, entry)| entry);
+            let fresh = |entry: &Cursor| after.is_none_or(|after| *entry < after);
+            self.ready.extend(entries.filter(fresh));
+            if !whole {
+                // Older buckets were read in vain; they come again when it is their turn.
+                break;
+            }
+            self.bucket = bucket.checked_sub(1);
+        }
+        if self.ready.is_empty() {
+            self.ahead = (self.ahead * 2).min(AHEAD_MAX);
+        } else {
+            self.ahead = 1;
+            // A series that ran dry is likely to be asked again.
+            self.chunk = (self.chunk * 2).min(self.chunk.max(CHUNK_GROWN));
+        }
+        Ok(())
+    }
+}
+
+/// By the newest entry that is ready.
+impl Ord for Source {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ready.front().cmp(&other.ready.front())
+    }
+}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Source {}
+
+/// Reads entries and their times: each is a token's id, followed by its time, and scored by it.
+/// What is no entry is passed over: it must not hide all that are.
+fn read_entries(answer: Value) -> Result<Vec<(u64, Option<Cursor>)>, StoreError> {
+    let flat: Vec<(Vec<u8>, String)> = read(answer)?;
+    let mut entries = Vec::with_capacity(flat.len());
+    for (entry, time) in flat {
+        let create_time = Timestamp::from_micros(micros(&time)?);
+        let id = entry.strip_suffix(time.as_bytes());
+        let id = id.and_then(|id| TokenId::parse(std::str::from_utf8(id).ok()?).ok());
+        if id.is_none() {
+            let entry = String::from_utf8_lossy(&entry);
+            tracing::error!(?entry, "a listing passed over what is no index entry");
+        }
+        let cursor = |id| Cursor { create_time, id };
+        entries.push((create_time.micros(), id.map(cursor)));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        Source {
+            name: SeriesName::namespaces(),
+            bucket: Some(2),
+            below: "+inf".to_owned(),
+            chunk: 2,
+            ahead: 1,
+            ready: VecDeque::new(),
+        }
+    }
+
+    fn answer(times: &[u64]) -> Value {
+        let id = "0123456789ABCDEFGHIJKL";
+        let pair = |time: &u64| [format!("{id}{time}"), time.to_string()];
+        let texts = times.iter().flat_map(pair);
+        Value::Array(texts.map(|text| Value::BulkString(text.into())).collect())
+    }
+
+    fn times(source: &Source) -> Vec<u64> {
+        let time = |entry: &Cursor| entry.create_time.micros();
+        source.ready.iter().map(time).collect()
+    }
+
+    #[test]
+    fn a_bucket_is_left_once_it_answered_less_than_was_asked() {
+        let mut source = source();
+        source.take(vec![answer(&[9, 8])], None).unwrap();
+        assert_eq!((source.bucket, source.below.as_str()), (Some(2), "(8"));
+        source.ready.clear();
+        source.take(vec![answer(&[7])], None).unwrap();
+        assert_eq!((source.bucket, times(&source)), (Some(1), vec![7]));
+    }
+
+    #[test]
+    fn empty_buckets_are_passed_ever_faster() {
+        let mut source = source();
+        source.bucket = Some(100);
+        for ahead in [1, 2, 4, 8, 16, 16] {
+            assert_eq!(source.ahead, ahead);
+            let answers = (0..ahead).map(|_| answer(&[])).collect();
+            source.take(answers, None).unwrap();
+        }
+        assert_eq!(source.bucket, Some(100 - 47));
+        source.take(vec![answer(&[5])], None).unwrap();
+        assert_eq!(source.ahead, 1);
+    }
+
+    #[test]
+    fn buckets_read_behind_one_that_is_not_at_its_end_wait_for_their_turn() {
+        let mut source = source();
+        source
+            .take(vec![answer(&[]), answer(&[9, 8]), answer(&[1])], None)
+            .unwrap();
+        assert_eq!((source.bucket, times(&source)), (Some(1), vec![9, 8]));
+    }
+
+    #[test]
+    fn entries_at_the_cursor_and_before_it_are_passed_over() {
+        let mut source = source();
+        let after = read_entries(answer(&[8])).unwrap()[0].1.unwrap();
+        source.take(vec![answer(&[9, 8, 7])], Some(after)).unwrap();
+        assert_eq!(times(&source), vec![7]);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_passed_over() {
+        let mut source = source();
+        let odd = ["\u{fffd}9", "9", "0123456789ABCDEFGHIJKL", "8"];
+        let odd = odd.map(|text| Value::BulkString(text.into())).to_vec();
+        source.take(vec![Value::Array(odd)], None).unwrap();
+        assert_eq!((source.below.as_str(), times(&source)), ("(8", vec![]));
+        source.take(vec![answer(&[7])], None).unwrap();
+        assert_eq!(times(&source), vec![7]);
+    }
+}
