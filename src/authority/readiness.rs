@@ -21,6 +21,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks after the store until `readiness` has no receivers left, and logs what changes.
 pub async fn watch(store: Arc<dyn Store>, readiness: watch::Sender<Readiness>) {
+    store.settled().await;
     let mut last: Option<Probe> = None;
     while !readiness.is_closed() {
         let slow = || Err(StoreError::Slow(EVERY));

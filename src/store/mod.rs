@@ -70,6 +70,10 @@ pub trait TokenStore: Send + Sync {
 /// What a store says about itself.
 #[async_trait]
 pub trait StoreStatus: Send + Sync {
+    /// Waits until the first attempt to reach the store has ended, one way or the other; a probe
+    /// before that could only say that nothing is known yet.
+    async fn settled(&self);
+
     /// Asks the store, now, whether it can be read and written.
     async fn probe(&self) -> Probe;
 

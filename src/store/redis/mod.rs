@@ -80,12 +80,6 @@ impl RedisStore {
         })
     }
 
-    /// Waits until the first attempt to connect has ended: a link is up, or each one has told why
-    /// it is not. A probe before that could only say that nothing is known yet.
-    pub async fn settled(&self) {
-        self.access.links.settled().await;
-    }
-
     /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
     pub fn round_trips(&self) -> u64 {
         self.access.links.round_trips()
@@ -109,6 +103,10 @@ impl Drop for RedisStore {
 
 #[async_trait]
 impl StoreStatus for RedisStore {
+    async fn settled(&self) {
+        self.access.links.settled().await;
+    }
+
     async fn probe(&self) -> Probe {
         let limit = self.access.read_timeout;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);

@@ -209,6 +209,9 @@ impl TokenStore for SqliteStore {
 
 #[async_trait]
 impl StoreStatus for SqliteStore {
+    // It is open, or it would not be here.
+    async fn settled(&self) {}
+
     async fn probe(&self) -> Probe {
         let write = self
             .inner
