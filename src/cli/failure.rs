@@ -7,7 +7,6 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-use crate::config::ConfigError;
 use crate::serve::ServeError;
 
 use super::table::printable;
@@ -31,7 +30,6 @@ pub(super) enum Exit {
 pub(super) enum Failure {
     /// The command cannot be understood as given.
     Usage(String),
-    Config(ConfigError),
     Serve(ServeError),
     /// There is no connection to the server.
     Unreachable {
@@ -63,7 +61,7 @@ impl From<io::Error> for Failure {
 impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         let exit = match self {
-            Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::Usage(_) => Exit::Usage,
             Self::Serve(error) => return error.exit_code(),
             Self::Unreachable { .. } => Exit::Unavailable,
             Self::Call { status, .. } => exit_of(true_code(status)),
@@ -78,7 +76,6 @@ impl Failure {
     pub(super) fn lines(&self) -> Vec<String> {
         let message = match self {
             // Not cut: it names files and settings, and keeps secrets to itself.
-            Self::Config(error) => return vec![format!("error: {error}")],
             Self::Serve(error) => return vec![format!("error: {error}")],
             Self::Usage(why) | Self::Broken(why) => why.clone(),
             Self::Unreachable { server, why } => format!("cannot reach {server}: {why}"),

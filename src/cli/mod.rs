@@ -76,7 +76,7 @@ fn carry_out(
             output.answer(&format!("{id}\n"))?;
         }
         Command::Config(server) => {
-            let text = config::effective(&server, environment).map_err(Failure::Config)?;
+            let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
         command @ (Command::Token(_) | Command::Whoami) => {
@@ -173,9 +173,44 @@ mod tests {
     #[test]
     fn the_effective_configuration_is_printed_without_secrets() {
         let line = "config --store redis://user:canary@host:6379";
-        let (code, out, err) = ran(line, &[]);
+        let root = (
+            "TOKEN_AUTHORITY_ROOT_TOKEN",
+            "canary-canary-canary-canary-canary",
+        );
+        let (code, out, err) = ran(line, &[root]);
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.contains("redis://user:***@host:6379"), "{out}");
+        assert!(
+            out.contains("environment") && !out.contains("canary"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn config_refuses_what_serve_refuses_and_prints_nothing_of_it() {
+        let root = (
+            "TOKEN_AUTHORITY_ROOT_TOKEN",
+            "canary-canary-canary-canary-canary",
+        );
+        for (line, told) in [
+            ("config --store redis://host", "TOKEN_AUTHORITY_ROOT_TOKEN"),
+            ("config --store redis://host/canary", "store.url"),
+            ("config --min-durability embedded", "store.min_durability"),
+            ("config --store-id short", "store.id"),
+            ("config --redis-prefix A", "store.redis_prefix"),
+            ("config --set log.filter=a=b=c", "log.filter"),
+        ] {
+            let variables = match told {
+                "store.url" => &[root][..],
+                _ => &[],
+            };
+            let (code, out, err) = ran(line, variables);
+            assert_eq!((code, out.as_str()), (2, ""), "{line}");
+            assert!(
+                err.contains(told) && !err.contains("canary"),
+                "{line}: {err}"
+            );
+        }
     }
 
     #[test]
