@@ -1,10 +1,14 @@
 //! The tree of commands and their flags.
 
-use std::fmt;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{
+    Arg, ArgMatches, Args, Command as Syntax, CommandFactory, FromArgMatches, Parser, Subcommand,
+};
 
 use crate::config::args::ServeArgs;
 
@@ -22,11 +26,13 @@ Exit codes:
   5  invalid argument, failed precondition, or already exists
   6  server unavailable or unreachable, or deadline exceeded
   7  anything else
-serve and init answer with codes of the same meaning.
+serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
+ends it at once, with 143 or 130.
 
 Secrets: wherever a secret is taken, - reads it from standard input. Without --token, --token-file
-and their variables, calls to this machine use the root token that the server generated, if its
-file exists.";
+and their variables, calls to this machine use the root token in the file that
+TOKEN_AUTHORITY_ROOT_TOKEN_FILE or TOKEN_AUTHORITY_ACCESS_ROOT_TOKEN_FILE names, or else in the
+default place of the one that a server generated.";
 
 /// Issues opaque API tokens and answers whether a token may do something now.
 #[derive(Parser, Debug)]
@@ -72,9 +78,9 @@ pub(super) enum Command {
     /// Serve gRPC until told to stop
     Serve(ServeCommand),
     /// Write the identity of a new Redis store, once, and print it
-    Init(ServerArgs),
+    Init(ServeArgs),
     /// Print the effective configuration of a server as TOML, secrets redacted
-    Config(ServerArgs),
+    Config(ServeArgs),
     /// Create, inspect, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
@@ -85,24 +91,93 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 pub(super) struct ServeCommand {
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub server: ServeArgs,
 
     /// Write the identity of a new Redis store first, as `init` does
     #[arg(long)]
     pub init_store: bool,
 }
 
-/// The flags of a server. `Debug` keeps them to itself: a store's URL may hold a password.
-#[derive(Args)]
-pub(super) struct ServerArgs {
-    #[command(flatten)]
-    pub args: ServeArgs,
+/// Ids and names of the flags of [`ClientArgs`], which are global to stand before the command, too.
+const CLIENT_FLAGS: [(&str, &str); 5] = [
+    ("server", "server"),
+    ("token", "token"),
+    ("token_file", "token-file"),
+    ("timeout", "timeout"),
+    ("json", "json"),
+];
+
+/// The commands that call no server.
+const SERVER_COMMANDS: [&str; 3] = ["serve", "init", "config"];
+
+/// The flags of a server that `init` has no use for.
+const NOT_FOR_INIT: [&str; 5] = [
+    "listen",
+    "min_durability",
+    "require_existing",
+    "allow_plaintext",
+    "root_token_file",
+];
+
+/// Reads the command line.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut syntax = syntax();
+    let matches = syntax.try_get_matches_from_mut(arguments)?;
+    refuse_client_flags(&mut syntax, &matches)?;
+    Cli::from_arg_matches(&matches)
 }
 
-impl fmt::Debug for ServerArgs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerArgs").finish_non_exhaustive()
+/// The tree of commands, where each one's help shows what that command uses.
+fn syntax() -> Syntax {
+    let mut syntax = Cli::command();
+    for name in SERVER_COMMANDS {
+        syntax = syntax.mut_subcommand(name, |command| {
+            // A command's own argument stands in the way of the global one with the same id.
+            command.args(CLIENT_FLAGS.map(|(id, long)| {
+                let flag = Arg::new(id).long(long).hide(true);
+                flag.num_args(0..=1)
+            }))
+        });
     }
+    syntax.mut_subcommand("init", |mut init| {
+        for id in NOT_FOR_INIT {
+            init = init.mut_arg(id, |flag| flag.hide(true));
+        }
+        init
+    })
+}
+
+fn refuse_client_flags(syntax: &mut Syntax, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((name, own)) = matches
+        .subcommand()
+        .filter(|(name, _)| SERVER_COMMANDS.contains(name))
+    else {
+        return Ok(());
+    };
+    let given =
+        |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match CLIENT_FLAGS
+        .iter()
+        .find(|(id, _)| given(matches, id) || given(own, id))
+    {
+        Some((_, flag)) => {
+            let why = format!("--{flag} is for commands that call a server; {name} does not");
+            Err(syntax.error(ErrorKind::ArgumentConflict, why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What to write instead, where only the word `token` was forgotten.
+pub(super) fn hint(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let tokens = TokenCommand::augment_subcommands(Syntax::new("token"));
+    let known = tokens
+        .get_subcommands()
+        .any(|command| command.get_name() == word);
+    known.then(|| format!("hint: write token-authority token {word}"))
 }
 
 /// Longest deadline of a call.
@@ -118,15 +193,69 @@ fn timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("token-authority").chain(line.split_whitespace()))
+        let words = std::iter::once("token-authority").chain(line.split_whitespace());
+        super::parse(words.map(OsString::from))
+    }
+
+    fn help(command: &str) -> String {
+        let error = parse(&format!("{command} --help")).unwrap_err();
+        error.render().to_string()
     }
 
     #[test]
     fn the_tree_is_consistent() {
-        Cli::command().debug_assert();
+        syntax().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_what_a_command_uses() {
+        for name in SERVER_COMMANDS {
+            let help = help(name);
+            for flag in [
+                "--server",
+                "--token ",
+                "--token-file",
+                "--timeout",
+                "--json",
+            ] {
+                assert!(!help.contains(flag), "{name} {flag}: {help}");
+            }
+            assert!(help.contains("--store "), "{help}");
+        }
+        let init = help("init");
+        for id in NOT_FOR_INIT {
+            assert!(!init.contains(&id.replace('_', "-")), "{id}: {init}");
+        }
+        assert!(init.contains("--store-id") && init.contains("--redis-prefix"));
+        assert!(help("token list").contains("--server"));
+    }
+
+    #[test]
+    fn what_calls_no_server_takes_no_flags_of_a_client() {
+        for line in [
+            "serve --json",
+            "--json serve",
+            "config --server a:1",
+            "init --token x",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(
+                error.to_string().contains("call a server"),
+                "{line}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_forgotten_token_is_pointed_out() {
+        let said = |line: &str| hint(&parse(line).unwrap_err());
+        let whole = "hint: write token-authority token create";
+        assert_eq!(said("create --name x").as_deref(), Some(whole));
+        assert_eq!(said("cretae"), None);
+        assert_eq!(said("token list --no-such"), None);
     }
 
     #[test]
@@ -168,7 +297,7 @@ mod tests {
             panic!()
         };
         assert!(serve.init_store);
-        assert_eq!(serve.server.args.store.as_deref(), Some("sqlite:x.db"));
+        assert_eq!(serve.server.store.as_deref(), Some("sqlite:x.db"));
     }
 
     #[test]

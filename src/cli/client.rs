@@ -82,7 +82,7 @@ fn is_loopback(host: &str) -> bool {
 pub(super) struct Client {
     stub: TokenServiceClient<Channel>,
     authorization: Option<MetadataValue<Ascii>>,
-    /// What to tell a caller without credential who is refused for it.
+    /// What to tell a caller who is refused for the credential, or for want of one.
     hint: Option<String>,
     timeout: Duration,
 }
@@ -94,7 +94,12 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let (authorization, hint) = match credential {
-            Credential::Given(secret) => (Some(bearer(&secret)?), None),
+            Credential::Given { secret, file } => {
+                let hint =
+                    file.map(|path| format!("the secret sent is that in {}", path.display()));
+                (Some(bearer(&secret)?), hint)
+            }
+
             Credential::Absent(why) => (None, Some(format!("no credential was sent: {why}"))),
         };
         let unreachable = |why: String| Failure::Unreachable {

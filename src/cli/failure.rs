@@ -2,11 +2,11 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-use crate::config::ConfigError;
 use crate::serve::ServeError;
 
 use super::table::printable;
@@ -30,7 +30,6 @@ pub(super) enum Exit {
 pub(super) enum Failure {
     /// The command cannot be understood as given.
     Usage(String),
-    Config(ConfigError),
     Serve(ServeError),
     /// There is no connection to the server.
     Unreachable {
@@ -62,7 +61,7 @@ impl From<io::Error> for Failure {
 impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         let exit = match self {
-            Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::Usage(_) => Exit::Usage,
             Self::Serve(error) => return error.exit_code(),
             Self::Unreachable { .. } => Exit::Unavailable,
             Self::Call { status, .. } => exit_of(true_code(status)),
@@ -76,8 +75,7 @@ impl Failure {
     /// Lines for standard error; none when there is nothing to say.
     pub(super) fn lines(&self) -> Vec<String> {
         let message = match self {
-            // Not cut: these name files and settings, and keep secrets to themselves.
-            Self::Config(error) => return vec![format!("error: {error}")],
+            // Not cut: it names files and settings, and keeps secrets to itself.
             Self::Serve(error) => return vec![format!("error: {error}")],
             Self::Usage(why) | Self::Broken(why) => why.clone(),
             Self::Unreachable { server, why } => format!("cannot reach {server}: {why}"),
@@ -137,14 +135,17 @@ fn call_lines(status: &Status, hint: Option<&str>) -> Vec<String> {
         (code, "") => code.description().to_owned(),
         (_, message) => message.to_owned(),
     };
-    let mut lines = vec![format!("error: {}", safe(&message))];
-    let mut add = |line: String| lines.push(format!("  {}", safe(&line)));
     let details = status.get_error_details();
-    for violation in details
+    let violations = details
         .bad_request()
-        .into_iter()
-        .flat_map(|request| &request.field_violations)
-    {
+        .map_or(&[][..], |request| &request.field_violations);
+    let message = match violations.first() {
+        Some(first) => without_list(&message, &first.field),
+        None => &message,
+    };
+    let mut lines = vec![format!("error: {}", safe(message))];
+    let mut add = |line: String| lines.push(format!("  {}", safe(&line)));
+    for violation in violations {
         add(format!("{}: {}", violation.field, violation.description));
     }
     match details.error_info() {
@@ -152,15 +153,22 @@ fn call_lines(status: &Status, hint: Option<&str>) -> Vec<String> {
         None => add(format!("code: {code:?}")),
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
-        add(format!(
-            "try again in {}",
-            humantime::format_duration(delay)
-        ));
+        // Up, so that whoever waits no longer is not too early.
+        let millis = delay.as_nanos().div_ceil(1_000_000);
+        let delay = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        let delay = humantime::format_duration(delay);
+        add(format!("try again in {delay}"));
     }
     if let Some(hint) = hint {
         add(format!("hint: {hint}"));
     }
     lines
+}
+
+/// The message without the list of violations at its end, which follows line by line.
+fn without_list<'a>(message: &'a str, first_field: &str) -> &'a str {
+    let list = format!(": {first_field}: ");
+    message.split_once(&list).map_or(message, |(what, _)| what)
 }
 
 /// The last cause, which is the one that says something.
@@ -201,7 +209,6 @@ pub(super) fn withheld(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tonic_types::ErrorDetails;
 
     fn call(status: Status) -> Failure {
@@ -241,8 +248,9 @@ mod tests {
         let mut details = ErrorDetails::with_bad_request_violation("name", "too long");
         details.add_bad_request_violation("scopes[0]", "empty");
         details.set_error_info("ERROR_REASON_INVALID_REQUEST", "tokenauthority", []);
-        details.set_retry_info(Some(Duration::from_millis(500)));
-        let status = Status::with_error_details(Code::InvalidArgument, "invalid request", details);
+        details.set_retry_info(Some(Duration::from_nanos(499_000_001)));
+        let message = "invalid request: name: too long; scopes[0]: empty";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
         assert_eq!(
             call(status).lines(),
             [

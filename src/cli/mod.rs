@@ -16,8 +16,6 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::config::{self, Environment};
 use crate::serve;
 
@@ -41,11 +39,14 @@ fn answer(
     input: Input,
     mut output: Output,
 ) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match args::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // clap repeats what it does not understand, and that may be a misplaced secret.
             output.parser(&error, failure::withheld);
+            if let Some(hint) = args::hint(&error) {
+                output.note(&hint);
+            }
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8);
         }
     };
@@ -68,14 +69,14 @@ fn carry_out(
 ) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(command) => {
-            serve::serve(&command.server.args, command.init_store).map_err(Failure::Serve)?;
+            serve::serve(&command.server, command.init_store).map_err(Failure::Serve)?;
         }
         Command::Init(server) => {
-            let id = serve::init(&server.args).map_err(Failure::Serve)?;
+            let id = serve::init(&server).map_err(Failure::Serve)?;
             output.answer(&format!("{id}\n"))?;
         }
         Command::Config(server) => {
-            let text = config::effective(&server.args, environment).map_err(Failure::Config)?;
+            let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
         command @ (Command::Token(_) | Command::Whoami) => {
@@ -172,9 +173,54 @@ mod tests {
     #[test]
     fn the_effective_configuration_is_printed_without_secrets() {
         let line = "config --store redis://user:canary@host:6379";
-        let (code, out, err) = ran(line, &[]);
+        let root = (
+            "TOKEN_AUTHORITY_ROOT_TOKEN",
+            "canary-canary-canary-canary-canary",
+        );
+        let (code, out, err) = ran(line, &[root]);
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.contains("redis://user:***@host:6379"), "{out}");
+        assert!(
+            out.contains("environment") && !out.contains("canary"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn config_refuses_what_serve_refuses_and_prints_nothing_of_it() {
+        let root = (
+            "TOKEN_AUTHORITY_ROOT_TOKEN",
+            "canary-canary-canary-canary-canary",
+        );
+        for (line, told) in [
+            ("config --store redis://host", "TOKEN_AUTHORITY_ROOT_TOKEN"),
+            ("config --store redis://host/canary", "store.url"),
+            ("config --min-durability embedded", "store.min_durability"),
+            ("config --store-id short", "store.id"),
+            ("config --redis-prefix A", "store.redis_prefix"),
+            ("config --set log.filter=a=b=c", "log.filter"),
+        ] {
+            let variables = match told {
+                "store.url" => &[root][..],
+                _ => &[],
+            };
+            let (code, out, err) = ran(line, variables);
+            assert_eq!((code, out.as_str()), (2, ""), "{line}");
+            assert!(
+                err.contains(told) && !err.contains("canary"),
+                "{line}: {err}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_forgotten_token_gets_a_hint() {
+        let (code, _, err) = ran("create --name x", &[]);
+        assert_eq!(code, 2);
+        assert!(
+            err.ends_with("hint: write token-authority token create\n"),
+            "{err}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -76,13 +76,17 @@ impl Input {
 
 /// As whom a call is made.
 pub(super) enum Credential {
-    Given(Zeroizing<String>),
+    Given {
+        secret: Zeroizing<String>,
+        /// The file that it was read from.
+        file: Option<PathBuf>,
+    },
     /// No secret is known; the text says where one was looked for.
     Absent(String),
 }
 
 /// Finds the caller's secret: flags, then variables, then, for a server on this machine, the file
-/// of the generated root token, which is nobody else's business.
+/// of its root token, which is nobody else's business.
 pub(super) fn credential(
     args: &ClientArgs,
     environment: &Environment,
@@ -90,26 +94,24 @@ pub(super) fn credential(
     local: bool,
 ) -> Result<Credential, Failure> {
     let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let text = match (
-        &args.token,
-        &args.token_file,
-        variable(VARIABLE),
-        variable(FILE_VARIABLE),
-    ) {
-        (Some(secret), ..) => input.secret(Some(secret))?,
-        (None, Some(path), ..) => from_file(path, input)?,
+    let text = variable(VARIABLE);
+    let named = variable(FILE_VARIABLE).map(PathBuf::from);
+    let (secret, file) = match (&args.token, &args.token_file, text, named) {
+        (Some(secret), ..) => (input.secret(Some(secret))?, None),
+        (None, Some(path), ..) => (from_file(path, input)?, Some(path.clone())),
         (None, None, Some(_), Some(_)) => {
             let why = format!("{VARIABLE} and {FILE_VARIABLE} are both set; set one");
             return Err(Failure::Usage(why));
         }
-        (None, None, Some(text), None) => input.secret(Some(&text.clone().into()))?,
-        (None, None, None, Some(path)) => from_file(Path::new(path), input)?,
-        (None, None, None, None) => return Ok(generated(environment, local)),
+        (None, None, Some(text), None) => (input.secret(Some(&text.clone().into()))?, None),
+        (None, None, None, Some(path)) => (from_file(&path, input)?, Some(path)),
+        (None, None, None, None) => return Ok(root_token(environment, local)),
     };
-    if text.is_empty() {
+    if secret.is_empty() {
         return Err(Failure::Usage("the caller's secret is empty".to_owned()));
     }
-    Ok(Credential::Given(text))
+    let file = file.filter(|path| path.as_os_str() != "-");
+    Ok(Credential::Given { secret, file })
 }
 
 fn from_file(path: &Path, input: &mut Input) -> Result<Zeroizing<String>, Failure> {
@@ -119,21 +121,39 @@ fn from_file(path: &Path, input: &mut Input) -> Result<Zeroizing<String>, Failur
     read_file(path).map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))
 }
 
-/// The root token that a server on this machine generated, if this user can read it.
-fn generated(environment: &Environment, local: bool) -> Credential {
+/// Variables of a server that name the file of its root token: the configured one first, because it
+/// replaces a generated one.
+const SERVER_VARIABLES: [&str; 2] = [
+    "TOKEN_AUTHORITY_ROOT_TOKEN_FILE",
+    "TOKEN_AUTHORITY_ACCESS_ROOT_TOKEN_FILE",
+];
+
+/// The root token of a server on this machine, from the first of its files that this user can read.
+fn root_token(environment: &Environment, local: bool) -> Credential {
     let how = "give --token-file FILE, or --token - and the secret on standard input";
-    let Some(path) = default_root_token_file(environment) else {
-        return Credential::Absent(how.to_owned());
-    };
     if !local {
-        let why = "a generated root token is sent to servers on this machine only";
+        let why = "a root token is looked for only for servers on this machine";
         return Credential::Absent(format!("{how}; {why}"));
     }
-    match read_file(&path) {
-        Ok(text) if !text.is_empty() => Credential::Given(text),
-        Ok(_) => Credential::Absent(format!("{how}; {} is empty", path.display())),
-        Err(why) => Credential::Absent(format!("{how}; {}: {why}", path.display())),
+    let variables = SERVER_VARIABLES
+        .iter()
+        .filter_map(|name| environment.get(*name));
+    let named = variables.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut whys = vec![how.to_owned()];
+    for path in named.chain(default_root_token_file(environment)) {
+        let why = match read_file(&path) {
+            // A server takes a digest there, and nobody can call with one.
+            Ok(text) if text.starts_with("sha256:") => "holds a digest".to_owned(),
+            Ok(text) if text.is_empty() => "is empty".to_owned(),
+            Ok(secret) => {
+                let file = Some(path);
+                return Credential::Given { secret, file };
+            }
+            Err(why) => why,
+        };
+        whys.push(format!("{}: {why}", path.display()));
     }
+    Credential::Absent(whys.join("; "))
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
@@ -175,7 +195,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         match credential(&cli.client, &environment, &mut input("piped\n"), local) {
-            Ok(Credential::Given(text)) => Ok(text.to_string()),
+            Ok(Credential::Given { secret, .. }) => Ok(secret.to_string()),
             Ok(Credential::Absent(why)) => Err(why),
             Err(failure) => Err(failure.lines().join("\n")),
         }
@@ -239,6 +259,42 @@ mod tests {
         let config = [("XDG_CONFIG_HOME", home.path().to_str().unwrap())];
         assert!(found("", &config, true).is_ok());
         assert!(found("", &config, false).is_err());
+    }
+
+    #[test]
+    fn a_root_token_is_looked_for_where_the_server_was_told_to() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        write("token-authority/root-token", "default");
+        let (configured, generated) = (write("c", "configured\n"), write("g", "generated\n"));
+        let digest = write("d", "sha256:00");
+        let home = ("XDG_CONFIG_HOME", home.path().to_str().unwrap());
+        let [read, written] = SERVER_VARIABLES;
+        for (variables, expected) in [
+            (vec![home, (written, &generated)], "generated"),
+            (
+                vec![home, (written, &generated), (read, &configured)],
+                "configured",
+            ),
+            (
+                vec![home, (written, &generated), (read, &digest)],
+                "generated",
+            ),
+            (vec![home, (written, "/no/such"), (read, "")], "default"),
+        ] {
+            assert_eq!(found("", &variables, true).unwrap(), expected);
+        }
+        assert!(found("", &[(read, &configured)], false).is_err());
+        let why = found("", &[(read, &digest)], true).unwrap_err();
+        assert!(
+            why.contains("holds a digest") && why.contains(&digest),
+            "{why}"
+        );
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The flags that configure a server.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Flags of `serve`, `init` and `config`; they win over environment, file and defaults.
-#[derive(Args, Clone, Debug, Default)]
+/// Flags of `serve`, `init` and `config`; they win over environment, file and defaults. `Debug`
+/// keeps them to itself: a store's URL may hold a password, and a setting anything.
+#[derive(Args, Clone, Default)]
 pub struct ServeArgs {
     /// Configuration file (TOML) [env: TOKEN_AUTHORITY_CONFIG]
     #[arg(long, value_name = "FILE")]
@@ -46,6 +48,12 @@ pub struct ServeArgs {
     /// Any other key of the configuration, such as limits.call_deadline=5s
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+impl fmt::Debug for ServeArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeArgs").finish_non_exhaustive()
+    }
 }
 
 impl ServeArgs {

@@ -5,7 +5,7 @@ use std::fs;
 use toml::{Table, Value};
 
 use super::args::ServeArgs;
-use super::{ConfigError, Environment};
+use super::{Config, ConfigError, Environment};
 
 /// The annotated default configuration; it is the defaults.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
@@ -15,8 +15,9 @@ const PREFIX: &str = "TOKEN_AUTHORITY_";
 /// Variables whose names are shorter than section and key.
 const SHORT_NAMES: [(&str, &str); 2] = [("LISTEN", "server.listen"), ("STORE", "store.url")];
 
-/// Keys whose values may hold a secret and can come from a file, named by `…_FILE`.
-const FROM_FILES: [&str; 1] = ["STORE"];
+/// Keys whose values may hold a secret, and their variables. The value can also come from a file,
+/// which the variable with `_FILE` at its end names.
+const FROM_FILES: [(&str, &[&str]); 1] = [("store.url", &["STORE", "STORE_URL"])];
 
 /// All layers as one table. Types are those of the defaults, so a variable is read as what it sets.
 pub(super) fn merged(args: &ServeArgs, environment: &Environment) -> Result<Table, ConfigError> {
@@ -56,52 +57,59 @@ pub(super) fn merged(args: &ServeArgs, environment: &Environment) -> Result<Tabl
     Ok(table)
 }
 
-/// The effective configuration as TOML, with every secret redacted.
-pub fn effective(args: &ServeArgs, environment: &Environment) -> Result<String, ConfigError> {
-    let mut table = merged(args, environment)?;
-    if let Some(Value::String(url)) = table
-        .get_mut("store")
-        .and_then(|store| store.get_mut("url"))
-    {
-        *url = without_password(url);
-    }
-    let roots = table
-        .get_mut("access")
-        .and_then(|access| access.get_mut("root_tokens"));
-    for root in roots.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(token) = root.get_mut("token") {
-            *token = Value::String("redacted".to_owned());
+/// The layers as TOML. What may hold a secret is taken from the parsed `config`, where it is known
+/// what is what.
+pub(super) fn printed(mut table: Table, config: &Config) -> Result<String, ConfigError> {
+    let mut put = |section: &str, key: &str, value: Value| {
+        if let Some(Value::Table(entries)) = table.get_mut(section) {
+            entries.insert(key.to_owned(), value);
         }
-    }
-    toml::to_string_pretty(&table).map_err(|error| ConfigError(error.to_string()))
+    };
+    put("store", "url", Value::String(config.store.url.to_string()));
+    let roots = config.root_tokens.iter().map(|root| {
+        let pairs = [("name", root.name.as_str()), ("token", root.redacted())];
+        let pairs = pairs.map(|(key, text)| (key.to_owned(), Value::String(text.to_owned())));
+        Value::Table(Table::from_iter(pairs))
+    });
+    put("access", "root_tokens", Value::Array(roots.collect()));
+    toml::to_string_pretty(&table)
+        .map_err(|_| ConfigError("the configuration cannot be printed".to_owned()))
 }
 
-/// A URL with `***` for everything between the first `:` of its user information and the last `@`.
+/// A URL with `***` for everything that may be a password: what follows the first `:` of the user
+/// information, all of it where there is none, and a query.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
+        return "***".to_owned();
     };
-    let Some((user_info, place)) = rest.rsplit_once('@') else {
-        return url.to_owned();
+    let (user_info, place) = match rest.rsplit_once('@') {
+        Some((user_info, place)) => (Some(user_info), place),
+        None => (None, rest),
     };
-    let user = user_info.split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}:***@{place}")
+    let user = match user_info.map(|info| info.split_once(':')) {
+        Some(Some((user, _))) => format!("{user}:***@"),
+        Some(None) => "***@".to_owned(),
+        None => String::new(),
+    };
+    match place.find(['?', '#']) {
+        Some(end) => format!("{scheme}://{user}{}?***", &place[..end]),
+        None => format!("{scheme}://{user}{place}"),
+    }
 }
 
 /// Puts `upper` over `lower`, whose keys are all there are.
 fn overlay(lower: &mut Table, upper: Table) -> Result<(), ConfigError> {
     for (section, entries) in upper {
-        let unknown = |key: &str| ConfigError(format!("unknown key {key}"));
         let known = lower
             .get_mut(&section)
             .and_then(Value::as_table_mut)
-            .ok_or_else(|| unknown(&section))?;
+            .ok_or_else(|| unknown_key(&section))?;
         let Value::Table(entries) = entries else {
             return Err(ConfigError(format!("{section} must be a section")));
         };
         for (key, value) in entries {
             let path = format!("{section}.{key}");
-            let default = known.get_mut(&key).ok_or_else(|| unknown(&path))?;
+            let default = known.get_mut(&key).ok_or_else(|| unknown_key(&path))?;
             if !default.same_type(&value) {
                 let (wanted, given) = (default.type_str(), value.type_str());
                 return Err(ConfigError::key(
@@ -115,12 +123,21 @@ fn overlay(lower: &mut Table, upper: Table) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Names a key that there is not, unless the text can be no key and so may be anything.
+fn unknown_key(path: &str) -> ConfigError {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c);
+    if path.len() <= 64 && path.chars().all(known) {
+        return ConfigError(format!("unknown key {path}"));
+    }
+    ConfigError("unknown key, which is not shown: a key has a-z, 0-9, '_' and '.' only".to_owned())
+}
+
 /// Sets one key from text, read as the type that the key has.
 fn set(table: &mut Table, path: &str, text: &str) -> Result<(), ConfigError> {
     let place = path
         .split_once('.')
         .and_then(|(section, key)| table.get_mut(section)?.get_mut(key));
-    let place = place.ok_or_else(|| ConfigError(format!("unknown key {path}")))?;
+    let place = place.ok_or_else(|| unknown_key(path))?;
     let refuse = |kind: &str| ConfigError::key(path, format!("must be {kind}"));
     *place = match place {
         Value::String(_) => Value::String(text.to_owned()),
@@ -159,33 +176,52 @@ fn from_environment(
     for (name, key) in SHORT_NAMES {
         take(name, key);
     }
-    for name in FROM_FILES {
-        let key = SHORT_NAMES
-            .iter()
-            .find(|(short, _)| *short == name)
-            .map_or(name, |(_, key)| key);
-        if let Some(value) = from_file(name, environment)? {
+    for (key, names) in FROM_FILES {
+        if let Some((_, value)) = from_file(names, environment)? {
             keys.push((key.to_owned(), value));
         }
     }
     Ok(keys)
 }
 
-/// The content of the file that `TOKEN_AUTHORITY_<name>_FILE` names, without its line's end.
+/// The variable with `_FILE` at its end that names a file, and the content of that file without its
+/// line's end. `names` set the same thing, which must be said once.
 pub(super) fn from_file(
-    name: &str,
+    names: &[&str],
     environment: &Environment,
-) -> Result<Option<String>, ConfigError> {
-    let variable = format!("{PREFIX}{name}_FILE");
-    let Some(path) = environment.get(&variable) else {
+) -> Result<Option<(String, String)>, ConfigError> {
+    let set = |name: &String| environment.contains_key(name);
+    let files = names.iter().map(|name| format!("{PREFIX}{name}_FILE"));
+    let files: Vec<String> = files.filter(set).collect();
+    let Some(variable) = files.first() else {
         return Ok(None);
     };
-    if environment.contains_key(&format!("{PREFIX}{name}")) {
-        return Err(ConfigError(format!(
-            "{variable} and {PREFIX}{name} are both set; set one"
-        )));
+    let direct = names.iter().map(|name| format!("{PREFIX}{name}"));
+    if let Some(other) = direct
+        .filter(set)
+        .chain(files.iter().skip(1).cloned())
+        .next()
+    {
+        let why = format!("{variable} and {other} are both set; set one");
+        return Err(ConfigError(why));
     }
+    let path = environment.get(variable).map_or("", String::as_str);
     let text = fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("{variable}: {path}: {error}")))?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        .map_err(|error| ConfigError(format!("{variable}: {}: {error}", shown_path(path))))?;
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    Ok(Some((variable.clone(), text)))
+}
+
+/// A path for an error, unless it may be a secret that was given instead of a file.
+pub(super) fn shown_path(path: &str) -> String {
+    match holds_long_run(path) {
+        true => "the file (its name is withheld in case it is a secret)".to_owned(),
+        false => path.to_owned(),
+    }
+}
+
+/// Whether 32 letters and digits stand in a row, as in a secret.
+pub(super) fn holds_long_run(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|run| run.len() >= 32)
 }

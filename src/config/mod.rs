@@ -3,24 +3,30 @@
 pub mod args;
 mod layers;
 mod roots;
+mod server;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
 use crate::domain::secret::Brand;
 
-pub use layers::{DEFAULTS, effective};
+pub use layers::DEFAULTS;
 pub use roots::RootToken;
+pub use server::ServerConfig;
+pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
+use server::ServerTable;
+use store::StoreTable;
 
-/// What a person must mend, naming the key and the value (never a secret).
+/// What a person must mend, naming the key. A value is repeated only where no secret belongs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -47,80 +53,13 @@ pub struct Config {
     pub server: ServerConfig,
     pub store: StoreConfig,
     pub brand: Brand,
-    /// `brand` first, then earlier ones.
+    /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
     pub root_tokens: Vec<RootToken>,
     /// `None` when neither the configuration nor the environment says where.
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
-}
-
-/// Listening and stopping.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    pub listen: SocketAddr,
-    pub drain_delay: Duration,
-    pub drain_deadline: Duration,
-}
-
-/// Which store, and how it is used.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    pub url: StoreUrl,
-    pub require_existing: bool,
-    pub id: Option<String>,
-    pub min_durability: String,
-    pub accept_eviction: bool,
-    pub redis_prefix: String,
-    pub redis_connections: usize,
-    pub read_timeout: Duration,
-    pub write_timeout: Duration,
-}
-
-/// Where tokens are kept.
-#[derive(Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    Sqlite(PathBuf),
-    /// The whole URL, which may hold a password.
-    Redis(String),
-}
-
-impl StoreUrl {
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
-            return Ok(Self::Sqlite(PathBuf::from(path)));
-        }
-        if text
-            .strip_prefix("redis://")
-            .is_some_and(|rest| !rest.is_empty())
-        {
-            return Ok(Self::Redis(text.to_owned()));
-        }
-        let scheme = text.split(':').next().unwrap_or_default();
-        let why =
-            "must be sqlite:PATH or redis://[user:password@]host:port[/database]; got the scheme";
-        Err(ConfigError::key(
-            "store.url",
-            format!("{why} {}", quoted(scheme)),
-        ))
-    }
-}
-
-/// The URL without its password.
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Redis(url) => f.write_str(&layers::without_password(url)),
-        }
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// Bounds on what callers may ask at once.
@@ -142,9 +81,27 @@ pub struct LogConfig {
 impl Config {
     /// The configuration of a server: defaults, file, environment, flags, in that order.
     pub fn load(args: &ServeArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        Self::parse(layers::merged(args, environment)?, environment)
+    }
+
+    /// The same, and with it as TOML, with every secret redacted. Nothing is printed of what does
+    /// not parse: only then is it known which part of the text is a secret.
+    pub fn load_and_print(
+        args: &ServeArgs,
+        environment: &Environment,
+    ) -> Result<(Self, String), ConfigError> {
         let table = layers::merged(args, environment)?;
-        let file: File = toml::Table::try_into(table)
-            .map_err(|error| ConfigError(error.message().to_owned()))?;
+        let config = Self::parse(table.clone(), environment)?;
+        let text = layers::printed(table, &config)?;
+        Ok((config, text))
+    }
+
+    fn parse(table: toml::Table, environment: &Environment) -> Result<Self, ConfigError> {
+        // The layers have the types of the defaults, so this can hardly fail. The error is dropped
+        // because it quotes values.
+        let file: File = table.try_into().map_err(|_| {
+            ConfigError("the configuration has not the shape that it must have".to_owned())
+        })?;
         file.parse(environment)
     }
 }
@@ -172,47 +129,25 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ServerTable {
-    listen: String,
-    allow_plaintext: bool,
-    drain_delay: String,
-    drain_deadline: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoreTable {
-    url: String,
-    require_existing: bool,
-    id: String,
-    min_durability: String,
-    accept_eviction: bool,
-    redis_prefix: String,
-    redis_connections: usize,
-    read_timeout: String,
-    write_timeout: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SecretsTable {
     brand: String,
-    accepted_brands: Vec<String>,
+    accepted_brands: Vec<toml::Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccessTable {
-    root_tokens: Vec<roots::RootTokenTable>,
+    // Read by hand: serde's errors would quote secrets that stand in the wrong place.
+    root_tokens: Vec<toml::Value>,
     root_token_file: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
-    message_bytes: usize,
-    calls_in_flight: usize,
-    calls_per_connection: u32,
+    message_bytes: i64,
+    calls_in_flight: i64,
+    calls_per_connection: i64,
     call_deadline: String,
 }
 
@@ -235,11 +170,15 @@ impl File {
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
-        let current = brand("secrets.brand", &secrets.brand)?;
-        let mut accepted_brands = vec![current.clone()];
-        for earlier in &secrets.accepted_brands {
-            accepted_brands.push(brand("secrets.accepted_brands", earlier)?);
-        }
+        let accepted = "secrets.accepted_brands";
+        let accepted_brands = secrets.accepted_brands.iter().map(|earlier| {
+            let text = earlier.as_str();
+            brand(
+                accepted,
+                text.ok_or_else(|| ConfigError::key(accepted, "must hold strings"))?,
+            )
+        });
+        let accepted_brands = accepted_brands.collect::<Result<_, _>>()?;
         let root_token_file = match access.root_token_file.as_str() {
             "" => default_root_token_file(environment),
             path => Some(PathBuf::from(path)),
@@ -247,76 +186,12 @@ impl File {
         Ok(Config {
             server: server.parse()?,
             store: store.parse()?,
-            brand: current,
+            brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             root_tokens: roots::parse(access.root_tokens, environment)?,
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
-        })
-    }
-}
-
-impl ServerTable {
-    fn parse(self) -> Result<ServerConfig, ConfigError> {
-        let Self {
-            listen,
-            allow_plaintext,
-            drain_delay,
-            drain_deadline,
-        } = self;
-        let address: SocketAddr = listen.parse().map_err(|_| {
-            let why = format!(
-                "must be an address and a port such as 127.0.0.1:50051; got {}",
-                quoted(&listen)
-            );
-            ConfigError::key("server.listen", why)
-        })?;
-        if !address.ip().is_loopback() && !allow_plaintext {
-            return Err(ConfigError::key(
-                "server.listen",
-                format!(
-                    "{address} is beyond loopback and would carry secrets in plaintext; \
-                     set server.allow_plaintext (--allow-plaintext) if something in front protects them"
-                ),
-            ));
-        }
-        Ok(ServerConfig {
-            listen: address,
-            drain_delay: span("server.drain_delay", &drain_delay, Duration::ZERO)?,
-            drain_deadline: span(
-                "server.drain_deadline",
-                &drain_deadline,
-                Duration::from_millis(1),
-            )?,
-        })
-    }
-}
-
-impl StoreTable {
-    fn parse(self) -> Result<StoreConfig, ConfigError> {
-        let Self {
-            url,
-            require_existing,
-            id,
-            min_durability,
-            accept_eviction,
-            redis_prefix,
-            redis_connections,
-            read_timeout,
-            write_timeout,
-        } = self;
-        let smallest = Duration::from_millis(1);
-        Ok(StoreConfig {
-            url: StoreUrl::parse(&url)?,
-            require_existing,
-            id: (!id.is_empty()).then_some(id),
-            min_durability,
-            accept_eviction,
-            redis_prefix,
-            redis_connections: within("store.redis_connections", redis_connections, 1, 4)?,
-            read_timeout: span("store.read_timeout", &read_timeout, smallest)?,
-            write_timeout: span("store.write_timeout", &write_timeout, smallest)?,
         })
     }
 }
@@ -357,6 +232,12 @@ impl LogTable {
                 return Err(ConfigError::key("log.format", why));
             }
         };
+        // The error is dropped: what it says is that a directive is wrong.
+        if EnvFilter::try_new(&self.filter).is_err() {
+            let why = "must be a level, or directives such as \"info,token_authority=debug\"; got";
+            let why = format!("{why} {}", quoted(&self.filter));
+            return Err(ConfigError::key("log.filter", why));
+        }
         Ok(LogConfig {
             filter: self.filter,
             json,
@@ -379,19 +260,11 @@ fn span(key: &str, text: &str, smallest: Duration) -> Result<Duration, ConfigErr
     }
 }
 
-fn within<T: PartialOrd + fmt::Display>(
-    key: &str,
-    value: T,
-    least: T,
-    most: T,
-) -> Result<T, ConfigError> {
-    if value < least || value > most {
-        return Err(ConfigError::key(
-            key,
-            format!("must be {least} to {most}; got {value}"),
-        ));
-    }
-    Ok(value)
+/// Reads a whole number of `least` to `most`.
+fn within<T: TryFrom<i64>>(key: &str, value: i64, least: i64, most: i64) -> Result<T, ConfigError> {
+    let bounded = Some(value).filter(|value| (least..=most).contains(value));
+    let number = bounded.and_then(|value| T::try_from(value).ok());
+    number.ok_or_else(|| ConfigError::key(key, format!("must be {least} to {most}; got {value}")))
 }
 
 #[cfg(test)]

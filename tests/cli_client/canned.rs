@@ -107,8 +107,12 @@ impl TokenService for Canned {
         if asked.name == "bad" {
             let mut details = ErrorDetails::with_bad_request_violation("name", "is bad");
             details.add_bad_request_violation("scopes[0]", "is worse");
-            let status = Status::with_error_details(Code::InvalidArgument, "invalid", details);
-            return Err(status);
+            let message = "invalid request: name: is bad; scopes[0]: is worse";
+            return Err(Status::with_error_details(
+                Code::InvalidArgument,
+                message,
+                details,
+            ));
         }
         Ok(Response::new(pb::CreateResponse {
             token: Some(token(&asked.name)),

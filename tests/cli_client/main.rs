@@ -151,6 +151,17 @@ fn the_callers_secret_comes_from_standard_input_or_a_file() {
     std::fs::create_dir_all(&generated).unwrap();
     std::fs::write(generated.join("root-token"), &line).unwrap();
     assert_eq!(fixture.program("whoami", "", &[]).code, 0);
+    // The wrong one is refused, and the caller learns which file it came from.
+    std::fs::write(&file, "a-secret-that-nobody-knows").unwrap();
+    for variable in [
+        "TOKEN_AUTHORITY_ROOT_TOKEN_FILE",
+        "TOKEN_AUTHORITY_TOKEN_FILE",
+    ] {
+        let ran = fixture.program("whoami", "", &[(variable, path)]);
+        assert_eq!(ran.code, 4);
+        let hint = format!("hint: the secret sent is that in {path}");
+        assert!(ran.err.contains(&hint), "{}", ran.err);
+    }
 }
 
 #[test]
@@ -174,12 +185,8 @@ fn failures_have_exit_codes_and_reasons() {
     assert_eq!(fixture.run("token get denied").code, 4);
     let ran = fixture.run("token create --name bad");
     assert_eq!(ran.code, 5);
-    assert!(
-        ran.err
-            .contains("\n  name: is bad\n  scopes[0]: is worse\n"),
-        "{}",
-        ran.err
-    );
+    let why = "error: invalid request\n  name: is bad\n  scopes[0]: is worse\n";
+    assert!(ran.err.starts_with(why), "{}", ran.err);
     let ran = fixture.run("token get down");
     assert_eq!(ran.code, 6);
     assert!(ran.err.contains("try again in 500ms"), "{}", ran.err);

@@ -95,10 +95,22 @@ fn a_wrong_configuration_refuses_the_start_and_names_the_key() {
         ),
         (vec!["--listen", "0.0.0.0:0"], "allow_plaintext"),
         (vec!["--set", "log.filter=a=b=c"], "log.filter"),
+        (vec!["--store", "hunter2"], "store.url"),
+        (vec!["--store", "redis://hunter2@h/x"], "store.url"),
     ] {
         let (code, log) = serve(&flags, folder.path(), &[]);
         assert_eq!(code, Some(2), "{flags:?}: {log}");
         assert!(log.contains(words), "{flags:?}: {log}");
+        assert!(!log.contains("hunter2"), "{log}");
+        // Looking at a configuration refuses the same, in the same words, and shows nothing of it.
+        let looked = crate::harness::command(&["config"])
+            .args(&flags)
+            .env_remove("TOKEN_AUTHORITY_ROOT_TOKEN")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&looked.stderr).into_owned();
+        assert_eq!((looked.status.code(), looked.stdout.len()), (Some(2), 0));
+        assert_eq!(said, log, "{flags:?}");
     }
     let short = [("TOKEN_AUTHORITY_ROOT_TOKEN", "canary")];
     let (code, log) = serve(&[], folder.path(), &short);
@@ -109,7 +121,7 @@ fn a_wrong_configuration_refuses_the_start_and_names_the_key() {
 }
 
 #[test]
-fn an_address_in_use_refuses_the_start() {
+fn an_address_in_use_refuses_the_start_and_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -120,6 +132,47 @@ fn an_address_in_use_refuses_the_start() {
         &[],
     );
     assert!(code == Some(6) && log.contains(&address), "{log}");
+    assert_eq!(crate::harness::files_below(folder.path()).len(), 0, "{log}");
+}
+
+#[test]
+fn without_a_place_for_the_root_token_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(&folder.path().join("t.db"));
+    let occupied = folder.path().join("occupied");
+    fs::write(&occupied, "").unwrap();
+    let below = occupied.join("root-token");
+    let not_ours = folder.path().join("open");
+    fs::write(&not_ours, "x".repeat(40)).unwrap();
+    fs::set_permissions(&not_ours, fs::Permissions::from_mode(0o644)).unwrap();
+    for (file, words) in [
+        (None, "no place"),
+        (Some(&below), "occupied"),
+        (Some(&occupied), "remove it"),
+        (Some(&not_ours), "chmod 600"),
+    ] {
+        let mut flags = vec!["--store", &store];
+        flags.extend(
+            file.into_iter()
+                .flat_map(|file| ["--root-token-file", file.to_str().unwrap()]),
+        );
+        let (code, log) = serve(&flags, Path::new(""), &[]);
+        assert!(code == Some(2) && log.contains(words), "{words}: {log}");
+        assert_eq!(crate::harness::files_below(folder.path()).len(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_root_token_file_to_read_is_not_taken_for_one_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(&folder.path().join("t.db"));
+    let absent = folder.path().join("absent");
+    let variable = ("TOKEN_AUTHORITY_ROOT_TOKEN_FILE", absent.to_str().unwrap());
+    let (code, log) = serve(&["--store", &store], folder.path(), &[variable]);
+    assert!(
+        code == Some(2) && log.contains("--root-token-file"),
+        "{log}"
+    );
 }
 
 /// Starts with nothing configured, as a new user would, and answers the root token it made.
@@ -132,6 +185,16 @@ impl FirstStart {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
+    }
+
+    fn root_token(&self) -> std::path::PathBuf {
+        let home = self.folder.path();
+        home.join(".config/token-authority/root-token")
+    }
+
+    /// What the last server said on standard error.
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// Runs a server, and `token list` against it, with this environment.
@@ -155,8 +218,8 @@ impl FirstStart {
         let store = sqlite(&self.folder.path().join(database));
         let mut serve: Command = plain(&["serve", "--listen", "127.0.0.1:0", "--store", &store]);
         serve.envs(server_token.map(|token| ("TOKEN_AUTHORITY_ROOT_TOKEN", token)));
-        let mut child =
-            OwnedChild::spawn(serve.stdout(Stdio::piped()).stderr(Stdio::null())).unwrap();
+        let log = fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut child = OwnedChild::spawn(serve.stdout(Stdio::piped()).stderr(log)).unwrap();
         let mut line = String::new();
         std::io::BufReader::new(child.0.stdout.take().unwrap())
             .read_line(&mut line)
@@ -179,10 +242,7 @@ impl FirstStart {
 #[test]
 fn the_first_start_makes_a_root_token_that_the_command_line_finds() {
     let first = FirstStart::new();
-    let path = first
-        .folder
-        .path()
-        .join(".config/token-authority/root-token");
+    let path = first.root_token();
     let output = first.list("a.db", None, None);
     assert!(
         output.status.success(),
@@ -231,6 +291,95 @@ fn the_first_start_makes_a_root_token_that_the_command_line_finds() {
     assert_ne!(fs::read_to_string(&path).unwrap(), token);
     // Another database of the same person takes over the token that is there.
     assert!(first.list("b.db", None, None).status.success());
+}
+
+#[test]
+fn a_replaced_root_token_is_not_taken_over_again() {
+    let first = FirstStart::new();
+    let path = first.root_token();
+    assert!(first.list("a.db", None, None).status.success());
+    assert!(
+        first.log().contains(&format!("$(cat {})", path.display())),
+        "{}",
+        first.log()
+    );
+    let generated = fs::read_to_string(&path).unwrap();
+    // Configuring the very token that was generated replaces nothing.
+    assert!(
+        first
+            .list("a.db", Some(generated.trim_end()), None)
+            .status
+            .success()
+    );
+    assert!(first.list("a.db", None, None).status.success());
+    let configured = "configured-configured-configured";
+    assert!(
+        first
+            .list("a.db", Some(configured), Some(configured))
+            .status
+            .success()
+    );
+    assert!(first.log().contains("remove its file"), "{}", first.log());
+    assert!(first.log().contains("Bearer $TOKEN"), "{}", first.log());
+    let store = sqlite(&first.folder.path().join("a.db"));
+    let (code, log) = serve(&["--store", &store], first.folder.path(), &[]);
+    assert!(code == Some(2) && log.contains("replaced"), "{log}");
+    fs::remove_file(&path).unwrap();
+    assert!(first.list("a.db", None, None).status.success());
+    assert_ne!(fs::read_to_string(&path).unwrap(), generated);
+}
+
+#[test]
+fn a_file_that_does_not_hold_the_root_token_is_pointed_out_and_not_offered() {
+    let first = FirstStart::new();
+    let path = first.root_token();
+    assert!(first.list("a.db", None, None).status.success());
+    let generated = fs::read_to_string(&path).unwrap();
+    for (text, words) in [
+        (None, "is not there"),
+        (Some("x".repeat(40)), "another token"),
+    ] {
+        fs::remove_file(&path).unwrap();
+        if let Some(text) = &text {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        assert!(
+            first
+                .list("a.db", None, Some(generated.trim_end()))
+                .status
+                .success()
+        );
+        let log = first.log();
+        assert!(log.contains(words) && !log.contains("$(cat"), "{log}");
+        fs::write(&path, &generated).unwrap();
+    }
+}
+
+#[test]
+fn a_signal_right_after_the_announcement_ends_in_order() {
+    let mut authority = Authority::on_sqlite();
+    for _ in 0..10 {
+        // `start` returns as soon as the line is there.
+        assert_eq!(authority.stop("TERM").0, Some(0), "{}", authority.log());
+        authority.start();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_at_once() {
+    for (second, code) in [("TERM", 143), ("INT", 130)] {
+        let mut authority =
+            Authority::before_redis_start().with(&["--set", "server.drain_delay=1h"]);
+        authority.start();
+        authority.signal("TERM");
+        let patience = std::time::Instant::now() + crate::harness::PATIENCE;
+        while !authority.log().contains("draining") {
+            assert!(std::time::Instant::now() < patience, "{}", authority.log());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(authority.stop(second).0, Some(code), "{}", authority.log());
+    }
 }
 
 #[test]

@@ -68,16 +68,27 @@ impl SqliteStore {
         })
     }
 
-    /// SHA-256 of the root token that was generated for this database, if one is in force.
-    pub fn generated_root(&self) -> Result<Option<[u8; 32]>, StoreError> {
+    /// What this database keeps of a root token that was generated for it.
+    pub fn generated_root(&self) -> Result<GeneratedRoot, StoreError> {
         self.inner.points.with(schema::generated_root)
     }
 
-    /// Puts a generated root token in force by its SHA-256, or, with `None`, ends the one that is.
-    pub async fn keep_generated_root(&self, digest: Option<[u8; 32]>) -> Result<(), StoreError> {
-        let act = move |acts: &Acts<'_>| schema::keep_generated_root(acts.connection, digest);
+    /// Keeps what has become of the generated root token.
+    pub async fn keep_generated_root(&self, root: GeneratedRoot) -> Result<(), StoreError> {
+        let act = move |acts: &Acts<'_>| schema::keep_generated_root(acts.connection, root);
         self.inner.writer.carry_out(act).await
     }
+}
+
+/// A root token that is generated for a database when none is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratedRoot {
+    /// None was ever needed.
+    None,
+    /// In force; the SHA-256 of its secret.
+    InForce([u8; 32]),
+    /// A configured one replaced it for good.
+    Replaced,
 }
 
 struct Inner {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::GeneratedRoot;
 use super::error::{Fault, OpenError};
 use crate::domain::time::Timestamp;
 use crate::entropy;
@@ -142,17 +143,33 @@ pub(super) fn keep_mark(connection: &Connection, mark: Timestamp) -> Result<(), 
     if changed == 1 { Ok(()) } else { Err(bare()) }
 }
 
-/// The digest of the generated root token, if one is in force.
-pub(super) fn generated_root(connection: &Connection) -> Result<Option<[u8; 32]>, Fault> {
-    Ok(connection.query_row("SELECT root FROM meta WHERE one = 1", [], |row| row.get(0))?)
+/// What is kept of the generated root token.
+pub(super) fn generated_root(connection: &Connection) -> Result<GeneratedRoot, Fault> {
+    let kept: Option<Vec<u8>> =
+        connection.query_row("SELECT root FROM meta WHERE one = 1", [], |row| row.get(0))?;
+    match kept.as_deref() {
+        None => Ok(GeneratedRoot::None),
+        Some([]) => Ok(GeneratedRoot::Replaced),
+        Some(digest) => match digest.try_into() {
+            Ok(digest) => Ok(GeneratedRoot::InForce(digest)),
+            Err(_) => {
+                let reason = format!("the digest of its root token has {} bytes", digest.len());
+                Err(StoreError::Corrupt(reason).into())
+            }
+        },
+    }
 }
 
-/// Puts a generated root token in force, or ends it.
 pub(super) fn keep_generated_root(
     connection: &Connection,
-    digest: Option<[u8; 32]>,
+    root: GeneratedRoot,
 ) -> Result<(), Fault> {
-    connection.execute("UPDATE meta SET root = ?1 WHERE one = 1", [digest])?;
+    let kept: Option<&[u8]> = match &root {
+        GeneratedRoot::None => None,
+        GeneratedRoot::InForce(digest) => Some(digest),
+        GeneratedRoot::Replaced => Some(&[]),
+    };
+    connection.execute("UPDATE meta SET root = ?1 WHERE one = 1", [kept])?;
     Ok(())
 }
 

@@ -11,7 +11,8 @@ CREATE TABLE meta (
     min_reader INTEGER NOT NULL,
     -- The latest time that any decision was known to be made at.
     mark       INTEGER NOT NULL,
-    -- SHA-256 of the root token that was generated for this database, while it is in force.
+    -- Of the root token that was generated for this database: SHA-256 while it is in force, empty
+    -- once a configured one replaced it.
     root       BLOB
 ) STRICT;
 

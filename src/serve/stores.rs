@@ -1,0 +1,98 @@
+//! Opening the store that the configuration names, and settling who is root.
+
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, StoreConfig, StoreUrl};
+use crate::store::redis::{RedisOptions, RedisStore};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{Store, StoreId};
+
+use super::ServeError;
+use super::root_token::{self, Roots};
+
+/// Refuses what would be refused only later, when something has been done already.
+pub(super) fn check(config: &Config) -> Result<(), ServeError> {
+    let StoreUrl::Redis(url) = &config.store.url else {
+        return Ok(());
+    };
+    check_place(&config.store, url)?;
+    if config.root_tokens.is_empty() {
+        return Err(ServeError::Config(
+            "with Redis a root token must be configured: set TOKEN_AUTHORITY_ROOT_TOKEN, \
+             TOKEN_AUTHORITY_ROOT_TOKEN_FILE or access.root_tokens"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Opens the store; for Redis, which may come later, begins to.
+pub(super) async fn open(
+    config: &Config,
+    init_store: bool,
+) -> Result<(Arc<dyn Store>, Roots), ServeError> {
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => {
+            let prepared = root_token::prepare(config, path)?;
+            let options = SqliteOptions {
+                path: path.clone(),
+                require_existing: config.store.require_existing,
+                clock: Arc::new(SystemClock),
+            };
+            let store =
+                SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
+            let roots = root_token::settle(config, &store, prepared).await?;
+            Ok((Arc::new(store), roots))
+        }
+        StoreUrl::Redis(url) => {
+            if init_store {
+                let id = init_redis(&config.store, url).await?;
+                tracing::info!(store_id = %id, "the store carries its marker");
+            }
+            let store = RedisStore::start(redis_options(&config.store, url))
+                .map_err(|error| ServeError::Config(format!("store.url: {error}")))?;
+            Ok((Arc::new(store), Roots::configured(config)))
+        }
+    }
+}
+
+/// Writes the identity marker of a store that has none, and answers its id.
+pub(super) async fn init(config: &StoreConfig) -> Result<StoreId, ServeError> {
+    match &config.url {
+        StoreUrl::Sqlite(_) => Err(ServeError::Config(
+            "a SQLite store needs no init: serve creates it".to_owned(),
+        )),
+        StoreUrl::Redis(url) => {
+            check_place(config, url)?;
+            init_redis(config, url).await
+        }
+    }
+}
+
+async fn init_redis(config: &StoreConfig, url: &str) -> Result<StoreId, ServeError> {
+    crate::store::redis::init(&redis_options(config, url))
+        .await
+        .map_err(|error| ServeError::Store(error.to_string()))
+}
+
+fn check_place(config: &StoreConfig, url: &str) -> Result<(), ServeError> {
+    let place = redis_options(config, url).place();
+    place
+        .map(drop)
+        .map_err(|error| ServeError::Config(format!("store.url: {error}")))
+}
+
+fn redis_options(config: &StoreConfig, url: &str) -> RedisOptions {
+    RedisOptions {
+        url: url.to_owned(),
+        prefix: config.redis_prefix.clone(),
+        store_id: config.id.clone(),
+        min_durability: config.min_durability,
+        accept_eviction: config.accept_eviction,
+        connections: config.redis_connections,
+        read_timeout: config.read_timeout,
+        write_timeout: config.write_timeout,
+        clock: None,
+    }
+}
