@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use token_authority::clock::SystemClock;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::name::{Namespace, Owner};
-use token_authority::domain::page::{Filter, PageSize};
+use token_authority::domain::page::{Cursor, Filter, PageSize};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
-use token_authority::store::{Creation, Store};
+use token_authority::store::{Creation, Store, StoreStatus};
 
 use support::drafts::{draft, listing, owned};
 use support::redis_server::RedisServer;
@@ -25,7 +25,7 @@ mod support;
 
 const FEW: usize = 1000;
 const WRITERS: usize = 64;
-const PAGES: usize = 200;
+const PAGES: usize = 400;
 
 fn main() {
     // Cargo adds flags of its own, such as --bench.
@@ -34,39 +34,94 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let options = SqliteOptions {
-            path: folder.path().join("bench.db"),
-            require_existing: false,
-            clock: Arc::new(SystemClock),
+        let sqlite = |name: &str| -> Arc<dyn Store> {
+            let options = SqliteOptions {
+                path: folder.path().join(name),
+                require_existing: false,
+                clock: Arc::new(SystemClock),
+            };
+            Arc::new(SqliteStore::open(options).expect("the store opens"))
         };
-        let store = SqliteStore::open(options).expect("the store opens");
-        measure("SQLite", Arc::new(store), many).await;
-
-        let server = RedisServer::start();
-        let options = RedisOptions::new(server.url());
-        init(&options).await.expect("the store takes its marker");
-        let store = RedisStore::start(options).expect("sound options");
-        let store: Arc<dyn Store> = Arc::new(store);
-        while store.probe().await.write.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        measure("Redis", store, many).await;
+        measure("SQLite", sqlite("few.db"), sqlite("many.db"), many).await;
+        let servers = (RedisServer::start(), RedisServer::start());
+        let (few, large) = (redis(&servers.0).await, redis(&servers.1).await);
+        measure("Redis", few, large, many).await;
     });
 }
 
-async fn measure(name: &str, store: Arc<dyn Store>, many: usize) {
-    fill(&store, 0, FEW).await;
-    let before = costs(&store).await;
-    let rate = fill(&store, FEW, many).await;
-    let after = costs(&store).await;
+async fn redis(server: &RedisServer) -> Arc<dyn Store> {
+    let options = RedisOptions::new(server.url());
+    init(&options).await.expect("the store takes its marker");
+    let store = RedisStore::start(options).expect("sound options");
+    store.settled().await;
+    Arc::new(store)
+}
+
+/// Fills one store with few tokens and one with many, then asks both in turn, so that a machine
+/// whose speed drifts is as fast for one as for the other.
+async fn measure(name: &str, few: Arc<dyn Store>, large: Arc<dyn Store>, many: usize) {
+    fill(&few, 0, FEW).await;
+    let rate = fill(&large, 0, many).await;
     println!("{name}: {rate:.0} creates/s by {WRITERS} callers, up to {many} tokens");
-    for ((what, few), (_, much)) in before.into_iter().zip(after) {
-        let ratio = much.as_secs_f64() / few.as_secs_f64();
+    let own = listing(Reach::only(Namespace::fallback()));
+    let of_one = Filter {
+        owner: Owner::parse("owner-1").ok(),
+        ..own.clone()
+    };
+    let all = listing(Reach::All);
+    for (what, filter) in [
+        ("of a namespace", own),
+        ("of an owner", of_one),
+        ("of all", all),
+    ] {
+        let mut walks = [Walk::new(&few, &filter), Walk::new(&large, &filter)];
+        for _ in 0..PAGES {
+            for walk in &mut walks {
+                walk.next_page().await;
+            }
+        }
+        let [little, much] = walks.map(Walk::median);
+        let ratio = much.as_secs_f64() / little.as_secs_f64();
         println!(
-            "  {what:<28} {few:>9.0?} at {FEW} tokens {much:>9.0?} at {many}   ratio {ratio:.2}"
+            "  page {what:<16} {little:>9.0?} at {FEW} tokens {much:>9.0?} at {many}   ratio {ratio:.2}"
         );
     }
-    store.close().await;
+    few.close().await;
+    large.close().await;
+}
+
+/// Reads a listing page by page, again and again.
+struct Walk<'a> {
+    store: &'a Arc<dyn Store>,
+    filter: &'a Filter,
+    after: Option<Cursor>,
+    spans: Vec<Duration>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(store: &'a Arc<dyn Store>, filter: &'a Filter) -> Self {
+        Self {
+            store,
+            filter,
+            after: None,
+            spans: Vec::new(),
+        }
+    }
+
+    async fn next_page(&mut self) {
+        let begun = Instant::now();
+        let page = self
+            .store
+            .list(self.filter, self.after, PageSize::asked(50));
+        let page = page.await.expect("the store answers");
+        self.spans.push(begun.elapsed());
+        self.after = page.next;
+    }
+
+    fn median(mut self) -> Duration {
+        self.spans.sort_unstable();
+        self.spans[self.spans.len() / 2]
+    }
 }
 
 /// Creates tokens number `from` to `to`; answers how many a second.
@@ -96,33 +151,4 @@ async fn fill(store: &Arc<dyn Store>, from: usize, to: usize) -> f64 {
         writer.await.expect("a writer ends");
     }
     (to - from) as f64 / begun.elapsed().as_secs_f64()
-}
-
-/// Median costs of a page of 50: the first, and those after it.
-async fn costs(store: &Arc<dyn Store>) -> Vec<(&'static str, Duration)> {
-    let own = listing(Reach::only(Namespace::fallback()));
-    let of_one = Filter {
-        owner: Owner::parse("owner-1").ok(),
-        ..own.clone()
-    };
-    let all = listing(Reach::All);
-    let mut costs = Vec::new();
-    for (what, filter) in [
-        ("page of a namespace", own),
-        ("page of an owner", of_one),
-        ("page of all", all),
-    ] {
-        let mut spans = Vec::new();
-        let mut after = None;
-        for _ in 0..PAGES {
-            let begun = Instant::now();
-            let page = store.list(&filter, after, PageSize::asked(50)).await;
-            spans.push(begun.elapsed());
-            // At the end of the list it begins anew.
-            after = page.expect("the store answers").next;
-        }
-        spans.sort_unstable();
-        costs.push((what, spans[PAGES / 2]));
-    }
-    costs
 }
