@@ -19,7 +19,7 @@ use super::Authority;
 use super::act::Act;
 use super::audit::{self, Audit};
 use super::error::Error;
-use super::tokens::Seen;
+use super::seen::Seen;
 
 /// A root token: its name, and the SHA-256 of its secret.
 #[derive(Clone)]

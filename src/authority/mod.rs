@@ -5,6 +5,7 @@ pub mod act;
 pub mod audit;
 pub mod error;
 pub mod readiness;
+pub mod seen;
 mod surrender;
 pub mod tokens;
 pub mod validate;

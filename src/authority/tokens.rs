@@ -9,9 +9,8 @@ use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason, RequestId}
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::profile::Profile;
 use crate::domain::secret::Secret;
-use crate::domain::time::Timestamp;
 use crate::domain::token::{
-    Draft, Expiration, Origin, Refusal, RequestKey, Revocation, Ruling, State, Token, TokenId,
+    Draft, Expiration, Origin, Refusal, RequestKey, Revocation, Ruling, State, TokenId,
 };
 use crate::entropy;
 use crate::store::{Change, Creation, Deletion, Rule};
@@ -20,6 +19,7 @@ use super::Authority;
 use super::access::Right;
 use super::act;
 use super::error::Error;
+use super::seen::Seen;
 
 /// What is asked of Create.
 #[derive(Clone, Debug)]
@@ -35,19 +35,6 @@ pub struct Order {
 pub struct Issued {
     pub seen: Seen,
     pub secret: Secret,
-}
-
-/// A token as it was at an instant of the store's time.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub token: Arc<Token>,
-    pub now: Timestamp,
-}
-
-impl Seen {
-    pub fn state(&self) -> State {
-        self.token.state(self.now)
-    }
 }
 
 /// What is asked of List.

@@ -10,7 +10,8 @@ use super::flaw::Flaw;
 use super::hash::halves;
 use super::name::{Labels, Owner, PoolName};
 use super::time::Timestamp;
-use super::token::{State, Token, TokenId};
+use super::token::{State, Token};
+use super::token_id::TokenId;
 
 /// Most tokens of one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use super::caller::Grant;
 use super::flaw::{Flaw, quoted};
-
-/// Scopes that begin so are permissions on this authority itself.
-pub const AUTHORITY_PREFIX: &str = "authority:";
+use super::permission::{AUTHORITY_PREFIX, Grant};
 
 /// A scope granted to a token: an RFC 6749 section 3.3 scope-token of 1 to 128 bytes.
 ///

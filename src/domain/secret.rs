@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::alphabet;
 use super::flaw::{Flaw, quoted};
-use super::token::TokenId;
+use super::token_id::TokenId;
 
 /// Digits of the random part: 62^43 exceeds 2^256.
 pub const RANDOM_DIGITS: usize = 43;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::address::Network;
 use crate::domain::endpoint::{Endpoints, Pattern};
-use crate::domain::name::{Description, Labels, Owner, TokenName};
+use crate::domain::name::{Description, Labels, Owner, PoolName, TokenName};
 
 pub(crate) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)

@@ -1,6 +1,6 @@
 //! Tokens on the wire: whole for those who manage them, public facts for those who validate.
 
-use crate::authority::tokens::Seen;
+use crate::authority::seen::Seen;
 use crate::domain::address::Network;
 use crate::domain::endpoint::Pattern;
 use crate::domain::profile::Profile;

@@ -1,0 +1,100 @@
+//! Names: of a token, and of the request that made it.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::alphabet;
+use super::flaw::{Flaw, quoted};
+use super::hash::{feed, halves};
+use super::name::{Namespace, PoolName, RequestId};
+
+/// The public name of a token: 22 base62 digits. Safe to log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId([u8; TokenId::DIGITS]);
+
+impl TokenId {
+    pub const DIGITS: usize = 22;
+    /// Leading digits that say where a token's keys live.
+    pub const TAG_DIGITS: usize = 8;
+
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        let digits = <[u8; Self::DIGITS]>::try_from(text.as_bytes()).ok();
+        match digits.filter(|_| alphabet::is_base62(text)) {
+            Some(digits) => Ok(Self(digits)),
+            None => Err(Flaw::new(format!(
+                "must be {} base62 characters; got {}",
+                Self::DIGITS,
+                quoted(text)
+            ))),
+        }
+    }
+
+    /// The id whose every digit follows from `key`, so that a replayed request names one token.
+    pub fn derived(key: &RequestKey) -> Self {
+        Self::from_hash(key.0)
+    }
+
+    /// The same id in the place where all tokens of a pool live.
+    pub fn in_pool(mut self, namespace: &Namespace, pool: &PoolName) -> Self {
+        let mut hash = Sha256::new();
+        feed(&mut hash, b"pool");
+        feed(&mut hash, namespace.as_str().as_bytes());
+        feed(&mut hash, pool.as_str().as_bytes());
+        let tag = Self::from_hash(hash.finalize().into());
+        self.0[..Self::TAG_DIGITS].copy_from_slice(&tag.0[..Self::TAG_DIGITS]);
+        self
+    }
+
+    fn from_hash(hash: [u8; 32]) -> Self {
+        // Each half yields half the digits, so that all of them are as good as uniform.
+        let text = halves(&hash)
+            .map(|half| alphabet::encode(half, Self::DIGITS / 2))
+            .concat();
+        let mut digits = [0; Self::DIGITS];
+        digits.copy_from_slice(text.as_bytes());
+        Self(digits)
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Base62 digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The routing tag.
+    pub fn tag(&self) -> &str {
+        &self.as_str()[..Self::TAG_DIGITS]
+    }
+
+    /// What follows the routing tag.
+    pub fn after_tag(&self) -> &str {
+        &self.as_str()[Self::TAG_DIGITS..]
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenId({self})")
+    }
+}
+
+/// Which request made a token: a hash of caller, namespace and `request_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestKey(pub [u8; 32]);
+
+impl RequestKey {
+    /// `caller` is the caller's name as audit lines carry it.
+    pub fn of_create(caller: &str, namespace: &Namespace, request_id: &RequestId) -> Self {
+        let mut hash = Sha256::new();
+        for part in ["create", caller, namespace.as_str(), request_id.as_str()] {
+            feed(&mut hash, part.as_bytes());
+        }
+        Self(hash.finalize().into())
+    }
+}
