@@ -72,7 +72,7 @@ impl From<ServeError> for ExitCode {
 /// Serves until SIGTERM or SIGINT, then drains. `init_store` first writes the marker of a Redis
 /// store that has none.
 pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
-    let (config, _) = checked(args, &config::environment())?;
+    let (config, _) = checked(args, &config::environment()?)?;
     start_log(&config)?;
     let runtime = runtime()?;
     let served = runtime.block_on(run(config, init_store));
@@ -86,7 +86,7 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
 /// Writes the identity marker of a Redis store and answers its id; where it stands already, only
 /// answers it.
 pub fn init(args: &ServeArgs) -> Result<String, ServeError> {
-    let config = Config::load(args, &config::environment())?;
+    let config = Config::load(args, &config::environment()?)?;
     start_log(&config)?;
     let id = runtime()?.block_on(stores::init(&config.store))?;
     Ok(id.to_string())
@@ -129,7 +129,7 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
             return Ok(());
         }
     };
-    listening::announce(address, roots.file.as_deref());
+    listening::announce(address, roots.file.as_deref(), !config.log.json);
     serve_store(config, store, roots.tokens, listener, signals).await
 }
 

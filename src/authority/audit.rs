@@ -3,7 +3,6 @@
 use std::fmt::Display;
 
 use crate::domain::token::TokenId;
-use crate::store::Change;
 
 use super::error::Error;
 
@@ -57,14 +56,12 @@ pub(super) fn refused(rpc: &'static str, caller: &dyn Display, error: &Error) {
     write(rpc, caller, None, error.label());
 }
 
-/// Writes the line of a token named by its secret. Whether the secret was right is known only to
-/// this line: `kept` and `refused` look alike to the caller.
-pub(super) fn surrendered(id: TokenId, result: &Result<Change, Error>) {
+/// Writes the line of a call that named a token by its secret. What became of it is known only to
+/// this line: to the caller, `done`, `kept`, `refused` and `malformed` look alike.
+pub(super) fn surrendered(id: Option<TokenId>, result: &Result<&'static str, Error>) {
     let outcome = match result {
-        Ok(Change::Changed(_)) => "done",
-        Ok(Change::Kept(_)) => "kept",
-        Ok(Change::Absent | Change::Refused(_)) => "refused",
+        Ok(outcome) => outcome,
         Err(error) => error.label(),
     };
-    write("Revoke", &"secret", Some(id), outcome);
+    write("Revoke", &"secret", id, outcome);
 }

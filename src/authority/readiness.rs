@@ -1,11 +1,12 @@
 //! Readiness: whether Validate can answer and changes can be kept, asked of the store all the time.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::store::{Probe, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// What can be done right now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +25,9 @@ pub async fn watch(store: Arc<dyn Store>, readiness: watch::Sender<Readiness>) {
     store.settled().await;
     let mut last: Option<Probe> = None;
     while !readiness.is_closed() {
-        let slow = || Err(StoreError::Slow(EVERY));
-        let probe = tokio::time::timeout(EVERY, store.probe()).await;
-        let probe = probe.unwrap_or_else(|_| Probe {
-            read: slow(),
-            write: slow(),
-        });
+        // Each for itself: a store that is slow to write can still be read.
+        let (read, write) = tokio::join!(in_time(store.probe_read()), in_time(store.probe_write()));
+        let probe = Probe { read, write };
         let validate = probe.read.is_ok();
         let now = Readiness {
             validate,
@@ -42,6 +40,18 @@ pub async fn watch(store: Arc<dyn Store>, readiness: watch::Sender<Readiness>) {
         readiness.send_if_modified(|before| std::mem::replace(before, now) != now);
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// What a look at the store found: for each use, why it is not possible.
+#[derive(PartialEq, Eq)]
+struct Probe {
+    read: Result<(), StoreError>,
+    write: Result<(), StoreError>,
+}
+
+async fn in_time(look: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    let looked = tokio::time::timeout(EVERY, look).await;
+    looked.unwrap_or(Err(StoreError::Slow(EVERY)))
 }
 
 fn report(probe: &Probe, store: &dyn Store) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::domain::caller::Reach;
 use crate::domain::name::Reason;
@@ -27,35 +28,47 @@ const REFILL: Duration = Duration::from_secs(1);
 const PEERS_MAX: usize = 8192;
 
 impl Authority {
-    /// Revokes the token whose secret this is, if it is one. The answer is the same, after the
-    /// same wait, whatever it was.
+    /// Revokes the token whose secret `order` holds, if it is one's. The answer is the same, after
+    /// the same wait, whatever it was; an order that could not be read is refused as it says.
     pub async fn surrender(
         &self,
         peer: Option<IpAddr>,
-        secret: &str,
-        reason: Reason,
+        order: Result<(Zeroizing<String>, Reason), Error>,
     ) -> Result<(), Error> {
         let begun = Instant::now();
-        self.surrenders.admit(peer, begun)?;
-        if let Some(presented) = Presented::read(secret, &self.brands) {
-            let id = presented.id;
-            let rule: Rule = Arc::new(move |token, now| {
-                if verdict::recognised(token, &presented, &Reach::All) {
-                    token.revoke(now, reason.clone())
-                } else {
-                    Ruling::Refuse(Refusal::OutOfSight)
-                }
-            });
-            let mut result = self.store.change(id, rule).await.map_err(Error::from);
-            if let Ok(Change::Refused(_)) = result {
-                // As dear as an unknown id, so that a wrong secret of a known one is not told by time.
-                result = self.store.confirm().await.map_err(Error::from).and(result);
-            }
-            audit::surrendered(id, &result);
-            result?;
-        }
+        let (id, result) = match self.surrenders.admit(peer, begun).and(order) {
+            Ok((secret, reason)) => match Presented::read(&secret, &self.brands) {
+                Some(presented) => (Some(presented.id), self.give_up(presented, reason).await),
+                None => (None, Ok("malformed")),
+            },
+            Err(error) => (None, Err(error)),
+        };
+        audit::surrendered(id, &result);
+        result?;
         tokio::time::sleep_until(begun + WAIT).await;
         Ok(())
+    }
+
+    /// Answers what became of it, which only the audit log may know.
+    async fn give_up(&self, presented: Presented, reason: Reason) -> Result<&'static str, Error> {
+        let id = presented.id;
+        let rule: Rule = Arc::new(move |token, now| {
+            if verdict::recognised(token, &presented, &Reach::All) {
+                token.revoke(now, reason.clone())
+            } else {
+                Ruling::Refuse(Refusal::OutOfSight)
+            }
+        });
+        match self.store.change(id, rule).await? {
+            Change::Changed(_) => Ok("done"),
+            Change::Kept(_) => Ok("kept"),
+            Change::Absent => Ok("refused"),
+            Change::Refused(_) => {
+                // As dear as an unknown id, so that a wrong secret of a known one is not told by time.
+                self.store.confirm().await?;
+                Ok("refused")
+            }
+        }
     }
 }
 

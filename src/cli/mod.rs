@@ -29,8 +29,14 @@ use secret::{Credential, Input};
 pub fn run() -> ExitCode {
     let input = Input::new(Box::new(io::stdin()), io::stdin().is_terminal());
     let arguments = std::env::args_os();
-    let environment = config::environment();
-    ExitCode::from(answer(arguments, &environment, input, Output::standard()))
+    let mut output = Output::standard();
+    match config::environment() {
+        Ok(environment) => ExitCode::from(answer(arguments, &environment, input, output)),
+        Err(error) => {
+            output.note(&format!("error: {error}"));
+            ExitCode::from(Exit::Usage as u8)
+        }
+    }
 }
 
 fn answer(

@@ -10,7 +10,7 @@ use super::{Config, ConfigError, Environment};
 /// The annotated default configuration; it is the defaults.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 
-const PREFIX: &str = "TOKEN_AUTHORITY_";
+pub(super) const PREFIX: &str = "TOKEN_AUTHORITY_";
 
 /// Variables whose names are shorter than section and key.
 const SHORT_NAMES: [(&str, &str); 2] = [("LISTEN", "server.listen"), ("STORE", "store.url")];

@@ -40,11 +40,22 @@ impl ConfigError {
 /// The variables of the process's environment.
 pub type Environment = BTreeMap<String, String>;
 
-/// Reads the environment; the only place that does. Variables that are not UTF-8 are none of ours.
-pub fn environment() -> Environment {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+/// Reads the environment; the only place that does. What is not UTF-8 is none of ours, unless its
+/// name says that it is: then it is an error, since leaving it out would mean the default.
+pub fn environment() -> Result<Environment, ConfigError> {
+    let mut environment = Environment::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                environment.insert(name, value);
+            }
+            (Ok(name), Err(_)) if name.starts_with(layers::PREFIX) => {
+                return Err(ConfigError(format!("{name}: the value is not UTF-8")));
+            }
+            _ => {}
+        }
+    }
+    Ok(environment)
 }
 
 /// The effective configuration of a server.

@@ -112,11 +112,19 @@ impl StoreTable {
         } = self;
         let id = Some(id).filter(|id| !id.is_empty());
         let id = id.map(|id| StoreId::parse(&id)).transpose();
+        let id = id.map_err(|flaw| ConfigError::key("store.id", flaw))?;
         let smallest = Duration::from_millis(1);
+        let url = StoreUrl::parse(&url)?;
+        if let (StoreUrl::Sqlite(_), Some(_)) = (&url, &id) {
+            // Whoever names a store means that one, not a new file that knows no token.
+            let why = "names a Redis store, but store.url is an SQLite file; set store.url, \
+                       TOKEN_AUTHORITY_STORE or TOKEN_AUTHORITY_STORE_FILE, or leave store.id empty";
+            return Err(ConfigError::key("store.id", why));
+        }
         Ok(StoreConfig {
-            url: StoreUrl::parse(&url)?,
+            url,
             require_existing,
-            id: id.map_err(|flaw| ConfigError::key("store.id", flaw))?,
+            id,
             min_durability: demandable(&min_durability)?,
             accept_eviction,
             redis_prefix: prefix(redis_prefix)?,

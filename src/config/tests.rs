@@ -108,6 +108,17 @@ fn absurd_values_are_refused_with_their_limits() {
 }
 
 #[test]
+fn a_named_store_is_never_a_new_sqlite_file() {
+    let id = "x".repeat(22);
+    assert!(error(&[("store.id", &id)], &[]).contains("TOKEN_AUTHORITY_STORE_FILE"));
+    let redis = [
+        ("store.url", "redis://localhost"),
+        ("store.id", id.as_str()),
+    ];
+    assert!(load(&redis, &[]).is_ok());
+}
+
+#[test]
 fn plaintext_beyond_loopback_must_be_asked_for() {
     assert!(error(&[("server.listen", "0.0.0.0:50051")], &[]).contains("allow_plaintext"));
     assert!(

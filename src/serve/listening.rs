@@ -33,13 +33,17 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeE
 }
 
 /// Says on standard output, alone on a line, where the socket is; and, for people, how to call it.
-/// `root_token` is the file of the generated root token that is in force, if it is known.
-pub(super) fn announce(address: SocketAddr, root_token: Option<&Path>) {
+/// `root_token` is the file of the generated root token that is in force, if it is known; without
+/// `people`, machines read standard error.
+pub(super) fn announce(address: SocketAddr, root_token: Option<&Path>, people: bool) {
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; that is no reason to stop.
     let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    if !people {
+        return;
+    }
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("token-authority"));
-    let found = default_root_token_file(&config::environment());
+    let found = default_root_token_file(&config::environment().unwrap_or_default());
     let text = suggestions(&program, address, root_token, found.as_deref());
     let _ = write!(std::io::stderr().lock(), "\n{text}\n");
 }

@@ -1,15 +1,19 @@
 //! Opening the store that the configuration names, and settling who is root.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig, StoreUrl};
-use crate::store::redis::{RedisOptions, RedisStore};
+use crate::store::redis::{self, RedisOptions, RedisStore};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
 
 use super::ServeError;
 use super::root_token::{self, Roots};
+
+/// Time between two attempts to mark a store that cannot be reached.
+const INIT_AGAIN: Duration = Duration::from_millis(500);
 
 /// Refuses what would be refused only later, when something has been done already.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
@@ -46,15 +50,40 @@ pub(super) async fn open(
             Ok((Arc::new(store), roots))
         }
         StoreUrl::Redis(url) => {
+            let options = redis_options(&config.store, url);
             if init_store {
-                let id = init_redis(&config.store, url).await?;
-                tracing::info!(store_id = %id, "the store carries its marker");
+                init_in_time(&options).await?;
             }
-            let store = RedisStore::start(redis_options(&config.store, url))
+            let store = RedisStore::start(options)
                 .map_err(|error| ServeError::Config(format!("store.url: {error}")))?;
             Ok((Arc::new(store), Roots::configured(config)))
         }
     }
+}
+
+/// Writes the marker, now or, where the Redis cannot be reached yet, as soon as it can: meanwhile
+/// the server runs and says that it does not serve, as it does without a marker.
+async fn init_in_time(options: &RedisOptions) -> Result<(), ServeError> {
+    let told = |id: StoreId| tracing::info!(store_id = %id, "the store carries its marker");
+    match redis::init(options).await {
+        Ok(id) => told(id),
+        Err(error) if error.may_pass() => {
+            tracing::warn!(%error, "the store is marked as soon as it can be reached");
+            let options = options.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(INIT_AGAIN).await;
+                    match redis::init(&options).await {
+                        Ok(id) => return told(id),
+                        Err(error) if error.may_pass() => {}
+                        Err(error) => return tracing::error!(%error, "the store is not marked"),
+                    }
+                }
+            });
+        }
+        Err(error) => return Err(ServeError::Store(error.to_string())),
+    }
+    Ok(())
 }
 
 /// Writes the identity marker of a store that has none, and answers its id.
@@ -71,7 +100,7 @@ pub(super) async fn init(config: &StoreConfig) -> Result<StoreId, ServeError> {
 }
 
 async fn init_redis(config: &StoreConfig, url: &str) -> Result<StoreId, ServeError> {
-    crate::store::redis::init(&redis_options(config, url))
+    redis::init(&redis_options(config, url))
         .await
         .map_err(|error| ServeError::Store(error.to_string()))
 }

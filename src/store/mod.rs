@@ -74,8 +74,11 @@ pub trait StoreStatus: Send + Sync {
     /// before that could only say that nothing is known yet.
     async fn settled(&self);
 
-    /// Asks the store, now, whether it can be read and written.
-    async fn probe(&self) -> Probe;
+    /// Asks the store, now, whether it can be read.
+    async fn probe_read(&self) -> Result<(), StoreError>;
+
+    /// Asks the store, now, whether it can be written.
+    async fn probe_write(&self) -> Result<(), StoreError>;
 
     /// Makes sure that the store still carries its identity marker, at the cost of a round trip
     /// where there is one.
@@ -138,13 +141,6 @@ pub struct Page {
     pub tokens: Vec<Token>,
     /// Where the next page begins; `None` at the end of the list.
     pub next: Option<Cursor>,
-}
-
-/// Answer of [`StoreStatus::probe`]: for each use, why it is not possible.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    pub read: Result<(), StoreError>,
-    pub write: Result<(), StoreError>,
 }
 
 /// Why a store could not answer.

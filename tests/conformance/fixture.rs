@@ -14,7 +14,7 @@ use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
-use token_authority::store::{Creation, Durability, Page, Store, StoreError};
+use token_authority::store::{Creation, Durability, Page, Store, StoreError, StoreStatus};
 
 use crate::support::drafts::listing;
 use crate::support::redis_server::RedisServer;
@@ -75,8 +75,7 @@ pub(crate) async fn on_redis() -> Bench {
             let store = RedisStore::start(options).expect("sound options");
             let patience = Instant::now() + Duration::from_secs(20);
             loop {
-                let probe = token_authority::store::StoreStatus::probe(&store).await;
-                match probe.write {
+                match store.probe_write().await {
                     Ok(()) => return Arc::new(store) as Arc<dyn Store>,
                     Err(why) if Instant::now() > patience => panic!("not ready: {why}"),
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,

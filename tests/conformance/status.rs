@@ -5,8 +5,8 @@ use crate::support::drafts::{draft, revoking, willing};
 use token_authority::domain::page::PageSize;
 
 pub(crate) async fn a_sound_store_can_be_read_and_written(bench: Bench) {
-    let probe = bench.store.probe().await;
-    assert_eq!((probe.read, probe.write), (Ok(()), Ok(())));
+    assert_eq!(bench.store.probe_read().await, Ok(()));
+    assert_eq!(bench.store.probe_write().await, Ok(()));
     assert_eq!(bench.store.confirm().await, Ok(()));
     assert!(bench.store.id().is_ok());
     assert!(bench.store.durability().is_some());
@@ -26,8 +26,8 @@ pub(crate) async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
             .await
     ));
     assert!(is_outage(&bench.store.confirm().await));
-    let probe = bench.store.probe().await;
-    assert!(probe.read.is_err() && probe.write.is_err());
+    assert!(is_outage(&bench.store.probe_read().await));
+    assert!(is_outage(&bench.store.probe_write().await));
 }
 
 pub(crate) async fn what_is_closed_can_be_opened_again(mut bench: Bench) {

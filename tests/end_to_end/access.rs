@@ -398,6 +398,12 @@ pub(crate) async fn every_management_call_and_refusal_leaves_an_audit_line(
     two.metadata_mut()
         .insert("x-api-key", "another".parse().unwrap());
     root.list(two).await.unwrap_err();
+    for secret in ["malformed".to_owned(), "s".repeat(600)] {
+        let target = Some(Target::Secret(secret));
+        let reason = String::new();
+        let mut anonymous = authority.client(None);
+        let _ = anonymous.revoke(RevokeRequest { target, reason }).await;
+    }
     let mut plain = caller(&authority, "", &[]).await;
     plain
         .delete(DeleteRequest {
@@ -420,6 +426,8 @@ pub(crate) async fn every_management_call_and_refusal_leaves_an_audit_line(
         ("Get", "root:environment", &id, "not_found"),
         ("Get", "root:environment", "", "invalid"),
         ("List", "unknown", "", "unauthenticated"),
+        ("Revoke", "secret", "", "malformed"),
+        ("Revoke", "secret", "", "invalid"),
         ("Delete", "token:", "", "permission_missing"),
     ] {
         let matching = |line: &&&str| {
@@ -437,7 +445,7 @@ pub(crate) async fn every_management_call_and_refusal_leaves_an_audit_line(
     }
     assert_eq!(
         audit.len(),
-        11,
+        13,
         "one line each, and one for the second Create:\n{}",
         audit.join("\n")
     );

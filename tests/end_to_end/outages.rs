@@ -232,3 +232,49 @@ async fn a_sqlite_file_that_was_taken_away_is_an_outage() {
     is_outage("Validate", unknown);
     authority.serving(false).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_key_of_another_program_is_an_outage() {
+    let mut authority = Authority::before_redis_start();
+    authority.redis().run("DEL ta:store").await;
+    authority.redis().run("SET ta:store hello").await;
+    authority.start();
+    refused_because(&authority, "redis_prefix").await;
+    let mut root = authority.client(Some(crate::harness::ROOT_TOKEN));
+    is_outage("Create", root.create(named("lost")).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_marked_at_start_may_come_later() {
+    let mut authority = Authority::before_redis_start().with(&["--init-store"]);
+    authority.redis().run("FLUSHALL").await;
+    authority.redis.as_mut().unwrap().kill();
+    authority.start();
+    assert_eq!(authority.health("").await, Some(ServingStatus::NotServing));
+    authority.redis.as_mut().unwrap().restart();
+    let mut root = authority.root().await;
+    create(&mut root, named("t")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_reading_from_writing_on_sqlite() {
+    let authority = Authority::on_sqlite();
+    let mut root = authority.root().await;
+    let (_, secret) = create(&mut root, named("t")).await;
+    let path = authority.folder.path().join("token-authority.db");
+    let foreign = rusqlite::Connection::open(path).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let management = "tokenauthority.v1.TokenService.management";
+    let patience = Instant::now() + PATIENCE;
+    while authority.health(management).await != Some(ServingStatus::NotServing) {
+        assert!(Instant::now() < patience, "{}", authority.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(authority.health("").await, Some(ServingStatus::Serving));
+    assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
+    drop(foreign);
+    while authority.health(management).await != Some(ServingStatus::Serving) {
+        assert!(Instant::now() < patience, "{}", authority.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

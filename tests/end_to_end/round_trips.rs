@@ -41,7 +41,7 @@ impl Bench {
         init(&options).await.unwrap();
         let store = Arc::new(RedisStore::start(options).unwrap());
         let patience = Instant::now() + Duration::from_secs(20);
-        while store.probe().await.write.is_err() {
+        while store.probe_write().await.is_err() {
             assert!(Instant::now() < patience);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

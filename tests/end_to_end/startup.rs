@@ -383,6 +383,19 @@ fn a_second_signal_ends_the_drain_at_once() {
 }
 
 #[test]
+fn a_variable_of_ours_that_is_not_utf8_refuses_the_start() {
+    use std::os::unix::ffi::OsStrExt;
+    let value = std::ffi::OsStr::from_bytes(b"sqlite:/tmp/\xff.db");
+    let mut config = crate::harness::command(&["config"]);
+    let output = config.env("TOKEN_AUTHORITY_STORE", value).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TOKEN_AUTHORITY_STORE"));
+    let mut foreign = crate::harness::command(&["config"]);
+    let output = foreign.env("SOMEBODY_ELSES", value).output().unwrap();
+    assert!(output.status.success());
+}
+
+#[test]
 fn the_version_is_told() {
     let output = std::process::Command::new(BINARY)
         .arg("--version")

@@ -57,7 +57,7 @@ async fn an_idle_store_notices_by_itself_that_its_redis_was_emptied() {
     let store = open(options).await;
     let () = server.ask(&["FLUSHALL"]).await;
     until("the probe tells", async || {
-        store.probe().await.read.is_err()
+        store.probe_read().await.is_err()
     })
     .await;
 }
@@ -72,7 +72,7 @@ async fn a_restarted_redis_is_used_again_with_all_it_kept() {
         matches!(store.find(token.id).await, Err(StoreError::Unreachable(_)))
     })
     .await;
-    assert!(store.probe().await.write.is_err());
+    assert!(store.probe_write().await.is_err());
     server.restart();
     usable(&store).await;
     assert_eq!(
@@ -188,8 +188,10 @@ async fn forgotten_scripts_are_not_noticed() {
     let changed = store.change(token.id, revoking("lost")).await;
     assert!(matches!(changed, Ok(Change::Changed(_))), "{changed:?}");
     forget().await;
-    let probe = store.probe().await;
-    assert_eq!((probe.read, probe.write), (Ok(()), Ok(())));
+    assert_eq!(
+        (store.probe_read().await, store.probe_write().await),
+        (Ok(()), Ok(()))
+    );
     forget().await;
     assert_eq!(
         store.delete(token.id, willing()).await,
@@ -223,11 +225,8 @@ async fn the_probe_tells_that_a_replica_is_not_written() {
     let store = open(options).await;
     let nowhere = free_port().to_string();
     let () = server.ask(&["REPLICAOF", "127.0.0.1", &nowhere]).await;
-    let probe = store.probe().await;
-    assert!(
-        matches!(probe.write, Err(StoreError::ReadOnly(_))),
-        "{probe:?}"
-    );
+    let write = store.probe_write().await;
+    assert!(matches!(write, Err(StoreError::ReadOnly(_))), "{write:?}");
 }
 
 #[tokio::test]
@@ -242,9 +241,11 @@ async fn a_full_redis_refuses_new_tokens_and_still_finds_revokes_and_deletes() {
         let full = matches!(&refused, Err(StoreError::ReadOnly(why)) if why.contains("maxmemory"));
         assert!(full, "{refused:?}");
     }
-    let probe = store.probe().await;
-    assert_eq!(probe.read, Ok(()));
-    assert!(matches!(probe.write, Err(StoreError::ReadOnly(_))));
+    assert_eq!(store.probe_read().await, Ok(()));
+    assert!(matches!(
+        store.probe_write().await,
+        Err(StoreError::ReadOnly(_))
+    ));
 
     assert!(store.find(kept.id).await.unwrap().token.is_some());
     match store.change(kept.id, revoking("lost")).await {
@@ -260,5 +261,5 @@ async fn a_full_redis_refuses_new_tokens_and_still_finds_revokes_and_deletes() {
 
     let () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     created(&store, draft()).await;
-    assert_eq!(store.probe().await.write, Ok(()));
+    assert_eq!(store.probe_write().await, Ok(()));
 }

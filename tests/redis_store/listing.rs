@@ -249,3 +249,12 @@ async fn a_record_that_cannot_be_read_hides_no_other() {
 fn record_key(id: TokenId) -> String {
     format!("ta:{{{}}}:t:{}", id.tag(), id.after_tag())
 }
+
+#[tokio::test]
+async fn an_entry_that_names_no_namespace_is_passed_over() {
+    let (server, options) = marked_server().await;
+    let store = open(options).await;
+    let token = created(&store, draft()).await;
+    let _: i64 = server.ask(&["ZADD", "ta:{s:0}:i", "5", "Bad Name"]).await;
+    assert_eq!(listed(&store, &everything(), 9).await, [token]);
+}

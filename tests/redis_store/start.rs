@@ -12,7 +12,7 @@ use crate::support::redis_server::{RedisServer, free_port};
 async fn first_probe(store: &RedisStore) -> Result<(), StoreError> {
     let settled = tokio::time::timeout(Duration::from_secs(30), store.settled());
     settled.await.expect("the start settles");
-    store.probe().await.read
+    store.probe_read().await
 }
 
 #[tokio::test]

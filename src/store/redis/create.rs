@@ -14,7 +14,7 @@ use super::series::At;
 use super::standing::{Claim, Standing, remembered};
 use super::tokens::root_of;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Draft, REPLAY_WINDOW, Refusal, Token, TokenId};
+use crate::domain::token::{Draft, Expiration, REPLAY_WINDOW, Refusal, Token, TokenId};
 use crate::store::{Creation, StoreError, record};
 
 impl RedisStore {
@@ -26,6 +26,13 @@ impl RedisStore {
             && let Some(earlier) = self.earlier(line, draft, root).await?
         {
             return Ok(earlier);
+        }
+        if let Expiration::At(_) = draft.expiration {
+            // Looked at before anything is written: a namespace exists by its tokens.
+            let (_, now) = self.read(line, draft.id, self.access.write_timeout).await?;
+            if let Err(refusal) = draft.expire_time(now) {
+                return Ok(Creation::Refused(refusal));
+            }
         }
         self.series.register(line, &draft.namespace).await?;
         let name = SeriesName::namespace(&draft.namespace);

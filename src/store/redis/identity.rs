@@ -33,6 +33,17 @@ pub(super) fn marker(keys: &Keys) -> Cmd {
     command
 }
 
+/// What stands where the marker should and cannot be read is no marker: an outage, not a record.
+pub(super) fn no_marker(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt(why) => StoreError::Unacceptable(format!(
+            "the store marker is damaged, or its key is another program's ({why}); choose another \
+             store.redis_prefix, or restore the store"
+        )),
+        other => other,
+    }
+}
+
 /// What a store says about itself.
 pub(super) struct Marker {
     pub(super) id: StoreId,
@@ -107,7 +118,8 @@ impl Acceptance {
         let info = Info(&info);
         info.check(self.accept_eviction)?;
         let durability = self.check_durability(&info, connection, limit).await?;
-        self.check_marker(ask(connection, &marker(keys), limit).await?)?;
+        let answer = ask(connection, &marker(keys), limit).await;
+        self.check_marker(answer.map_err(no_marker)?)?;
         // The discriminants are the places in `Durability::ALL`.
         self.durability.store(durability as u8, Ordering::Relaxed);
         Ok(())
@@ -116,7 +128,8 @@ impl Acceptance {
     /// Judges what reading the marker answered; the first marker seen is the only one from then on.
     pub(super) fn check_marker(&self, value: Value) -> Result<(), StoreError> {
         let unacceptable = |why: String| Err(StoreError::Unacceptable(why));
-        let Some(Marker { id, min_reader }) = Marker::read(value)? else {
+        let marker = Marker::read(value).map_err(no_marker)?;
+        let Some(Marker { id, min_reader }) = marker else {
             return unacceptable(format!(
                 "this Redis holds no store marker; if it is new, run `token-authority init \
                  --store {}`; if it should hold data, it was emptied",

@@ -32,6 +32,19 @@ pub enum InitError {
     Entropy(#[from] EntropyError),
 }
 
+impl InitError {
+    /// Whether trying again later may help: the Redis could not be reached, or did not answer.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Store {
+                error: StoreError::Unreachable(_) | StoreError::Slow(_),
+                ..
+            }
+        )
+    }
+}
+
 /// Makes the Redis of `options` a store, once, and answers its id; where it is one already, its id.
 ///
 /// The new id is `options.store_id` if given, else random. Refused where the prefix holds anything

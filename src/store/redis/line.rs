@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 
 use super::error::{Effect, understand, unexpected};
-use super::identity::marker;
+use super::identity::{marker, no_marker};
 use super::link::{Link, Links, Request};
 use super::scripts::Call;
 use crate::store::StoreError;
@@ -92,7 +92,7 @@ impl<'a> Line<'a> {
         if is_unknown_script(&answers.0) {
             answers = self.marked(limit, call.whole()).await?;
         }
-        let marker = self.accept(limit, answers.1)?;
+        let marker = self.accept(limit, answers.1).map_err(no_marker)?;
         self.links.check_marker(marker)?;
         self.accept(limit, answers.0)
     }
@@ -109,8 +109,8 @@ impl<'a> Line<'a> {
     /// Reads the marker, and makes sure that it is the one that was verified: then what was found
     /// absent over this line before is absent from this very store.
     pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
-        let marker = self.command(limit, &marker(self.links.keys())).await?;
-        self.links.check_marker(marker)
+        let marker = self.command(limit, &marker(self.links.keys())).await;
+        self.links.check_marker(marker.map_err(no_marker)?)
     }
 
     /// Sends and waits; errors of single commands are still inside of the answer.

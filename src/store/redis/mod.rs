@@ -35,7 +35,7 @@ use self::link::Links;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::watch::News;
-use super::{Durability, Probe, StoreError, StoreId, StoreStatus};
+use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 
 pub use self::init::{InitError, init};
@@ -107,24 +107,15 @@ impl StoreStatus for RedisStore {
         self.access.links.settled().await;
     }
 
-    async fn probe(&self) -> Probe {
-        let limit = self.access.read_timeout;
+    async fn probe_read(&self) -> Result<(), StoreError> {
+        self.confirm().await
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        let line = self.access.links.line()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
-        let probe = async {
-            let line = self.access.links.line()?;
-            line.confirm(limit).await?;
-            Ok::<_, StoreError>(line.script(limit, &question).await.map(drop))
-        };
-        match probe.await {
-            Ok(write) => Probe {
-                read: Ok(()),
-                write,
-            },
-            Err(error) => Probe {
-                read: Err(error.clone()),
-                write: Err(error),
-            },
-        }
+        let answer = line.script(self.access.read_timeout, &question).await;
+        answer.map(drop)
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {

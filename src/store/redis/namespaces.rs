@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::cmd;
 
 use super::Access;
-use super::error::{read, unexpected};
+use super::error::read;
 use super::keys::{Keys, SeriesName};
 use super::line::{Line, PIPELINE_MAX};
 use super::series::Series;
@@ -50,16 +50,19 @@ impl<'a> Namespaces<'a> {
         let mut command = cmd("ZRANGE");
         command.arg(self.keys.entries(&SeriesName::namespaces(), self.bucket));
         command.arg(self.rank).arg(self.rank + PIPELINE_MAX - 1);
-        let texts: Vec<String> = read(self.line.command(self.limit, &command).await?)?;
+        let texts: Vec<Vec<u8>> = read(self.line.command(self.limit, &command).await?)?;
         self.rank += texts.len();
         if texts.len() < PIPELINE_MAX {
             self.bucket += 1;
             self.rank = 0;
         }
-        let parse = |text: &String| Namespace::parse(text);
-        let namespaces = texts.iter().map(parse).collect::<Result<_, _>>();
-        namespaces
-            .map(Some)
-            .map_err(|flaw| unexpected(&flaw.to_string()))
+        let named = |text: &Vec<u8>| {
+            let name = std::str::from_utf8(text).ok().map(Namespace::parse);
+            if !matches!(name, Some(Ok(_))) {
+                tracing::error!("an entry of the series of namespaces is none; it is passed over");
+            }
+            name?.ok()
+        };
+        Ok(Some(texts.iter().filter_map(named).collect()))
     }
 }

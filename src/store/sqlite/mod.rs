@@ -26,8 +26,8 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::{
-    Change, Creation, Deletion, Durability, Found, Page, Probe, Rule, StoreError, StoreId,
-    StoreStatus, TokenStore,
+    Change, Creation, Deletion, Durability, Found, Page, Rule, StoreError, StoreId, StoreStatus,
+    TokenStore,
 };
 use crate::clock::Clock;
 use crate::domain::page::{Cursor, Filter, PageSize};
@@ -223,20 +223,17 @@ impl StoreStatus for SqliteStore {
     // It is open, or it would not be here.
     async fn settled(&self) {}
 
-    async fn probe(&self) -> Probe {
-        let write = self
-            .inner
-            .writer
-            .carry_out(|acts| -> Result<(), Fault> {
-                // A decision like any other: it makes the writer write at least once a second.
-                acts.time.now();
-                Ok(())
-            })
-            .await;
-        Probe {
-            read: self.inner.confirm(),
-            write,
-        }
+    async fn probe_read(&self) -> Result<(), StoreError> {
+        self.inner.confirm()
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        let act = |acts: &Acts<'_>| -> Result<(), Fault> {
+            // A decision like any other: it makes the writer write at least once a second.
+            acts.time.now();
+            Ok(())
+        };
+        self.inner.writer.carry_out(act).await
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {

@@ -184,9 +184,8 @@ async fn closing_folds_the_log_and_refuses_every_later_act() {
     let all = filter(Reach::All);
     let page = store.list(&all, None, PageSize::asked(1));
     assert_eq!(page.await.unwrap_err(), closed);
-    let probe = store.probe().await;
     assert_eq!(
-        (probe.read, probe.write),
+        (store.probe_read().await, store.probe_write().await),
         (Err(closed.clone()), Err(closed))
     );
 }

@@ -199,18 +199,31 @@ fn not_found(id: TokenId, message: String) -> Status {
 /// What exactly ails the store stands in the operator's log, not in every answer.
 fn store_unavailable(why: &str) -> Status {
     tracing::debug!(why, "call failed for want of the store");
-    let message = "the store cannot answer now; the outcome of a change is unknown".to_owned();
+    let message = "the store cannot answer now; had it been a change, its outcome is unknown";
     retry_later(
         Code::Unavailable,
         ErrorReason::StoreUnavailable,
         &[],
-        message,
+        message.to_owned(),
     )
 }
 
-/// Details travel in a header, and common clients accept 8 KiB of headers in all.
-const VIOLATIONS_BYTES_MAX: usize = 3000;
-const MESSAGE_CHARS_MAX: usize = 500;
+/// Message and details travel in headers, the details in base64, and common clients accept 8 KiB of
+/// headers in all.
+const VIOLATIONS_BYTES_MAX: usize = 2400;
+const MESSAGE_BYTES_MAX: usize = 1000;
+
+/// The beginning of a message that takes at most [`MESSAGE_BYTES_MAX`] in a header, where all but
+/// plain ASCII is percent-encoded (gRPC over HTTP/2, section Responses).
+fn cut(message: &str) -> &str {
+    let mut bytes = 0;
+    let beyond = message.char_indices().find(|(_, c)| {
+        let plain = (' '..='~').contains(c) && *c != '%';
+        bytes += if plain { 1 } else { 3 * c.len_utf8() };
+        bytes > MESSAGE_BYTES_MAX
+    });
+    beyond.map_or(message, |(at, _)| &message[..at])
+}
 
 fn invalid(violations: &Violations) -> Status {
     let mut details = ErrorDetails::new();
@@ -228,10 +241,7 @@ fn invalid(violations: &Violations) -> Status {
         message.push_str(&format!("{field}: {flaw}"));
         details.add_bad_request_violation(field, flaw);
     }
-    if let Some((cut, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
-        message.truncate(cut);
-        message.push_str("...");
-    }
+    let message = cut(&message).to_owned();
     let (code, reason) = (Code::InvalidArgument, ErrorReason::InvalidRequest);
     with(details, code, reason, &[], message)
 }

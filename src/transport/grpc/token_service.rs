@@ -11,8 +11,9 @@ use crate::authority::access::{Right, Session};
 use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 
-use super::convert::{self, RevokeTarget};
+use super::convert;
 use super::gate::Pass;
+use super::pb::revoke_request::Target;
 use super::pb::token_service_server::TokenService;
 use super::{credential, pb};
 
@@ -157,34 +158,24 @@ impl TokenService for TokenServiceHandler {
 
     async fn revoke(
         &self,
-        request: Request<pb::RevokeRequest>,
+        mut request: Request<pb::RevokeRequest>,
     ) -> Result<Response<pb::RevokeResponse>, Status> {
-        if matches!(
-            request.get_ref().target,
-            Some(pb::revoke_request::Target::Secret(_))
-        ) {
+        if let Some(Target::Secret(secret)) = &mut request.get_mut().target {
+            // The secret is the credential: nobody is asked who they are.
+            let secret = std::mem::take(secret);
+            let order = convert::surrender_order(secret, &request.get_ref().reason);
             let (peer, in_hand) = (peer(&request), InHand::of(&request));
             let authority = self.authority.clone();
-            // The secret is the credential: nobody is asked who they are.
-            if let (RevokeTarget::Secret(secret), reason) =
-                convert::revoke_order(request.into_inner())?
-            {
-                in_hand
-                    .see_through(async move { authority.surrender(peer, &secret, reason).await })
-                    .await?;
-            }
+            in_hand
+                .see_through(async move { authority.surrender(peer, order).await })
+                .await?;
             return Ok(Response::new(pb::RevokeResponse { revoke_time: None }));
         }
         let (mut right, in_hand, message) = self.permitted::<act::Revoke, _>(request).await?;
         let authority = self.authority.clone();
         let revocation = in_hand.see_through(async move {
             let result = match convert::revoke_order(message) {
-                Ok((RevokeTarget::Id(id), reason)) => {
-                    authority.revoke(&mut right, id, reason).await
-                }
-                Ok((RevokeTarget::Secret(_), _)) => {
-                    Err(Error::Internal("a secret was taken for an id".into()))
-                }
+                Ok((id, reason)) => authority.revoke(&mut right, id, reason).await,
                 Err(error) => Err(error),
             };
             right.conclude(result)

@@ -31,7 +31,7 @@ async fn an_emptied_or_removed_database_is_an_outage_and_no_absence() {
         assert!(unacceptable(store.find(id).await));
     }
     assert!(unacceptable(store.create(fresh()).await));
-    assert!(unacceptable(store.probe().await.write));
+    assert!(unacceptable(store.probe_write().await));
 }
 
 #[tokio::test]

@@ -19,34 +19,35 @@ pub(in crate::transport::grpc) fn token_id(text: &str) -> Result<TokenId, Error>
     TokenId::parse(text).map_err(|flaw| Error::Invalid(Violations::one("token_id", flaw)))
 }
 
-/// Which token a RevokeRequest names.
-pub(in crate::transport::grpc) enum RevokeTarget {
-    Id(TokenId),
-    Secret(Zeroizing<String>),
-}
-
+/// The token that a RevokeRequest names by its id.
 pub(in crate::transport::grpc) fn revoke_order(
     request: pb::RevokeRequest,
-) -> Result<(RevokeTarget, Reason), Error> {
+) -> Result<(TokenId, Reason), Error> {
     let pb::RevokeRequest { target, reason } = request;
     let mut violations = Violations::default();
-    let target = match target {
-        Some(revoke_request::Target::TokenId(id)) => violations
-            .take("token_id", TokenId::parse(&id))
-            .map(RevokeTarget::Id),
-        Some(revoke_request::Target::Secret(secret)) => {
-            let secret = Zeroizing::new(secret);
-            violations
-                .take("secret", presented(&secret))
-                .map(|()| RevokeTarget::Secret(secret))
+    let id = match target {
+        Some(revoke_request::Target::TokenId(id)) => {
+            violations.take("token_id", TokenId::parse(&id))
         }
-        None => {
+        Some(revoke_request::Target::Secret(_)) | None => {
             violations.add("target", Flaw::new("must be token_id or secret"));
             None
         }
     };
     let reason = violations.take("reason", Reason::parse(&reason));
-    sound(target.zip(reason), violations)
+    sound(id.zip(reason), violations)
+}
+
+/// The secret that a RevokeRequest names a token by.
+pub(in crate::transport::grpc) fn surrender_order(
+    secret: String,
+    reason: &str,
+) -> Result<(Zeroizing<String>, Reason), Error> {
+    let secret = Zeroizing::new(secret);
+    let mut violations = Violations::default();
+    let short = violations.take("secret", presented(&secret));
+    let reason = violations.take("reason", Reason::parse(reason));
+    sound(short.and(reason).map(|reason| (secret, reason)), violations)
 }
 
 /// Whether a presented secret is short enough to be judged.

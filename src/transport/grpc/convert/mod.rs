@@ -15,7 +15,7 @@ use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Owner, PoolName};
 
 pub(super) use create::{issued, order};
-pub(super) use inspect::{RevokeTarget, list_query, listed, revoke_order, token_id};
+pub(super) use inspect::{list_query, listed, revoke_order, surrender_order, token_id};
 pub(super) use time::timestamp;
 pub(super) use token::whole_token;
 pub(super) use validate::{Question, question, validation};
