@@ -12,6 +12,8 @@ use crate::store::{Store, StoreId};
 use super::ServeError;
 use super::root_token::{self, Roots};
 
+const NO_INIT: &str = "a SQLite store needs no init: serve creates it";
+
 /// Time between two attempts to mark a store that cannot be reached.
 const INIT_AGAIN: Duration = Duration::from_millis(500);
 
@@ -37,6 +39,7 @@ pub(super) async fn open(
     init_store: bool,
 ) -> Result<(Arc<dyn Store>, Roots), ServeError> {
     match &config.store.url {
+        StoreUrl::Sqlite(_) if init_store => Err(ServeError::Config(NO_INIT.to_owned())),
         StoreUrl::Sqlite(path) => {
             let prepared = root_token::prepare(config, path)?;
             let options = SqliteOptions {
@@ -89,9 +92,7 @@ async fn init_in_time(options: &RedisOptions) -> Result<(), ServeError> {
 /// Writes the identity marker of a store that has none, and answers its id.
 pub(super) async fn init(config: &StoreConfig) -> Result<StoreId, ServeError> {
     match &config.url {
-        StoreUrl::Sqlite(_) => Err(ServeError::Config(
-            "a SQLite store needs no init: serve creates it".to_owned(),
-        )),
+        StoreUrl::Sqlite(_) => Err(ServeError::Config(NO_INIT.to_owned())),
         StoreUrl::Redis(url) => {
             check_place(config, url)?;
             init_redis(config, url).await

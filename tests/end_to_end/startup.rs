@@ -89,6 +89,7 @@ fn a_wrong_configuration_refuses_the_start_and_names_the_key() {
             "limits.mesage_bytes",
         ),
         (vec!["--store", "mysql://x"], "mysql"),
+        (vec!["--init-store"], "needs no init"),
         (
             vec!["--store", "redis://127.0.0.1:1"],
             "TOKEN_AUTHORITY_ROOT_TOKEN",
