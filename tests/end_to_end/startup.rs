@@ -89,7 +89,6 @@ fn a_wrong_configuration_refuses_the_start_and_names_the_key() {
             "limits.mesage_bytes",
         ),
         (vec!["--store", "mysql://x"], "mysql"),
-        (vec!["--init-store"], "needs no init"),
         (
             vec!["--store", "redis://127.0.0.1:1"],
             "TOKEN_AUTHORITY_ROOT_TOKEN",
@@ -381,6 +380,19 @@ fn a_second_signal_ends_the_drain_at_once() {
         }
         assert_eq!(authority.stop(second).0, Some(code), "{}", authority.log());
     }
+}
+
+#[test]
+fn a_sqlite_store_is_not_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.db");
+    let (code, log) = serve(
+        &["--init-store", "--store", &sqlite(&path)],
+        folder.path(),
+        &[],
+    );
+    assert!(code == Some(2) && log.contains("needs no init"), "{log}");
+    assert!(!path.exists());
 }
 
 #[test]
