@@ -46,19 +46,16 @@ impl ValidationIds {
 }
 
 impl Authority {
-    /// Judges a presented secret. The namespaces of `request` are those of the right, narrowed to
-    /// the asked ones. An error means that there is no answer, never a refusal.
+    /// Judges a presented secret of a token in the asked namespaces, where the right covers them. An
+    /// error means that there is no answer, never a refusal.
     pub async fn validate(
         &self,
         right: &Right<act::Validate>,
         secret: &str,
         namespaces: &Namespaces,
-        request: Request,
+        request: &Request,
     ) -> Result<Validation, Error> {
-        let request = Request {
-            reach: right.within(namespaces)?,
-            ..request
-        };
+        let reach = right.within(namespaces)?;
         let id = self.validation_ids.next();
         let Some(presented) = Presented::read(secret, &self.brands) else {
             return Ok(Validation {
@@ -69,8 +66,8 @@ impl Authority {
         };
         let found = self.store.find(presented.id).await?;
         match found.token {
-            Some(token) if verdict::recognised(&token, &presented, &request.reach) => {
-                let verdict = verdict::judge(&token, &request, found.now);
+            Some(token) if verdict::recognised(&token, &presented, &reach) => {
+                let verdict = verdict::judge(&token, request, found.now);
                 Ok(Validation {
                     verdict,
                     token: Some(token),

@@ -24,31 +24,15 @@ pub enum Verdict {
     AddressDenied,
 }
 
-/// What is asked of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is asked of a token. The default asks only whether it is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// Namespaces the token may live in.
-    pub reach: Reach,
     pub owner: Option<Owner>,
     pub required_scopes: Vec<RequiredScope>,
     pub method: Option<String>,
     /// As it came: percent-encoded, perhaps with a query.
     pub path: Option<String>,
     pub client_ip: Option<IpAddr>,
-}
-
-impl Request {
-    /// Asks only whether a token in `reach` is in force.
-    pub fn bare(reach: Reach) -> Self {
-        Self {
-            reach,
-            owner: None,
-            required_scopes: Vec::new(),
-            method: None,
-            path: None,
-            client_ip: None,
-        }
-    }
 }
 
 /// Whether the secret is one of the token's, and the token within reach. If not, the answer is
@@ -156,7 +140,6 @@ mod tests {
             method: Some("GET".into()),
             path: Some("/orders/1?x=1".into()),
             client_ip: client_address("::ffff:10.1.1.1").ok(),
-            ..Request::bare(Reach::All)
         }
     }
 
@@ -171,7 +154,7 @@ mod tests {
         let mut request = Request {
             owner: Owner::parse("bob").ok(),
             required_scopes: vec![RequiredScope::parse("refunds").unwrap()],
-            ..Request::bare(Reach::All)
+            ..Request::default()
         };
         assert_eq!(judge(&revoked, &request, at(60)), Verdict::Revoked);
         assert_eq!(judge(&token, &request, at(60)), Verdict::Disabled);
@@ -206,7 +189,7 @@ mod tests {
         let ownerless = draft().issue(at(0)).unwrap();
         let request = Request {
             owner: Owner::parse("ann").ok(),
-            ..Request::bare(Reach::All)
+            ..Request::default()
         };
         assert_eq!(judge(&ownerless, &request, at(1)), Verdict::OwnerMismatch);
     }

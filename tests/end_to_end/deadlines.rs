@@ -44,8 +44,7 @@ pub(crate) async fn a_tiny_deadline_is_exceeded_or_met_and_nothing_is_half_done(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_is_a_deadline_exceeded_or_an_outage_in_time() {
-    let mut authority = Authority::before_redis_start();
-    authority.start();
+    let authority = Authority::on_redis();
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("t")).await;
     authority.redis().signal("STOP");

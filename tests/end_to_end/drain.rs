@@ -83,9 +83,8 @@ pub(crate) async fn what_was_acknowledged_before_a_stop_is_stored(mut authority:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_in_hand_is_finished_and_a_new_one_refused() {
-    let mut authority = Authority::before_redis_start();
-    authority.start();
+async fn a_call_in_hand_is_finished_and_an_abandoned_change_seen_through() {
+    let mut authority = Authority::on_redis();
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("t")).await;
     authority.redis().run("CLIENT PAUSE 3000 ALL").await;

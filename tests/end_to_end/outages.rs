@@ -66,8 +66,7 @@ async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_redis_is_an_outage_also_after_a_restart() {
-    let mut authority = Authority::before_redis_start();
-    authority.start();
+    let mut authority = Authority::on_redis();
     let mut root = authority.root().await;
     let (token, secret) = create(&mut root, named("t")).await;
     authority.redis().run("FLUSHALL").await;
@@ -116,8 +115,7 @@ async fn a_redis_that_is_down_at_start_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_dies_and_comes_back_is_found_again() {
-    let mut authority = Authority::before_redis_start();
-    authority.start();
+    let mut authority = Authority::on_redis();
     let mut root = authority.root().await;
     let (token, secret) = create(&mut root, named("t")).await;
     // The append-only file is flushed each second.

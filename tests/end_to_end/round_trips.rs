@@ -7,7 +7,7 @@ use token_authority::authority::Authority;
 use token_authority::authority::access::{Right, Root};
 use token_authority::authority::act;
 use token_authority::authority::tokens::Order;
-use token_authority::domain::caller::{Namespaces, Reach};
+use token_authority::domain::caller::Namespaces;
 use token_authority::domain::name::Namespace;
 use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::Brand;
@@ -87,10 +87,10 @@ impl Bench {
     async fn validate(&self, secret: &str, namespaces: Namespaces) -> (Verdict, u64) {
         let before = self.store.round_trips();
         let right = self.right();
-        let request = Request::bare(Reach::All);
+        let request = Request::default();
         let validation = self
             .authority
-            .validate(&right, secret, &namespaces, request)
+            .validate(&right, secret, &namespaces, &request)
             .await
             .unwrap();
         (validation.verdict, self.store.round_trips() - before)

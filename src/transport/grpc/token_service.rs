@@ -96,7 +96,7 @@ impl TokenService for TokenServiceHandler {
             } = question;
             let validation = self
                 .authority
-                .validate(&right, &secret, &namespaces, request)
+                .validate(&right, &secret, &namespaces, &request)
                 .await?;
             tracing::debug!(
                 validation_id = validation.id,

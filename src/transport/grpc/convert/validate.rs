@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::authority::error::Error;
 use crate::authority::validate::Validation;
 use crate::domain::address::client_address;
-use crate::domain::caller::{Namespaces, Reach};
+use crate::domain::caller::Namespaces;
 use crate::domain::endpoint::{PATH_BYTES_MAX, parse_method};
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::RequestId;
@@ -78,8 +78,6 @@ pub(in crate::transport::grpc) fn question(
             method,
             path: (!path.is_empty()).then_some(path),
             client_ip,
-            // The right decides, see `Authority::validate`.
-            ..Request::bare(Reach::All)
         },
         trace: Trace {
             request_id: request_id.map(|id| id.as_str().to_owned()),
