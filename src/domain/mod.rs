@@ -6,6 +6,7 @@ pub mod caller;
 pub mod endpoint;
 pub mod flaw;
 mod hash;
+pub mod limit;
 pub mod name;
 pub mod page;
 pub mod permission;
