@@ -14,6 +14,7 @@ pub(crate) fn draft() -> Draft {
         id: TokenId::parse("0123456789ABCDEFGHIJKL").unwrap(),
         namespace: Namespace::fallback(),
         profile: Profile::default(),
+        quota_left: None,
         expiration: Expiration::Never,
         brand: Brand::parse("ta").unwrap(),
         digest: SecretDigest {
@@ -24,7 +25,7 @@ pub(crate) fn draft() -> Draft {
     }
 }
 
-fn replaced(ruling: Ruling) -> Token {
+pub(crate) fn replaced(ruling: Ruling) -> Token {
     match ruling {
         Ruling::Replace(token) => *token,
         other => panic!("expected a change, got {other:?}"),
@@ -87,7 +88,7 @@ fn a_replay_adds_at_most_two_secrets_within_ten_minutes() {
     .unwrap();
     let second = replaced(first.replay(at(1), &origin, digest(1)));
     let third = replaced(second.replay(at(599), &origin, digest(2)));
-    assert_eq!(third.secret.digests.len(), 3);
+    assert_eq!(third.secrets.current.digests.len(), 3);
     assert_eq!(
         third.replay(at(599), &origin, digest(3)),
         Ruling::Refuse(Refusal::RequestUsed)

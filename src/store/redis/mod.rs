@@ -8,6 +8,7 @@ mod error;
 mod identity;
 mod init;
 mod keys;
+mod limits;
 mod line;
 mod link;
 mod list;

@@ -50,7 +50,7 @@ impl TokenStore for RedisStore {
                 (None, _) => return Ok(Change::Absent),
             };
             let changed = match rule(&token, now) {
-                Ruling::Keep => return Ok(Change::Kept(token)),
+                Ruling::Keep => return Ok(Change::Kept(token, now)),
                 Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
                 Ruling::Replace(changed) => *changed,
             };
@@ -79,8 +79,9 @@ impl TokenStore for RedisStore {
             if let Ruling::Refuse(refusal) = rule(&token, now) {
                 return Ok(Deletion::Refused(refusal));
             }
+            let keys = &self.access.keys;
             let call = DELETE_TOKEN
-                .call([self.access.keys.record(id)])
+                .call([keys.record(id), keys.rates(id), keys.quota(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(DELETION_KEPT.as_millis().to_string());
             if let Some(revision) = self.swap(&line, call).await? {
