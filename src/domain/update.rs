@@ -164,7 +164,7 @@ impl Token {
             }
         }
         if changed.profile.owner != self.profile.owner {
-            changed.owner_since = after(self.owner_since, now);
+            changed.owner_since = self.handed_over(now);
         }
         changed.apply(quota, now)?;
         Ok(changed)
