@@ -16,12 +16,14 @@ mod harness;
 mod health;
 mod life;
 mod outages;
+mod quotas;
 mod raw_bytes;
 mod restrictions;
 mod root_token;
 mod round_trips;
 mod secrecy;
 mod startup;
+mod updates;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -98,6 +100,24 @@ on_both_stores! {
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
+    }
+    updates {
+        a_mask_names_only_what_can_be_changed,
+        each_field_changes_alone,
+        what_the_mask_does_not_name_is_not_looked_at,
+        a_path_named_twice_is_as_named_once,
+        a_named_field_left_empty_is_cleared_but_nothing_opens_by_accident,
+        of_many_changes_that_ask_for_one_revision_one_is_carried_out,
+        a_revoked_token_is_final,
+        an_expired_token_lives_again_by_a_later_end,
+        a_new_owner_is_listed_and_judged_at_once,
+    }
+    quotas {
+        an_update_moves_what_is_left_as_it_says,
+        a_quota_that_cannot_be_changed_so_says_which_field,
+        an_exhausted_quota_is_full_again_with_the_next_period,
+        what_is_spent_survives_a_stop,
+        no_use_of_a_quota_is_given_twice_over_a_kill,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,
