@@ -12,6 +12,7 @@ mod deadlines;
 #[cfg(target_os = "linux")]
 mod disk;
 mod drain;
+mod guesses;
 mod harness;
 mod health;
 mod life;
