@@ -202,6 +202,11 @@ impl Authority {
     /// A client with the root token, once the authority serves.
     pub(crate) async fn root(&self) -> Client {
         self.serving(true).await;
+        self.client_as_root()
+    }
+
+    /// The same over a connection of its own, whether it serves or not.
+    pub(crate) fn client_as_root(&self) -> Client {
         self.client(Some(ROOT_TOKEN))
     }
 

@@ -16,15 +16,18 @@ mod guesses;
 mod harness;
 mod health;
 mod life;
+mod limits;
 mod outages;
 mod quotas;
 mod raw_bytes;
 mod restrictions;
 mod root_token;
+mod rotations;
 mod round_trips;
 mod secrecy;
 mod startup;
 mod updates;
+mod visibility;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -108,10 +111,34 @@ on_both_stores! {
         what_the_mask_does_not_name_is_not_looked_at,
         a_path_named_twice_is_as_named_once,
         a_named_field_left_empty_is_cleared_but_nothing_opens_by_accident,
-        of_many_changes_that_ask_for_one_revision_one_is_carried_out,
         a_revoked_token_is_final,
         an_expired_token_lives_again_by_a_later_end,
+    }
+    visibility {
+        of_many_changes_that_ask_for_one_revision_one_is_carried_out,
         a_new_owner_is_listed_and_judged_at_once,
+    }
+    rotations {
+        a_replaced_secret_is_valid_for_its_grace_and_then_superseded,
+        the_last_four_replaced_secrets_are_remembered,
+        no_secret_is_forgotten_in_its_grace,
+        a_replayed_rotation_answers_one_more_secret_of_its_version,
+        of_one_rotation_sent_many_times_at_once_three_are_answered,
+        of_many_rotations_that_ask_for_one_revision_one_is_carried_out,
+        a_token_that_is_over_is_not_rotated,
+        a_rotation_that_cannot_be_says_which_field,
+        a_rotated_caller_is_known_for_its_grace_only,
+        only_a_secret_in_force_gives_its_token_up,
+        limits_are_of_the_token_whichever_secret_is_used,
+    }
+    limits {
+        exactly_a_hundred_of_two_thousand_concurrent_calls_pass,
+        a_use_is_taken_from_all_limits_or_from_none,
+        a_refused_call_spends_nothing_and_says_nothing_of_limits,
+        a_use_costs_what_it_says,
+        a_dry_run_answers_the_same_and_takes_nothing,
+        limits_are_shown_as_they_stand_and_reset,
+        a_limit_admits_its_burst_and_then_one_at_a_time,
     }
     quotas {
         an_update_moves_what_is_left_as_it_says,
