@@ -8,13 +8,16 @@
 
 mod access;
 mod bad_input;
+mod caller_limits;
 mod deadlines;
 #[cfg(target_os = "linux")]
 mod disk;
 mod drain;
+mod escalation;
 mod guesses;
 mod harness;
 mod health;
+mod hidden;
 mod life;
 mod limits;
 mod outages;
@@ -24,6 +27,7 @@ mod restrictions;
 mod root_token;
 mod rotations;
 mod round_trips;
+mod rpcs;
 mod secrecy;
 mod startup;
 mod updates;
@@ -139,6 +143,22 @@ on_both_stores! {
         a_dry_run_answers_the_same_and_takes_nothing,
         limits_are_shown_as_they_stand_and_reset,
         a_limit_admits_its_burst_and_then_one_at_a_time,
+    }
+    caller_limits {
+        a_caller_beyond_its_limit_is_refused_by_every_method,
+        what_a_caller_is_used_for_and_what_it_calls_share_its_limit,
+        a_limited_caller_is_let_in_again_when_it_was_told,
+        a_caller_that_is_not_in_force_spends_nothing,
+    }
+    hidden {
+        in_every_method_a_foreign_token_is_exactly_as_an_absent_one,
+        in_every_method_a_foreign_namespace_is_denied,
+    }
+    escalation {
+        callers_may_change_exactly_what_the_model_says,
+        no_sequence_of_calls_yields_more_than_its_caller_holds,
+        no_wildcard_grants_anything_on_the_authority,
+        a_caller_raises_itself_no_more_than_others,
     }
     quotas {
         an_update_moves_what_is_left_as_it_says,
