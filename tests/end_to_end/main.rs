@@ -8,6 +8,7 @@
 
 mod access;
 mod bad_input;
+mod bad_limits;
 mod caller_limits;
 mod deadlines;
 #[cfg(target_os = "linux")]
@@ -92,6 +93,11 @@ on_both_stores! {
         page_tokens_of_other_filters_are_refused,
         absurd_times_are_refused,
         rubbish_secrets_are_malformed,
+    }
+    bad_limits {
+        a_wrong_limit_is_refused_by_its_field,
+        all_that_is_wrong_about_limits_is_said_at_once,
+        the_widest_limits_are_answered_as_they_were_given,
     }
     raw_bytes {
         text_that_is_not_utf8_is_an_invalid_argument,
