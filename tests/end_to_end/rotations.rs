@@ -136,7 +136,7 @@ pub(crate) async fn no_secret_is_forgotten_in_its_grace(authority: Authority) {
         secrets.push(secret);
     }
     let before = get(&mut root, &token.token_id).await;
-    let oldest = before.token.as_ref().unwrap().secrets[4].clone();
+    let oldest = before.token.as_ref().unwrap().secrets[4];
     for grace in [Duration::ZERO, HOUR] {
         let error = root.rotate(rotation(&token.token_id, grace)).await;
         let error = error.unwrap_err();
