@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod entropy;
+pub mod metrics;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -12,6 +12,7 @@
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
 pub mod listing;
+pub mod measured;
 pub mod record;
 pub mod redis;
 pub mod sqlite;
