@@ -10,4 +10,5 @@ pub mod metrics;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod trail;
 pub mod transport;

@@ -14,10 +14,12 @@ use crate::domain::secret::Presented;
 use crate::domain::token::{Refusal, Token, TokenId};
 use crate::domain::verdict;
 use crate::store::Found;
+use crate::trail::Trail;
 
 use super::Authority;
 use super::act::Act;
 use super::audit::{self, Audit};
+use super::call::Call;
 use super::error::Error;
 use super::seen::Seen;
 
@@ -41,10 +43,11 @@ impl Root {
     }
 }
 
-/// A caller who has proven who it is.
+/// A caller who has proven who it is, for one call.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub caller: Arc<Caller>,
+    pub call: Call,
     own: Option<Found>,
 }
 
@@ -67,6 +70,8 @@ impl Session {
 pub struct Right<A> {
     caller: Arc<Caller>,
     reach: Reach,
+    call: Call,
+    trail: Arc<Trail>,
     audit: Option<Audit>,
     act: PhantomData<fn() -> A>,
 }
@@ -80,17 +85,18 @@ impl Authority {
         &self,
         rpc: &'static str,
         credential: Option<&str>,
-        peer: Option<IpAddr>,
+        call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(credential, peer).await {
-            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, error)),
-            session => session,
+        match self.known_caller(credential, call.peer).await {
+            Ok((caller, own)) => Ok(Session { caller, own, call }),
+            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+            Err(error) => Err(error),
         }
     }
 
     /// Writes the audit line of a caller who could not be known, and hands the error on.
-    pub fn unknown_caller(&self, rpc: &'static str, error: Error) -> Error {
-        audit::refused(rpc, &"unknown", &error);
+    pub fn unknown_caller(&self, rpc: &'static str, call: &Call, error: Error) -> Error {
+        audit::refused(&self.trail, call, rpc, &"unknown", &error);
         error
     }
 
@@ -98,14 +104,14 @@ impl Authority {
         &self,
         credential: Option<&str>,
         peer: Option<IpAddr>,
-    ) -> Result<Session, Error> {
+    ) -> Result<(Arc<Caller>, Option<Found>), Error> {
         let Some(secret) = credential else {
             return Err(Error::Unauthenticated(
                 "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
             ));
         };
         if let Some(caller) = self.root_caller(secret) {
-            return Ok(Session { caller, own: None });
+            return Ok((caller, None));
         }
         let refused = Error::Unauthenticated("the credential is not in force");
         let Some(presented) = Presented::read(secret, &self.brands) else {
@@ -127,10 +133,7 @@ impl Authority {
             }
             _ => return Err(refused),
         };
-        Ok(Session {
-            caller: Arc::new(caller),
-            own: Some(own),
-        })
+        Ok((Arc::new(caller), Some(own)))
     }
 
     /// Compares with every root token, in constant time, so that nothing tells which came near.
@@ -146,21 +149,24 @@ impl Authority {
         self.roots.iter().fold(None, matching)
     }
 
-    /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere.
-    pub fn permit<A: Act>(&self, caller: &Arc<Caller>) -> Result<Right<A>, Error> {
+    /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere, and
+    /// where its audit line could not be written.
+    pub fn permit<A: Act>(&self, caller: &Arc<Caller>, call: &Call) -> Result<Right<A>, Error> {
         let Some(reach) = caller.grants.reach(A::PERMISSION) else {
             let error = Error::PermissionMissing {
                 permission: A::PERMISSION,
                 namespace: None,
             };
-            audit::refused(A::RPC, &caller.identity, &error);
+            audit::refused(&self.trail, call, A::RPC, &caller.identity, &error);
             return Err(error);
         };
-        let audit = Audit::open(A::RPC, &caller.identity, A::AUDITED);
+        let audit = A::AUDITED.then(|| Audit::open(&self.trail, call, A::RPC, &caller.identity));
         Ok(Right {
             caller: caller.clone(),
             reach,
-            audit,
+            call: call.clone(),
+            trail: self.trail.clone(),
+            audit: audit.transpose()?,
             act: PhantomData,
         })
     }
@@ -195,6 +201,9 @@ impl<A: Act> Right<A> {
         let namespace = named
             .cloned()
             .unwrap_or_else(|| self.caller.identity.home());
+        if let Some(audit) = &self.audit {
+            audit.within(&namespace);
+        }
         if self.reach.covers(&namespace) {
             return Ok(namespace);
         }
@@ -236,7 +245,8 @@ impl<A: Act> Right<A> {
                 None,
                 Err(error @ (Error::PermissionMissing { .. } | Error::GrantExceedsCaller { .. })),
             ) => {
-                audit::refused(A::RPC, &self.caller.identity, error);
+                let caller = &self.caller.identity;
+                audit::refused(&self.trail, &self.call, A::RPC, caller, error);
             }
             (None, _) => {}
         }

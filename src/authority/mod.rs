@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod act;
-pub mod audit;
+mod audit;
+pub mod call;
 pub mod error;
+mod numbering;
 pub mod readiness;
 pub mod seen;
 mod surrender;
@@ -14,11 +16,13 @@ use std::sync::Arc;
 
 use crate::domain::secret::Brand;
 use crate::entropy::EntropyError;
+use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::trail::Trail;
 
 use access::Root;
+use numbering::Numbering;
 use surrender::PeerBudgets;
-use validate::ValidationIds;
 
 /// The authority: a store, and who may do what with it.
 pub struct Authority {
@@ -26,12 +30,16 @@ pub struct Authority {
     roots: Vec<Root>,
     /// The current brand first; never empty.
     brands: Vec<Brand>,
-    validation_ids: ValidationIds,
+    validation_ids: Numbering,
+    call_ids: Numbering,
     surrenders: PeerBudgets,
+    metrics: Arc<Metrics>,
+    trail: Arc<Trail>,
 }
 
 impl Authority {
-    /// `brand` marks new secrets; those of `earlier` brands stay accepted.
+    /// `brand` marks new secrets; those of `earlier` brands stay accepted. Audit lines go into the
+    /// log, and what is counted is read by nobody, unless [`Authority::observed`] says otherwise.
     pub fn new(
         store: Arc<dyn Store>,
         roots: Vec<Root>,
@@ -39,13 +47,29 @@ impl Authority {
         earlier: impl IntoIterator<Item = Brand>,
     ) -> Result<Self, EntropyError> {
         let brands = std::iter::once(brand).chain(earlier).collect();
-        let validation_ids = ValidationIds::new()?;
         Ok(Self {
             store,
             roots,
             brands,
-            validation_ids,
+            validation_ids: Numbering::new()?,
+            call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            metrics: Arc::new(Metrics::new([])),
+            trail: Arc::new(Trail::to_log()),
         })
+    }
+
+    /// The same, counting in `metrics` and writing audit lines to `trail`.
+    pub fn observed(self, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
+        Self {
+            metrics,
+            trail,
+            ..self
+        }
+    }
+
+    /// Waits until the audit lines so far are written, or are known to wait.
+    pub async fn recorded(&self) {
+        self.trail.settled().await;
     }
 }

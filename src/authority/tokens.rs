@@ -109,6 +109,7 @@ impl Authority {
             }
             match (created?, draft.origin) {
                 (Creation::Created(token), _) => {
+                    self.metrics.tokens_created.inc();
                     let now = token.create_time;
                     return Ok(Issued {
                         seen: Seen {
@@ -222,7 +223,11 @@ impl Authority {
             Some(refusal) => Ruling::Refuse(refusal),
             None => token.revoke(now, reason.clone()),
         });
-        match self.store.change(id, rule).await? {
+        let change = self.store.change(id, rule).await?;
+        if matches!(change, Change::Changed(_)) {
+            self.metrics.tokens_revoked.inc();
+        }
+        match change {
             Change::Changed(token) | Change::Kept(token) => token
                 .revoked
                 .ok_or_else(|| Error::Internal("a revoked token is not revoked".to_owned())),
@@ -237,7 +242,10 @@ impl Authority {
         let rule: Rule =
             Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
         match self.store.delete(id, rule).await? {
-            Deletion::Deleted => Ok(()),
+            Deletion::Deleted => {
+                self.metrics.tokens_deleted.inc();
+                Ok(())
+            }
             Deletion::Absent => Err(Error::TokenNotFound(id)),
             Deletion::Refused(refusal) => self.unseen(refused(refusal, id)).await,
         }

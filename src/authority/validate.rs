@@ -1,14 +1,11 @@
 //! The question of all questions: may this secret do what is asked, now?
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::alphabet;
 use crate::domain::caller::Namespaces;
 use crate::domain::secret::Presented;
 use crate::domain::token::Token;
 use crate::domain::verdict::{self, Request, Verdict};
-use crate::entropy::{self, EntropyError};
 
 use super::Authority;
 use super::access::Right;
@@ -25,26 +22,6 @@ pub struct Validation {
     pub id: String,
 }
 
-/// Names judgements: a random name of this process, then a count.
-pub(super) struct ValidationIds {
-    process: String,
-    count: AtomicU64,
-}
-
-impl ValidationIds {
-    pub(super) fn new() -> Result<Self, EntropyError> {
-        Ok(Self {
-            process: entropy::digits(12)?.to_string(),
-            count: AtomicU64::new(0),
-        })
-    }
-
-    fn next(&self) -> String {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        format!("{}{}", self.process, alphabet::encode(u128::from(count), 8))
-    }
-}
-
 impl Authority {
     /// Judges a presented secret of a token in the asked namespaces, where the right covers them. An
     /// error means that there is no answer, never a refusal.
@@ -55,8 +32,20 @@ impl Authority {
         namespaces: &Namespaces,
         request: &Request,
     ) -> Result<Validation, Error> {
+        let validation = self.judged(right, secret, namespaces, request).await?;
+        self.metrics.judged(validation.verdict);
+        Ok(validation)
+    }
+
+    async fn judged(
+        &self,
+        right: &Right<act::Validate>,
+        secret: &str,
+        namespaces: &Namespaces,
+        request: &Request,
+    ) -> Result<Validation, Error> {
         let reach = right.within(namespaces)?;
-        let id = self.validation_ids.next();
+        let id = self.validation_ids.next().to_string();
         let Some(presented) = Presented::read(secret, &self.brands) else {
             return Ok(Validation {
                 verdict: Verdict::Malformed,

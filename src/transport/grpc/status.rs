@@ -11,6 +11,7 @@ use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
 use crate::domain::token::TokenId;
 
+use super::call;
 use super::pb::ErrorReason;
 
 /// `ErrorInfo.domain` of every error.
@@ -39,7 +40,23 @@ fn with(
         DOMAIN,
         metadata.collect::<HashMap<_, _>>(),
     );
+    with_own_id(&mut details);
     Status::with_error_details(code, message, details)
+}
+
+/// Adds the request id of the call that is being answered.
+fn with_own_id(details: &mut ErrorDetails) {
+    if let Some(id) = call::current() {
+        details.set_request_info(id.to_string(), "");
+    }
+}
+
+/// A status that came without details, with the request id as the only one.
+pub(super) fn with_request_id(bare: Status) -> Status {
+    let mut details = ErrorDetails::new();
+    with_own_id(&mut details);
+    let (code, metadata) = (bare.code(), bare.metadata().clone());
+    Status::with_error_details_and_metadata(code, cut(bare.message()), details, metadata)
 }
 
 fn retry_later(
@@ -161,8 +178,16 @@ impl From<Error> for Status {
                 )
             }
             Error::StoreUnavailable(why) => store_unavailable(&why),
+            Error::AuditUnavailable => retry_later(
+                Code::Unavailable,
+                ErrorReason::AuditUnavailable,
+                &[],
+                message,
+            ),
             Error::Internal(why) => {
-                tracing::error!(%why, "internal error");
+                // Explicitly, since the span of a Validate is not there as a rule.
+                let request_id = call::current().map(tracing::field::display);
+                tracing::error!(request_id, %why, "internal error");
                 let message = "internal error".to_owned();
                 status(Code::Internal, ErrorReason::Internal, &[], message)
             }
