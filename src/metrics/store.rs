@@ -40,7 +40,7 @@ words! {
 }
 
 words! {
-    /// Why it could not.
+    /// Why it could not; abandoned is what nobody waited for any longer.
     Failure:
     Unreachable = "unreachable",
     Slow = "slow",
@@ -49,6 +49,7 @@ words! {
     Corrupt = "corrupt",
     Contended = "contended",
     Closed = "closed",
+    Abandoned = "abandoned",
 }
 
 /// Durations and failures of a store's operations; each duration's series is held.

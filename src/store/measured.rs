@@ -31,11 +31,30 @@ impl Measured {
         operation: Operation,
         act: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let begun = Instant::now();
+        let mut timing = Timing {
+            metrics: &self.metrics,
+            operation,
+            begun: Instant::now(),
+            failure: Some(Failure::Abandoned),
+        };
         let result = act.await;
-        let failure = result.as_ref().err().map(failure);
-        self.metrics.store.took(operation, begun.elapsed(), failure);
+        timing.failure = result.as_ref().err().map(failure);
         result
+    }
+}
+
+/// An operation on its way; counted when it ends, or nobody waits for it any longer.
+struct Timing<'a> {
+    metrics: &'a Metrics,
+    operation: Operation,
+    begun: Instant,
+    failure: Option<Failure>,
+}
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        let store = &self.metrics.store;
+        store.took(self.operation, self.begun.elapsed(), self.failure);
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) fn current() -> Option<CallId> {
     CURRENT.try_with(CallId::clone).ok()
 }
 
-/// A call that has begun. When this is dropped, its duration is counted: under the status that went
-/// out, or as cancelled where none did.
+/// A call that has begun. Its duration is counted when its status goes out, or, as cancelled, when
+/// this is dropped before.
 pub(super) struct Begun {
     pub(super) id: CallId,
     /// The caller sent an id, a sound one or not.
@@ -36,7 +36,8 @@ pub(super) struct Begun {
     pub(super) rpc: Rpc,
     pub(super) metrics: Arc<Metrics>,
     pub(super) since: Instant,
-    pub(super) code: Code,
+    /// Counted already.
+    pub(super) told: bool,
 }
 
 impl Begun {
@@ -63,11 +64,19 @@ impl Begun {
         response
     }
 
-    /// Notes the status. Every error carries the id.
+    /// Counts the call, before its caller sees the status. Every error carries the id.
     fn end(&mut self, code: Code, headers: &mut HeaderMap) {
-        self.code = code;
+        self.count(code);
         if code != Code::Ok {
             self.name(headers);
+        }
+    }
+
+    fn count(&mut self, code: Code) {
+        if !std::mem::replace(&mut self.told, true) {
+            let code = usize::try_from(i32::from(code)).unwrap_or_default();
+            let span = self.since.elapsed();
+            self.metrics.rpcs.took(self.rpc, code, span);
         }
     }
 
@@ -81,8 +90,7 @@ impl Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        let code = usize::try_from(i32::from(self.code)).unwrap_or_default();
-        self.metrics.rpcs.took(self.rpc, code, self.since.elapsed());
+        self.count(Code::Cancelled);
     }
 }
 

@@ -47,7 +47,7 @@ impl Settings {
             rpc: self.metrics.rpcs.named(method(request.uri().path())),
             metrics: self.metrics.clone(),
             since: Instant::now(),
-            code: Code::Cancelled,
+            told: false,
         }
     }
 
