@@ -56,6 +56,9 @@ pub enum Error {
     /// The store cannot answer; the outcome of a change is unknown. The text is for the log only.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// The audit lines of earlier calls cannot be written; nothing was done.
+    #[error("audit lines cannot be written now; nothing was done")]
+    AuditUnavailable,
     /// A bug, or a machine that cannot give random bytes; the text is for the log only.
     #[error("internal: {0}")]
     Internal(String),
@@ -98,6 +101,7 @@ impl Error {
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",
             Self::StoreUnavailable(_) => "store_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::Internal(_) => "internal",
         }
     }

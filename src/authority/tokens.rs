@@ -110,6 +110,7 @@ impl Authority {
             }
             match (created?, draft.origin) {
                 (Creation::Created(token), _) => {
+                    self.metrics.tokens_created.inc();
                     let now = token.create_time;
                     let seen = Seen::unspent(Arc::new(token), now);
                     return Ok(Issued { seen, secret });

@@ -1,6 +1,7 @@
 //! The configuration: read once, parsed into values that cannot be wrong, secrets redacted.
 
 pub mod args;
+mod audit;
 mod layers;
 mod roots;
 mod server;
@@ -17,12 +18,14 @@ use tracing_subscriber::EnvFilter;
 use crate::domain::flaw::quoted;
 use crate::domain::secret::Brand;
 
+pub use audit::AuditPlace;
 pub use layers::DEFAULTS;
 pub use roots::RootToken;
-pub use server::ServerConfig;
+pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
+use audit::AuditTable;
 use server::ServerTable;
 use store::StoreTable;
 
@@ -71,6 +74,7 @@ pub struct Config {
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    pub audit: AuditPlace,
 }
 
 /// Bounds on what callers may ask at once.
@@ -136,6 +140,7 @@ struct File {
     access: AccessTable,
     limits: LimitsTable,
     log: LogTable,
+    audit: AuditTable,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +183,7 @@ impl File {
             access,
             limits,
             log,
+            audit,
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
@@ -203,6 +209,7 @@ impl File {
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
+            audit: audit.parse()?,
         })
     }
 }

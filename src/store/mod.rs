@@ -13,6 +13,7 @@
 
 pub mod limits;
 pub mod listing;
+pub mod measured;
 pub mod record;
 pub mod redis;
 pub mod spending;

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod audit;
 mod bad_input;
 mod deadlines;
 #[cfg(target_os = "linux")]
@@ -15,11 +16,14 @@ mod drain;
 mod harness;
 mod health;
 mod life;
+mod metrics;
 mod outages;
 mod raw_bytes;
+mod request_ids;
 mod restrictions;
 mod root_token;
 mod round_trips;
+mod scrape;
 mod secrecy;
 mod startup;
 
@@ -98,6 +102,21 @@ on_both_stores! {
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
+    }
+    metrics {
+        every_kind_of_call_is_counted,
+        strangers_make_no_series,
+        plain_http_is_answered_beside_grpc,
+    }
+    request_ids {
+        a_callers_id_is_in_answers_errors_and_log_lines,
+        a_call_without_an_id_gets_one_that_nothing_else_has,
+        what_can_be_no_id_is_replaced,
+    }
+    audit {
+        every_management_call_leaves_one_line_in_the_file,
+        audit_lines_on_standard_output_are_the_same,
+        a_hangup_opens_the_file_again,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,
