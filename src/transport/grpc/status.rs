@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
-use crate::domain::token::{State, TokenId};
+use crate::domain::token::TokenId;
 
 use super::call;
 use super::convert::wire_state;
