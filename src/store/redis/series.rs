@@ -33,8 +33,6 @@ const ROLLS_MAX: usize = 100;
 pub(super) enum At {
     /// At the next free instant.
     Next,
-    /// At the next free instant, unless it is there already; of names, which are no tokens.
-    NextOnce,
     /// At this time, in microseconds since 1970.
     Given(u64),
 }
@@ -60,7 +58,7 @@ struct Learned {
     verified: u64,
     /// A late bucket of a series, the last one at best.
     buckets: HashMap<SeriesName, Bucket>,
-    /// Namespaces that are in the series of namespaces.
+    /// Namespaces that are among those that are listed.
     namespaces: HashSet<Namespace>,
 }
 
@@ -92,10 +90,9 @@ impl Series {
         entry: &str,
         at: At,
     ) -> Result<u64, StoreError> {
-        let (given, once) = match at {
-            At::Next => (None, ""),
-            At::NextOnce => (None, "once"),
-            At::Given(time) => (Some(time), ""),
+        let given = match at {
+            At::Next => None,
+            At::Given(time) => Some(time),
         };
         let mut bucket = self.locate(line, name, given).await?;
         for _ in 0..ROLLS_MAX {
@@ -108,7 +105,6 @@ impl Series {
                 .arg(given.map_or(String::new(), |time| time.to_string()))
                 .arg(bucket.start.to_string())
                 .arg(self.bucket_entries.to_string())
-                .arg(once)
                 .arg(self.access.now());
             let limit = self.access.write_timeout;
             let answer = line.marked_script(limit, &call).await?;
@@ -187,9 +183,11 @@ impl Series {
         if self.learned().namespaces.contains(namespace) {
             return Ok(());
         }
-        let all = SeriesName::namespaces();
-        self.add(line, &all, namespace.as_str(), At::NextOnce)
-            .await?;
+        let mut note = cmd("ZADD");
+        note.arg(self.access.keys.namespaces()).arg("NX");
+        note.arg(0).arg(namespace.as_str());
+        let limit = self.access.write_timeout;
+        line.marked_command(limit, note).await?;
         let mut learned = self.learned();
         if learned.namespaces.len() >= LEARNED_MAX {
             learned.namespaces.clear();

@@ -47,10 +47,6 @@ impl Source {
         }
     }
 
-    pub(super) fn name(&self) -> &SeriesName {
-        &self.name
-    }
-
     /// Whether nothing is ready.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty()
@@ -166,10 +162,11 @@ fn read_entries(answer: Value) -> Result<Vec<(u64, Option<Cursor>)>, StoreError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::name::Namespace;
 
     fn source() -> Source {
         Source {
-            name: SeriesName::namespaces(),
+            name: SeriesName::namespace(&Namespace::fallback()),
             bucket: Some(2),
             below: "+inf".to_owned(),
             chunk: 2,
