@@ -11,6 +11,7 @@
 //!   exchanged store is an error, never an absence.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
+pub mod census;
 pub mod listing;
 pub mod record;
 pub mod redis;
@@ -23,10 +24,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::alphabet;
+use crate::domain::caller::Reach;
 use crate::domain::flaw::{Flaw, quoted};
+use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
+
+use census::Census;
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
 ///
@@ -67,6 +72,24 @@ pub trait TokenStore: Send + Sync {
     ) -> Result<Page, StoreError>;
 }
 
+/// The acts on namespaces, which exist by the tokens that they hold.
+#[async_trait]
+pub trait NamespaceStore: Send + Sync {
+    /// Lists the namespaces of `reach` that hold tokens, in the order of their names, those behind
+    /// `after` only, each with how many it holds. A token counts from its creation until its
+    /// deletion, whether it is in force or not.
+    ///
+    /// The cost does not grow with the number of tokens (on Redis by a small read for each 65 536),
+    /// and at most [`listing::EXAMINED_MAX`] namespaces are examined; a page may be short, or empty,
+    /// and still have a successor.
+    async fn census(
+        &self,
+        reach: &Reach,
+        after: Option<&Namespace>,
+        size: PageSize,
+    ) -> Result<Census, StoreError>;
+}
+
 /// What a store says about itself.
 #[async_trait]
 pub trait StoreStatus: Send + Sync {
@@ -95,8 +118,8 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + StoreStatus + 'static {}
-impl<T: TokenStore + StoreStatus + 'static> Store for T {}
+pub trait Store: TokenStore + NamespaceStore + StoreStatus + 'static {}
+impl<T: TokenStore + NamespaceStore + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@
 
 mod fixture;
 mod listing;
+mod namespaces;
 mod races;
 mod requests;
 mod status;
@@ -83,6 +84,17 @@ conformance! {
         a_page_examines_a_bounded_number_of_entries,
         no_two_tokens_of_a_namespace_are_equally_old,
         a_pool_holds_the_tokens_of_its_namespace_only,
+    }
+    namespaces {
+        a_new_store_has_no_namespaces,
+        counts_follow_creations_and_deletions,
+        an_ended_token_counts_until_it_is_deleted,
+        what_came_to_nothing_is_not_counted,
+        namespaces_are_listed_by_name_whatever_the_page,
+        more_namespaces_than_one_exchange_carries_are_all_counted,
+        only_namespaces_in_reach_are_listed,
+        an_emptied_namespace_vanishes_and_may_come_back,
+        namespaces_come_and_go_without_shifting_a_page,
     }
     races {
         one_of_many_wins_an_id,
