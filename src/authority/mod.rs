@@ -4,6 +4,7 @@ pub mod access;
 pub mod act;
 pub mod audit;
 pub mod error;
+pub mod namespaces;
 pub mod readiness;
 pub mod seen;
 mod surrender;

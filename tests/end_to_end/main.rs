@@ -15,6 +15,7 @@ mod drain;
 mod harness;
 mod health;
 mod life;
+mod namespaces;
 mod outages;
 mod raw_bytes;
 mod restrictions;
@@ -64,6 +65,11 @@ on_both_stores! {
         namespaces_are_walls,
         tricky_paths_are_refused,
         addresses_are_judged_whatever_their_family,
+    }
+    namespaces {
+        namespaces_are_listed_with_what_they_hold,
+        namespaces_are_listed_as_far_as_the_caller_may_read,
+        page_tokens_of_namespaces_serve_whom_they_were_given,
     }
     access {
         nothing_is_answered_without_a_credential,

@@ -5,6 +5,7 @@
 
 mod create;
 mod inspect;
+mod namespaces;
 mod time;
 mod token;
 mod validate;
@@ -16,6 +17,7 @@ use crate::domain::name::{Owner, PoolName};
 
 pub(super) use create::{issued, order};
 pub(super) use inspect::{list_query, listed, revoke_order, surrender_order, token_id};
+pub(super) use namespaces::{namespaces_listed, namespaces_query};
 pub(super) use time::timestamp;
 pub(super) use token::whole_token;
 pub(super) use validate::{Question, question, validation};
