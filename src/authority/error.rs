@@ -31,6 +31,8 @@ pub enum Error {
     TokenNotFound(TokenId),
     #[error("the request_id made token {0} and cannot be replayed any more")]
     RequestIdUsed(TokenId),
+    #[error("the namespace \"{namespace}\" holds {limit} tokens, as many as it may")]
+    NamespaceFull { namespace: Namespace, limit: u64 },
     /// Other changes of the same token came between, again and again.
     #[error("other calls changed the token at the same time; try again")]
     Contended,
@@ -75,6 +77,7 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::TokenNotFound(_) => "not_found",
             Self::RequestIdUsed(_) => "request_id_used",
+            Self::NamespaceFull { .. } => "namespace_full",
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",
             Self::StoreUnavailable(_) => "store_unavailable",

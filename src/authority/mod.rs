@@ -13,6 +13,7 @@ pub mod validate;
 
 use std::sync::Arc;
 
+use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 use crate::entropy::EntropyError;
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub struct Authority {
     roots: Vec<Root>,
     /// The current brand first; never empty.
     brands: Vec<Brand>,
+    policies: Policies,
     validation_ids: ValidationIds,
     surrenders: PeerBudgets,
 }
@@ -45,8 +47,14 @@ impl Authority {
             store,
             roots,
             brands,
+            policies: Policies::default(),
             validation_ids,
             surrenders: PeerBudgets::default(),
         })
+    }
+
+    /// Restricts namespaces; without, there is no restriction.
+    pub fn with_policies(self, policies: Policies) -> Self {
+        Self { policies, ..self }
     }
 }

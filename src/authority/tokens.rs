@@ -7,6 +7,7 @@ use crate::domain::caller::Namespaces;
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason, RequestId};
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::policy::Bounds;
 use crate::domain::profile::Profile;
 use crate::domain::secret::Secret;
 use crate::domain::token::{
@@ -79,6 +80,7 @@ impl Authority {
                 scope: scope.clone(),
             });
         }
+        let policy = self.policies.of(&namespace);
         let caller = right.caller().identity.to_string();
         let key = order
             .request_id
@@ -100,8 +102,11 @@ impl Authority {
                 brand: self.brands[0].clone(),
                 digest: secret.digest(),
                 origin: None,
+                bounds: Bounds::default(),
             };
-            let draft = draft.made_by(key);
+            let draft = policy
+                .settle(draft.made_by(key))
+                .map_err(|flaw| Error::Invalid(Violations::one("ttl", flaw)))?;
             let created = self.store.create(draft.clone()).await;
             if !matches!(created, Ok(Creation::Refused(_))) {
                 // After an error too: whether the token came to be is unknown then.
@@ -265,6 +270,8 @@ fn refused(refusal: Refusal, id: TokenId) -> Error {
                 format!("must be after the store's time, {now}"),
             )
         }
+        Refusal::Breaks { field, flaw } => Error::Invalid(Violations::one(field, flaw)),
+        Refusal::NamespaceFull { namespace, limit } => Error::NamespaceFull { namespace, limit },
         Refusal::RequestDiffers => invalid(
             "request_id",
             "was used before by this caller with other arguments".to_owned(),

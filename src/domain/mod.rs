@@ -10,6 +10,7 @@ pub mod limit;
 pub mod name;
 pub mod page;
 pub mod permission;
+pub mod policy;
 pub mod profile;
 pub mod scope;
 pub mod secret;

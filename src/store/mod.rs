@@ -49,7 +49,9 @@ pub trait TokenStore: Send + Sync {
     /// [`crate::domain::token::REPLAY_WINDOW`] beyond its deletion.
     ///
     /// The token begins at the store's time; within a namespace no two tokens have the same
-    /// `create_time`.
+    /// `create_time`. What `draft.bounds` demand is judged in the same step: however many create at
+    /// once, a namespace never holds more tokens than it may, and none is refused while there is
+    /// room for it and for all that were begun before it.
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError>;
 
     /// Applies `rule` to the token as it stands, and stores what it answers under a new revision
@@ -77,7 +79,8 @@ pub trait TokenStore: Send + Sync {
 pub trait NamespaceStore: Send + Sync {
     /// Lists the namespaces of `reach` that hold tokens, in the order of their names, those behind
     /// `after` only, each with how many it holds. A token counts from its creation until its
-    /// deletion, whether it is in force or not.
+    /// deletion, whether it is in force or not; while creations are under way, those that will be
+    /// refused may count, too.
     ///
     /// The cost does not grow with the number of tokens (on Redis by a small read for each 65 536),
     /// and at most [`listing::EXAMINED_MAX`] namespaces are examined; a page may be short, or empty,

@@ -12,6 +12,7 @@
 mod fixture;
 mod listing;
 mod namespaces;
+mod policies;
 mod races;
 mod requests;
 mod status;
@@ -95,6 +96,15 @@ conformance! {
         only_namespaces_in_reach_are_listed,
         an_emptied_namespace_vanishes_and_may_come_back,
         namespaces_come_and_go_without_shifting_a_page,
+    }
+    policies {
+        a_namespace_holds_no_more_tokens_than_it_may,
+        a_limit_may_come_late_and_go,
+        ended_tokens_take_room_until_they_are_deleted,
+        a_request_is_answered_in_a_full_namespace_too,
+        a_taken_id_is_answered_in_a_full_namespace_too,
+        an_end_beyond_the_longest_lifetime_is_refused_and_leaves_nothing,
+        a_namespace_is_never_overfilled_however_many_come_at_once,
     }
     races {
         one_of_many_wins_an_id,

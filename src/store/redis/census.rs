@@ -13,7 +13,7 @@ use super::error::read;
 use super::keys::SeriesName;
 use super::line::{Line, PIPELINE_MAX};
 use super::namespaces::Namespaces;
-use super::series::read_directory;
+use super::series::{Bucket, read_directory};
 use crate::domain::caller::Reach;
 use crate::domain::name::Namespace;
 use crate::domain::page::PageSize;
@@ -109,6 +109,27 @@ impl RedisStore {
             Ok((namespace, sizes.sum::<Result<u64, _>>()?))
         };
         counted.into_iter().map(sum).collect()
+    }
+
+    /// How many entries of a namespace are older than the one that was added to `bucket` at `time`:
+    /// each bucket is newer than all before it.
+    pub(super) async fn older(
+        &self,
+        line: &Line<'_>,
+        name: &SeriesName,
+        bucket: Bucket,
+        time: u64,
+    ) -> Result<u64, StoreError> {
+        let mut commands: Vec<Cmd> = (0..bucket.number)
+            .map(|bucket| self.cardinality(name, bucket))
+            .collect();
+        let mut beside = cmd("ZCOUNT");
+        beside.arg(self.access.keys.entries(name, bucket.number));
+        beside.arg("-inf").arg(format!("({time}"));
+        commands.push(beside);
+        let limit = self.access.write_timeout;
+        let counts = line.commands(limit, commands).await?;
+        counts.into_iter().map(read::<u64>).sum()
     }
 
     fn cardinality(&self, name: &SeriesName, bucket: u64) -> Cmd {

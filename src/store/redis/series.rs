@@ -90,6 +90,18 @@ impl Series {
         entry: &str,
         at: At,
     ) -> Result<u64, StoreError> {
+        let (time, _) = self.place(line, name, entry, at).await?;
+        Ok(time)
+    }
+
+    /// Adds an entry and answers its time and its bucket.
+    pub(super) async fn place(
+        &self,
+        line: &Line<'_>,
+        name: &SeriesName,
+        entry: &str,
+        at: At,
+    ) -> Result<(u64, Bucket), StoreError> {
         let given = match at {
             At::Next => None,
             At::Given(time) => Some(time),
@@ -112,7 +124,7 @@ impl Series {
             let time = micros(&time)?;
             if outcome == "added" {
                 self.learn(name, bucket);
-                return Ok(time);
+                return Ok((time, bucket));
             }
             bucket = self.after_seal(line, name, bucket, time, given).await?;
         }

@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
+use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
 
 use super::pb::ErrorReason;
@@ -149,6 +150,7 @@ impl From<Error> for Status {
                 let (code, reason) = (Code::AlreadyExists, ErrorReason::RequestIdUsed);
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
+            Error::NamespaceFull { namespace, limit } => namespace_full(&namespace, limit, message),
             Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
@@ -178,6 +180,23 @@ fn permission_missing(permission: Permission, namespace: String, message: String
     status(
         Code::PermissionDenied,
         ErrorReason::PermissionMissing,
+        &metadata,
+        message,
+    )
+}
+
+fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    let subject = format!("namespace:{namespace}");
+    details.add_quota_failure_violation(subject, format!("max_tokens is {limit}"));
+    let metadata = [
+        ("namespace", namespace.to_string()),
+        ("limit", limit.to_string()),
+    ];
+    with(
+        details,
+        Code::ResourceExhausted,
+        ErrorReason::NamespaceFull,
         &metadata,
         message,
     )

@@ -54,7 +54,7 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
     );
     let labels = self::labels(v, &labels);
     let expiration = match expiration {
-        None => Some(Expiration::Never),
+        None => Some(Expiration::Unsaid),
         Some(create_request::Expiration::ExpireTime(at)) => {
             v.take("expire_time", instant(&at)).map(Expiration::At)
         }
