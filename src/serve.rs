@@ -146,7 +146,8 @@ async fn serve_store(
         .map(|RootToken { name, digest }| Root::new(name, digest))
         .collect();
     let authority = Authority::new(store.clone(), roots, config.brand, config.accepted_brands)
-        .map_err(|error| ServeError::Failed(error.to_string()))?;
+        .map_err(|error| ServeError::Failed(error.to_string()))?
+        .with_policies(config.policies);
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
     let bounds = Bounds {

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod layers;
+mod namespaces;
 mod roots;
 mod server;
 mod store;
@@ -15,9 +16,11 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
+use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
 pub use layers::DEFAULTS;
+pub use namespaces::NAMESPACE_KEYS;
 pub use roots::RootToken;
 pub use server::ServerConfig;
 pub use store::{StoreConfig, StoreUrl};
@@ -71,6 +74,7 @@ pub struct Config {
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    pub policies: Policies,
 }
 
 /// Bounds on what callers may ask at once.
@@ -136,6 +140,8 @@ struct File {
     access: AccessTable,
     limits: LimitsTable,
     log: LogTable,
+    // Read by hand: serde's errors would not name the key.
+    namespaces: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +184,7 @@ impl File {
             access,
             limits,
             log,
+            namespaces,
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
@@ -203,6 +210,7 @@ impl File {
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
+            policies: namespaces::parse(namespaces)?,
         })
     }
 }

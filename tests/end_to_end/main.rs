@@ -70,6 +70,9 @@ on_both_stores! {
         namespaces_are_listed_with_what_they_hold,
         namespaces_are_listed_as_far_as_the_caller_may_read,
         page_tokens_of_namespaces_serve_whom_they_were_given,
+        a_policy_gives_tokens_their_end_and_bounds_it,
+        a_full_namespace_takes_no_more_tokens,
+        a_policy_holds_for_whoever_creates_from_the_start_on,
     }
     access {
         nothing_is_answered_without_a_credential,
