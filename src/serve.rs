@@ -16,9 +16,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::authority::Authority;
 use crate::authority::access::Root;
+use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
+use crate::domain::pepper::Keyring;
 use crate::store::Store;
 use crate::telemetry;
 use crate::transport::grpc::gate::Gate;
@@ -145,7 +147,8 @@ async fn serve_store(
         .into_iter()
         .map(|RootToken { name, digest }| Root::new(name, digest))
         .collect();
-    let authority = Authority::new(store.clone(), roots, config.brand, config.accepted_brands)
+    let mint = Mint::new(config.brand, config.accepted_brands, Keyring::default());
+    let authority = Authority::new(store.clone(), roots, mint)
         .map_err(|error| ServeError::Failed(error.to_string()))?
         .with_policies(config.policies);
     let (ready, readiness) = watch::channel(Readiness::default());

@@ -3,9 +3,14 @@
 pub mod access;
 pub mod act;
 pub mod audit;
+pub mod changes;
+mod decide;
 pub mod error;
+mod known;
+pub mod mint;
 pub mod namespaces;
 pub mod readiness;
+mod refusal;
 pub mod seen;
 mod surrender;
 pub mod tokens;
@@ -14,11 +19,12 @@ pub mod validate;
 use std::sync::Arc;
 
 use crate::domain::policy::Policies;
-use crate::domain::secret::Brand;
 use crate::entropy::EntropyError;
 use crate::store::Store;
 
 use access::Root;
+use known::Known;
+use mint::Mint;
 use surrender::PeerBudgets;
 use validate::ValidationIds;
 
@@ -26,29 +32,22 @@ use validate::ValidationIds;
 pub struct Authority {
     store: Arc<dyn Store>,
     roots: Vec<Root>,
-    /// The current brand first; never empty.
-    brands: Vec<Brand>,
+    mint: Mint,
+    known: Known,
     policies: Policies,
     validation_ids: ValidationIds,
     surrenders: PeerBudgets,
 }
 
 impl Authority {
-    /// `brand` marks new secrets; those of `earlier` brands stay accepted.
-    pub fn new(
-        store: Arc<dyn Store>,
-        roots: Vec<Root>,
-        brand: Brand,
-        earlier: impl IntoIterator<Item = Brand>,
-    ) -> Result<Self, EntropyError> {
-        let brands = std::iter::once(brand).chain(earlier).collect();
-        let validation_ids = ValidationIds::new()?;
+    pub fn new(store: Arc<dyn Store>, roots: Vec<Root>, mint: Mint) -> Result<Self, EntropyError> {
         Ok(Self {
             store,
             roots,
-            brands,
+            mint,
+            known: Known::default(),
             policies: Policies::default(),
-            validation_ids,
+            validation_ids: ValidationIds::new()?,
             surrenders: PeerBudgets::default(),
         })
     }

@@ -12,9 +12,11 @@
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
 pub mod census;
+pub mod limits;
 pub mod listing;
 pub mod record;
 pub mod redis;
+pub mod spending;
 pub mod sqlite;
 
 use std::fmt;
@@ -32,6 +34,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 
 use census::Census;
+pub use limits::{LimitStore, Take, Taken};
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
 ///
@@ -121,8 +124,8 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + NamespaceStore + StoreStatus + 'static {}
-impl<T: TokenStore + NamespaceStore + StoreStatus + 'static> Store for T {}
+pub trait Store: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static {}
+impl<T: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]
@@ -146,8 +149,8 @@ pub enum Creation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Absent,
-    /// Nothing was to be changed.
-    Kept(Token),
+    /// Nothing was to be changed; the token as it was at that time of the store.
+    Kept(Token, Timestamp),
     Changed(Token),
     Refused(Refusal),
 }

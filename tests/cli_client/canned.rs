@@ -124,6 +124,7 @@ impl TokenService for Canned {
         match self.note(request)?.token_id.as_str() {
             ID => Ok(Response::new(pb::GetResponse {
                 token: Some(token("ci")),
+                ..pb::GetResponse::default()
             })),
             "down" => Err(unavailable()),
             "denied" => Err(Status::permission_denied("no")),
@@ -180,6 +181,30 @@ impl TokenService for Canned {
         }))
     }
 
+    async fn update(&self, request: Request<pb::UpdateRequest>) -> Answer<pb::UpdateResponse> {
+        let asked = self.note(request)?;
+        Ok(Response::new(pb::UpdateResponse { token: asked.token }))
+    }
+
+    async fn rotate(&self, request: Request<pb::RotateRequest>) -> Answer<pb::RotateResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::RotateResponse {
+            token: Some(token("ci")),
+            secret: SECRET.to_owned(),
+        }))
+    }
+
+    async fn reset_limits(
+        &self,
+        request: Request<pb::ResetLimitsRequest>,
+    ) -> Answer<pb::ResetLimitsResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::ResetLimitsResponse {
+            rate_limits: Vec::new(),
+            quota_remaining: Some(5),
+        }))
+    }
+
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Answer<pb::RevokeResponse> {
         let by_id = match &request.get_ref().target {
             Some(pb::revoke_request::Target::TokenId(_)) => true,
@@ -211,6 +236,7 @@ impl TokenService for Canned {
         Ok(Response::new(pb::WhoAmIResponse {
             token: None,
             permissions: vec!["admin@*".to_owned()],
+            ..pb::WhoAmIResponse::default()
         }))
     }
 }

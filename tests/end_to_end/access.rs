@@ -7,7 +7,8 @@ use token_authority::authority::act::TABLE;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     self, CreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListRequest,
-    RevokeRequest, ValidateRequest, Verdict, WhoAmIRequest,
+    ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest, ValidateRequest,
+    Verdict, WhoAmIRequest,
 };
 use tonic::{Code, Status};
 
@@ -60,6 +61,41 @@ async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, Option<Stat
                 .revoke(RevokeRequest {
                     target,
                     reason: String::new(),
+                })
+                .await
+                .err(),
+        ),
+        (
+            "Update",
+            client
+                .update(UpdateRequest {
+                    token: Some(Token {
+                        token_id: token_id.clone(),
+                        ..Token::default()
+                    }),
+                    update_mask: Some(prost_types::FieldMask {
+                        paths: vec!["name".to_owned()],
+                    }),
+                    revision: None,
+                })
+                .await
+                .err(),
+        ),
+        (
+            "Rotate",
+            client
+                .rotate(RotateRequest {
+                    token_id: token_id.clone(),
+                    ..RotateRequest::default()
+                })
+                .await
+                .err(),
+        ),
+        (
+            "ResetLimits",
+            client
+                .reset_limits(ResetLimitsRequest {
+                    token_id: token_id.clone(),
                 })
                 .await
                 .err(),

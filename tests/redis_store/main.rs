@@ -8,6 +8,7 @@ mod census;
 mod faults;
 mod kit;
 mod listing;
+mod owners;
 mod proxies;
 mod replays;
 mod start;

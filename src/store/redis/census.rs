@@ -17,6 +17,7 @@ use super::series::{Bucket, read_directory};
 use crate::domain::caller::Reach;
 use crate::domain::name::Namespace;
 use crate::domain::page::PageSize;
+use crate::domain::time::Timestamp;
 use crate::store::census::{Census, CensusBuilder};
 use crate::store::{NamespaceStore, StoreError};
 
@@ -118,14 +119,14 @@ impl RedisStore {
         line: &Line<'_>,
         name: &SeriesName,
         bucket: Bucket,
-        time: u64,
+        time: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut commands: Vec<Cmd> = (0..bucket.number)
             .map(|bucket| self.cardinality(name, bucket))
             .collect();
         let mut beside = cmd("ZCOUNT");
         beside.arg(self.access.keys.entries(name, bucket.number));
-        beside.arg("-inf").arg(format!("({time}"));
+        beside.arg("-inf").arg(format!("({}", time.micros()));
         commands.push(beside);
         let limit = self.access.write_timeout;
         let counts = line.commands(limit, commands).await?;

@@ -7,6 +7,8 @@ mod census;
 mod checkpoint;
 mod error;
 mod job;
+mod limiter;
+mod limits;
 mod listing;
 mod open;
 mod place;
@@ -36,6 +38,7 @@ use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
+use limiter::Limiter;
 use place::FileIdentity;
 use reader::Readers;
 use time::StoreTime;
@@ -115,6 +118,7 @@ struct Inner {
     points: Readers,
     lists: Readers,
     list_room: Arc<Semaphore>,
+    limiter: Arc<Limiter>,
     writer: Writer,
 }
 
@@ -125,6 +129,7 @@ impl Inner {
         file: Arc<FileIdentity>,
         points: Readers,
         lists: Readers,
+        limiter: Arc<Limiter>,
         writer: Writer,
     ) -> Self {
         Self {
@@ -134,6 +139,7 @@ impl Inner {
             points,
             lists,
             list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+            limiter,
             writer,
         }
     }

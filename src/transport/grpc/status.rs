@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
 use crate::domain::name::Namespace;
-use crate::domain::token::TokenId;
+use crate::domain::token::{State, TokenId};
 
-use super::pb::ErrorReason;
+use super::pb::{self, ErrorReason};
 
 /// `ErrorInfo.domain` of every error.
 const DOMAIN: &str = "tokenauthority";
@@ -151,6 +151,30 @@ impl From<Error> for Status {
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
             Error::NamespaceFull { namespace, limit } => namespace_full(&namespace, limit, message),
+            Error::RevisionMoved { asked, current } => {
+                let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
+                let numbers = [("asked", asked), ("current", current)];
+                let metadata = numbers.map(|(key, number)| (key, number.to_string()));
+                status(code, reason, &metadata, message)
+            }
+            Error::TokenOver { id, state } => {
+                let state = match state {
+                    State::Revoked => pb::State::Revoked,
+                    State::Expired => pb::State::Expired,
+                    State::Disabled => pb::State::Disabled,
+                    State::Active => pb::State::Active,
+                };
+                let metadata = ("state", state.as_str_name().to_owned());
+                precondition(ErrorReason::TokenOver, id, metadata, message)
+            }
+            Error::StillInGrace { id, until } => {
+                precondition(ErrorReason::StillInGrace, id, ("until", until), message)
+            }
+            Error::CallerLimited { retry_after, .. } => {
+                let details = ErrorDetails::with_retry_info(Some(retry_after));
+                let (code, reason) = (Code::ResourceExhausted, ErrorReason::CallerLimited);
+                with(details, code, reason, &[], message)
+            }
             Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
@@ -197,6 +221,25 @@ fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status 
         details,
         Code::ResourceExhausted,
         ErrorReason::NamespaceFull,
+        &metadata,
+        message,
+    )
+}
+
+/// A token that is not as the call needs it; the violation's type is the reason.
+fn precondition(
+    reason: ErrorReason,
+    id: TokenId,
+    metadata: (&str, String),
+    message: String,
+) -> Status {
+    let violation = PreconditionViolation::new(reason.as_str_name(), id.as_str(), message.clone());
+    let details = ErrorDetails::with_precondition_failure(vec![violation]);
+    let metadata = [("token_id", id.to_string()), metadata];
+    with(
+        details,
+        Code::FailedPrecondition,
+        reason,
         &metadata,
         message,
     )

@@ -8,6 +8,7 @@
 -- ARGV[3] start of the bucket in microseconds since 1970: no assigned time is earlier
 -- ARGV[4] how many entries make the bucket full
 -- ARGV[5] the time in microseconds since 1970; "" for the server's
+-- ARGV[6] what stands behind the name instead of the time, as text; "" for the time
 -- Reply   {"added", time of the entry as text}, or {"sealed", time of the seal as text}
 -- Atomic, because assigned times must differ, and nothing may enter once the seal is read.
 local asked = tonumber(ARGV[2])
@@ -30,6 +31,7 @@ if not score then
   score = math.max(now, tonumber(ARGV[3]), last and last + 1 or 0)
 end
 local text = string.format('%.0f', score)
--- Listed under its name and the time, so that no attempt moves the entry of another.
-redis.call('ZADD', KEYS[1], text, ARGV[1] .. text)
+-- Listed under its name and that, so that no attempt moves the entry of another.
+local since = ARGV[6] == '' and text or ARGV[6]
+redis.call('ZADD', KEYS[1], text, ARGV[1] .. since)
 return { 'added', text }

@@ -70,3 +70,20 @@ CREATE TRIGGER tokens_counted_out AFTER DELETE ON tokens BEGIN
     DELETE FROM namespaces WHERE namespace = old.namespace AND tokens = 1;
     UPDATE namespaces SET tokens = tokens - 1 WHERE namespace = old.namespace;
 END;
+
+-- What is spent of rate limits, as it was at most a second ago, and of quotas, as it is.
+CREATE TABLE rate_spending (
+    id     TEXT NOT NULL PRIMARY KEY,
+    spent  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quota_spending (
+    id     TEXT NOT NULL PRIMARY KEY,
+    spent  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Whoever removes a token removes this too.
+CREATE TRIGGER tokens_spending AFTER DELETE ON tokens BEGIN
+    DELETE FROM rate_spending WHERE id = old.id;
+    DELETE FROM quota_spending WHERE id = old.id;
+END;
