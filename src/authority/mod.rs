@@ -34,7 +34,7 @@ pub struct Authority {
     roots: Vec<Root>,
     mint: Mint,
     known: Known,
-    policies: Policies,
+    policies: Arc<Policies>,
     validation_ids: ValidationIds,
     surrenders: PeerBudgets,
 }
@@ -46,7 +46,7 @@ impl Authority {
             roots,
             mint,
             known: Known::default(),
-            policies: Policies::default(),
+            policies: Arc::default(),
             validation_ids: ValidationIds::new()?,
             surrenders: PeerBudgets::default(),
         })
@@ -54,6 +54,9 @@ impl Authority {
 
     /// Restricts namespaces; without, there is no restriction.
     pub fn with_policies(self, policies: Policies) -> Self {
-        Self { policies, ..self }
+        Self {
+            policies: Arc::new(policies),
+            ..self
+        }
     }
 }

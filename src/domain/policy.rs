@@ -8,7 +8,7 @@ use super::flaw::Flaw;
 use super::limit::RateLimits;
 use super::name::Namespace;
 use super::time::Timestamp;
-use super::token::{Draft, Expiration, TTL_MAX};
+use super::token::{Draft, Expiration, Ruling, TTL_MAX, Token};
 
 /// What holds in one namespace; by default no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,10 @@ impl Policy {
     /// Applies the policy to what was asked for; a flaw is one of the `ttl`. To come after
     /// [`Draft::made_by`]: a replay is known by what was asked, whatever the policy says by then.
     pub fn settle(&self, draft: Draft) -> Result<Draft, Flaw> {
+        let mut profile = draft.profile;
+        profile.rate_limits = self.rate_limits(profile.rate_limits);
         Ok(Draft {
+            profile,
             expiration: self.expiration(draft.expiration)?,
             bounds: self.bounds(),
             ..draft
@@ -81,6 +84,18 @@ impl Policy {
             "must be 1 millisecond to {} seconds, the longest lifetime in this namespace; got {got}",
             seconds(longest)
         )))
+    }
+
+    /// What becomes of a change of `token` that `ruling` allows: it may leave the end of the token as
+    /// it is, or move it to where that of a new token may be; a flaw is one of the `expire_time`.
+    pub fn review(&self, token: &Token, now: Timestamp, ruling: Ruling) -> Result<Ruling, Flaw> {
+        match &ruling {
+            Ruling::Replace(changed) if changed.expire_time != token.expire_time => {
+                self.check_expire_time(now, changed.expire_time)?;
+            }
+            Ruling::Replace(_) | Ruling::Keep | Ruling::Refuse(_) => {}
+        }
+        Ok(ruling)
     }
 
     /// Whether a token may get, `now`, this end or none; a flaw is one of the `expire_time`.
@@ -283,6 +298,29 @@ mod tests {
         let policy = Policy::new(None, None, limit("given"), None).unwrap();
         assert_eq!(policy.rate_limits(RateLimits::default()), limit("given"));
         assert_eq!(policy.rate_limits(limit("asked")), limit("asked"));
+        let settled = policy.settle(draft()).unwrap();
+        assert_eq!(settled.profile.rate_limits, limit("given"));
+    }
+
+    #[test]
+    fn a_change_may_move_an_end_to_where_that_of_a_new_token_may_be() {
+        let strict = policy(None, Some(DAY));
+        // From before there was a policy.
+        let token = draft().issue(at(1)).unwrap();
+        let now = at(1_000);
+        let review = |end: Option<Timestamp>| {
+            let changed = Token {
+                expire_time: end,
+                update_time: now,
+                ..token.clone()
+            };
+            let ruling = Ruling::Replace(Box::new(changed));
+            strict.review(&token, now, ruling.clone()) == Ok(ruling)
+        };
+        assert!(review(None), "what stays as it is");
+        assert!(review(Some(now.saturating_add(DAY))));
+        assert!(!review(Some(now.saturating_add(DAY + HOUR))));
+        assert_eq!(strict.review(&token, now, Ruling::Keep), Ok(Ruling::Keep));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod health;
 mod life;
 mod namespaces;
 mod outages;
+mod policies;
 mod raw_bytes;
 mod restrictions;
 mod root_token;
@@ -70,9 +71,13 @@ on_both_stores! {
         namespaces_are_listed_with_what_they_hold,
         namespaces_are_listed_as_far_as_the_caller_may_read,
         page_tokens_of_namespaces_serve_whom_they_were_given,
+    }
+    policies {
         a_policy_gives_tokens_their_end_and_bounds_it,
         a_full_namespace_takes_no_more_tokens,
         a_policy_holds_for_whoever_creates_from_the_start_on,
+        a_policy_bounds_changes_of_an_end_and_leaves_others_alone,
+        a_policy_gives_tokens_their_rate_limits,
     }
     access {
         nothing_is_answered_without_a_credential,
