@@ -164,7 +164,8 @@ async fn serve_store(
     let mint = Mint::new(brand, accepted, Keyring::default());
     let authority = Authority::new(store.clone(), roots, mint)
         .map_err(|error| ServeError::Failed(error.to_string()))?
-        .observed(metrics.clone(), trail.clone());
+        .observed(metrics.clone(), trail.clone())
+        .with_policies(config.policies.clone());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
     let bounds = Bounds {

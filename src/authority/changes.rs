@@ -44,13 +44,21 @@ impl Authority {
         patch: Patch,
     ) -> Result<Seen, Error> {
         let caller = right.caller().grants.clone();
+        let policies = Arc::clone(&self.policies);
         let rule = move |token: &Token, now| {
             let asked = patch.scopes.as_deref().unwrap_or_default();
             match caller.exceeded_by(asked, &token.namespace) {
                 Some(scope) => Ruling::Refuse(Refusal::ExceedsCaller {
                     scope: scope.clone(),
                 }),
-                None => token.update(now, &patch),
+                None => {
+                    let policy = policies.of(&token.namespace);
+                    let reviewed = policy.review(token, now, token.update(now, &patch));
+                    reviewed.unwrap_or_else(|flaw| {
+                        let field = "token.expire_time".to_owned();
+                        Ruling::Refuse(Refusal::Breaks { field, flaw })
+                    })
+                }
             }
         };
         let Outcome { token, now, .. } = self.change(right, id, rule).await?;

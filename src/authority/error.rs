@@ -32,6 +32,8 @@ pub enum Error {
     TokenNotFound(TokenId),
     #[error("the request_id made token {0} and cannot be replayed any more")]
     RequestIdUsed(TokenId),
+    #[error("the namespace \"{namespace}\" holds {limit} tokens, as many as it may")]
+    NamespaceFull { namespace: Namespace, limit: u64 },
     /// The token has another revision than the call asked for.
     #[error("the token has revision {current}, not {asked}: another change came before")]
     RevisionMoved { asked: u64, current: u64 },
@@ -94,6 +96,7 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::TokenNotFound(_) => "not_found",
             Self::RequestIdUsed(_) => "request_id_used",
+            Self::NamespaceFull { .. } => "namespace_full",
             Self::RevisionMoved { .. } => "revision_moved",
             Self::TokenOver { .. } => "token_over",
             Self::StillInGrace { .. } => "still_in_grace",

@@ -9,6 +9,7 @@ mod decide;
 pub mod error;
 mod known;
 pub mod mint;
+pub mod namespaces;
 mod numbering;
 pub mod readiness;
 mod refusal;
@@ -19,6 +20,7 @@ pub mod validate;
 
 use std::sync::Arc;
 
+use crate::domain::policy::Policies;
 use crate::entropy::EntropyError;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -36,6 +38,7 @@ pub struct Authority {
     roots: Vec<Root>,
     mint: Mint,
     known: Known,
+    policies: Arc<Policies>,
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
@@ -52,6 +55,7 @@ impl Authority {
             roots,
             mint,
             known: Known::default(),
+            policies: Arc::default(),
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
@@ -72,5 +76,13 @@ impl Authority {
     /// Waits until the audit lines so far are written, or are known to wait.
     pub async fn recorded(&self) {
         self.trail.settled().await;
+    }
+
+    /// Restricts namespaces; without, there is no restriction.
+    pub fn with_policies(self, policies: Policies) -> Self {
+        Self {
+            policies: Arc::new(policies),
+            ..self
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 mod layers;
+mod namespaces;
 mod roots;
 mod server;
 mod store;
@@ -16,10 +17,12 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
+use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
 pub use audit::AuditPlace;
 pub use layers::DEFAULTS;
+pub use namespaces::NAMESPACE_KEYS;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
@@ -75,6 +78,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub log: LogConfig,
     pub audit: AuditPlace,
+    pub policies: Policies,
 }
 
 /// Bounds on what callers may ask at once.
@@ -141,6 +145,8 @@ struct File {
     limits: LimitsTable,
     log: LogTable,
     audit: AuditTable,
+    // Read by hand: serde's errors would not name the key.
+    namespaces: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +190,7 @@ impl File {
             limits,
             log,
             audit,
+            namespaces,
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
@@ -210,6 +217,7 @@ impl File {
             limits: limits.parse()?,
             log: log.parse()?,
             audit: audit.parse()?,
+            policies: namespaces::parse(namespaces)?,
         })
     }
 }

@@ -36,6 +36,7 @@ words! {
     List = "list",
     Take = "take",
     Spending = "spending",
+    Census = "census",
     Confirm = "confirm",
     ProbeRead = "probe_read",
     ProbeWrite = "probe_write",

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
+use crate::domain::caller::Reach;
+use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::spending::Spending;
 use crate::domain::token::{Draft, Token, TokenId};
 use crate::metrics::{Failure, Metrics, Operation};
 
 use super::{
-    Change, Creation, Deletion, Durability, Found, LimitStore, Page, Rule, Store, StoreError,
-    StoreId, StoreStatus, Take, Taken, TokenStore,
+    Census, Change, Creation, Deletion, Durability, Found, LimitStore, NamespaceStore, Page, Rule,
+    Store, StoreError, StoreId, StoreStatus, Take, Taken, TokenStore,
 };
 
 /// A store, measured.
@@ -112,6 +114,19 @@ impl LimitStore for Measured {
     async fn spending(&self, tokens: &[Arc<Token>]) -> Result<Vec<Spending>, StoreError> {
         self.timed(Operation::Spending, self.store.spending(tokens))
             .await
+    }
+}
+
+#[async_trait]
+impl NamespaceStore for Measured {
+    async fn census(
+        &self,
+        reach: &Reach,
+        after: Option<&Namespace>,
+        size: PageSize,
+    ) -> Result<Census, StoreError> {
+        let census = self.store.census(reach, after, size);
+        self.timed(Operation::Census, census).await
     }
 }
 

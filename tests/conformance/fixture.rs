@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
     _folder: Option<TempDir>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 pub(crate) async fn on_sqlite() -> Bench {
@@ -100,13 +100,21 @@ impl Bench {
             clock,
             open,
             _folder: folder,
-            _server: server,
+            server,
         }
     }
 
     /// Opens the same store anew, after the one before was closed.
     pub(crate) async fn reopen(&mut self) {
         self.store = (self.open)(self.clock.clone()).await;
+    }
+
+    /// The same store as another process has it; where only one process may have it, this one's.
+    pub(crate) async fn beside(&self) -> Arc<dyn Store> {
+        match self.server {
+            Some(_) => (self.open)(self.clock.clone()).await,
+            None => self.store.clone(),
+        }
     }
 
     /// Moves the clock on.

@@ -17,7 +17,9 @@ mod harness;
 mod health;
 mod life;
 mod metrics;
+mod namespaces;
 mod outages;
+mod policies;
 mod raw_bytes;
 mod request_ids;
 mod restrictions;
@@ -68,6 +70,18 @@ on_both_stores! {
         namespaces_are_walls,
         tricky_paths_are_refused,
         addresses_are_judged_whatever_their_family,
+    }
+    namespaces {
+        namespaces_are_listed_with_what_they_hold,
+        namespaces_are_listed_as_far_as_the_caller_may_read,
+        page_tokens_of_namespaces_serve_whom_they_were_given,
+    }
+    policies {
+        a_policy_gives_tokens_their_end_and_bounds_it,
+        a_full_namespace_takes_no_more_tokens,
+        a_policy_holds_for_whoever_creates_from_the_start_on,
+        a_policy_bounds_changes_of_an_end_and_leaves_others_alone,
+        a_policy_gives_tokens_their_rate_limits,
     }
     access {
         nothing_is_answered_without_a_credential,

@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
+use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
 
 use super::call;
@@ -167,6 +168,7 @@ impl From<Error> for Status {
                 let (code, reason) = (Code::AlreadyExists, ErrorReason::RequestIdUsed);
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
+            Error::NamespaceFull { namespace, limit } => namespace_full(&namespace, limit, message),
             Error::RevisionMoved { asked, current } => {
                 let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
                 let numbers = [("asked", asked), ("current", current)];
@@ -222,6 +224,23 @@ fn permission_missing(permission: Permission, namespace: String, message: String
 fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(retry_after));
     with(details, Code::ResourceExhausted, reason, &[], message)
+}
+
+fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    let subject = format!("namespace:{namespace}");
+    details.add_quota_failure_violation(subject, format!("max_tokens is {limit}"));
+    let metadata = [
+        ("namespace", namespace.to_string()),
+        ("limit", limit.to_string()),
+    ];
+    with(
+        details,
+        Code::ResourceExhausted,
+        ErrorReason::NamespaceFull,
+        &metadata,
+        message,
+    )
 }
 
 /// A token that is not as the call needs it; the violation's type is the reason.

@@ -153,6 +153,17 @@ impl TokenService for TokenServiceHandler {
         Ok(Response::new(convert::listed(right.conclude(result)?)))
     }
 
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> Result<Response<pb::ListNamespacesResponse>, Status> {
+        let (right, _, message) = self.permitted::<act::ListNamespaces, _>(request).await?;
+        let query = convert::namespaces_query(message);
+        let result = self.authority.list_namespaces(&right, query).await;
+        let listed = right.conclude(result)?;
+        Ok(Response::new(convert::namespaces_listed(listed)))
+    }
+
     async fn revoke(
         &self,
         mut request: Request<pb::RevokeRequest>,
