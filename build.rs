@@ -6,8 +6,9 @@ use std::{env, error::Error, fs};
 use prost::Message;
 
 /// Messages and oneofs that carry a secret: their `Debug` is written by hand, in pb.rs.
-const SECRET_BEARERS: [&str; 4] = [
+const SECRET_BEARERS: [&str; 5] = [
     ".tokenauthority.v1.CreateResponse",
+    ".tokenauthority.v1.RotateResponse",
     ".tokenauthority.v1.RevokeRequest",
     ".tokenauthority.v1.RevokeRequest.target",
     ".tokenauthority.v1.ValidateRequest",

@@ -73,9 +73,12 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Revoked => "revoked",
         Verdict::Disabled => "disabled",
         Verdict::Expired => "expired",
+        Verdict::Superseded => "superseded",
         Verdict::OwnerMismatch => "owner_mismatch",
         Verdict::ScopeDenied => "scope_denied",
         Verdict::EndpointDenied => "endpoint_denied",
         Verdict::AddressDenied => "address_denied",
+        Verdict::RateLimited => "rate_limited",
+        Verdict::QuotaExhausted => "quota_exhausted",
     }
 }

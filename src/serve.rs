@@ -17,9 +17,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::authority::Authority;
 use crate::authority::access::Root;
+use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
+use crate::domain::pepper::Keyring;
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
@@ -159,7 +161,8 @@ async fn serve_store(
         .collect();
     let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
     let (brand, accepted) = (config.brand.clone(), config.accepted_brands.clone());
-    let authority = Authority::new(store.clone(), roots, brand, accepted)
+    let mint = Mint::new(brand, accepted, Keyring::default());
+    let authority = Authority::new(store.clone(), roots, mint)
         .map_err(|error| ServeError::Failed(error.to_string()))?
         .observed(metrics.clone(), trail.clone());
     let (ready, readiness) = watch::channel(Readiness::default());

@@ -363,7 +363,10 @@ fn only_the_command_line_output_prints() {
 
 #[test]
 fn no_work_is_left_unfinished_and_no_test_ignored() {
-    check(&rust_below(&["src", "tests"]), nothing_is_left_unfinished);
+    check(
+        &rust_below(&["src", "tests", "benches"]),
+        nothing_is_left_unfinished,
+    );
 }
 
 #[test]
@@ -373,19 +376,25 @@ fn no_shipped_code_unwraps() {
 
 #[test]
 fn no_file_is_longer_than_five_hundred_lines() {
-    for directory in ["src", "tests", "proto", "scripts"] {
+    for directory in ["src", "tests", "benches", "proto", "scripts"] {
         check(&files_below(directory), a_file_is_short);
     }
 }
 
 #[test]
 fn every_file_opens_with_what_it_is_for() {
-    check(&rust_below(&["src", "tests"]), a_file_says_what_it_is_for);
+    check(
+        &rust_below(&["src", "tests", "benches"]),
+        a_file_says_what_it_is_for,
+    );
 }
 
 #[test]
 fn no_file_is_named_after_nothing() {
-    check(&rust_below(&["src", "tests"]), a_file_has_a_telling_name);
+    check(
+        &rust_below(&["src", "tests", "benches"]),
+        a_file_has_a_telling_name,
+    );
 }
 
 #[test]

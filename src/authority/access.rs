@@ -10,16 +10,16 @@ use zeroize::Zeroizing;
 
 use crate::domain::caller::{Caller, Grants, Identity, Namespaces, Permission, Reach};
 use crate::domain::name::Namespace;
-use crate::domain::secret::Presented;
+use crate::domain::spending::Scope;
 use crate::domain::token::{Refusal, Token, TokenId};
-use crate::domain::verdict;
-use crate::store::Found;
+use crate::domain::verdict::{self, Verdict};
 use crate::trail::Trail;
 
 use super::Authority;
 use super::act::Act;
 use super::audit::{self, Audit};
 use super::call::Call;
+use super::decide::{Decision, Use};
 use super::error::Error;
 use super::seen::Seen;
 
@@ -48,19 +48,15 @@ impl Root {
 pub struct Session {
     pub caller: Arc<Caller>,
     pub call: Call,
-    own: Option<Found>,
+    own: Option<Decision>,
 }
 
-impl Session {
-    /// The caller's own token; `None` for root callers.
-    pub fn own_token(&self) -> Option<Seen> {
-        let own = self.own.as_ref()?;
-        Some(Seen {
-            token: own.token.clone()?,
-            now: own.now,
-        })
-    }
-}
+/// What a call of the authority takes from the caller's own rate limits.
+const CALL: Use = Use {
+    cost: 1,
+    scope: Scope::Rates,
+    dry_run: false,
+};
 
 /// The right to do `A`, held by one caller for one call, in some namespaces.
 ///
@@ -90,6 +86,17 @@ impl Authority {
         match self.known_caller(credential, call.peer).await {
             Ok((caller, own)) => Ok(Session { caller, own, call }),
             Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+            Err(Error::CallerLimited {
+                caller,
+                retry_after,
+            }) => {
+                let error = Error::CallerLimited {
+                    caller: caller.clone(),
+                    retry_after,
+                };
+                audit::refused(&self.trail, &call, rpc, &caller, &error);
+                Err(error)
+            }
             Err(error) => Err(error),
         }
     }
@@ -104,7 +111,7 @@ impl Authority {
         &self,
         credential: Option<&str>,
         peer: Option<IpAddr>,
-    ) -> Result<(Arc<Caller>, Option<Found>), Error> {
+    ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
         let Some(secret) = credential else {
             return Err(Error::Unauthenticated(
                 "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
@@ -114,26 +121,44 @@ impl Authority {
             return Ok((caller, None));
         }
         let refused = Error::Unauthenticated("the credential is not in force");
-        let Some(presented) = Presented::read(secret, &self.brands) else {
+        let Some(presented) = self.mint.read(secret) else {
             return Err(refused);
         };
-        let own = self.store.find(presented.id).await?;
-        let caller = match &own.token {
-            Some(token)
-                if verdict::recognised(token, &presented, &Reach::All)
-                    && verdict::authenticates(token, peer, own.now) =>
-            {
-                Caller {
-                    identity: Identity::Token {
-                        id: token.id,
-                        namespace: token.namespace.clone(),
-                    },
-                    grants: Grants::of(&token.profile.scopes, &token.namespace),
-                }
+        let judge = |token: &Token, own, now| {
+            // Why not is nobody's business: all other verdicts are one refusal.
+            match verdict::authenticates(token, own, peer, now) {
+                true => Verdict::Valid,
+                false => Verdict::NotFound,
+            }
+        };
+        let decision = self.decide(&presented, &Reach::All, judge, CALL).await?;
+        let Some(own) = decision else {
+            return Err(refused);
+        };
+        let token = &own.token;
+        match (own.verdict, &own.left) {
+            (Verdict::Valid, _) => {}
+            (Verdict::RateLimited, Some(left)) => {
+                return Err(Error::CallerLimited {
+                    caller: Identity::of(token),
+                    retry_after: left.retry_after(token, CALL.cost).unwrap_or_default(),
+                });
             }
             _ => return Err(refused),
+        }
+        let caller = Caller {
+            identity: Identity::of(token),
+            grants: Grants::of(&token.profile.scopes, &token.namespace),
         };
         Ok((Arc::new(caller), Some(own)))
+    }
+
+    /// The caller's own token; `None` for root callers.
+    pub async fn own_token(&self, session: Session) -> Result<Option<Seen>, Error> {
+        match session.own {
+            None => Ok(None),
+            Some(Decision { token, now, .. }) => self.see(token, now).await.map(Some),
+        }
     }
 
     /// Compares with every root token, in constant time, so that nothing tells which came near.
@@ -214,17 +239,22 @@ impl<A: Act> Right<A> {
     }
 
     /// Judges what stands against a change of a token: that it is out of sight, or carries a scope
-    /// that only an admin of its namespace may touch. Asked in the same step as the change.
+    /// that the caller does not hold, or governs only as an admin of its namespace. Asked in the
+    /// same step as the change.
     pub(super) fn guard(&self) -> impl Fn(&Token) -> Option<Refusal> + Send + Sync + use<A> {
         let (reach, caller) = (self.reach.clone(), self.caller.clone());
         move |token| {
             if !reach.covers(&token.namespace) {
                 return Some(Refusal::OutOfSight);
             }
-            let scope = token.profile.authority_scope()?;
+            let (scopes, namespace) = (&token.profile.scopes, &token.namespace);
             let admin = caller.grants.reach(Permission::Admin);
-            let governs = admin.is_some_and(|reach| reach.covers(&token.namespace));
-            (!governs).then(|| Refusal::ExceedsCaller {
+            let governs = admin.is_some_and(|reach| reach.covers(namespace));
+            let beyond = match governs {
+                true => caller.grants.exceeded_by(scopes, namespace),
+                false => token.profile.authority_scope(),
+            };
+            beyond.map(|scope| Refusal::ExceedsCaller {
                 scope: scope.clone(),
             })
         }

@@ -51,15 +51,24 @@ acts! {
     Revoke: Revoke, audited true;
     /// Deleting a token.
     Delete: Manage, audited true;
+    /// Changing what is said about a token.
+    Update: Manage, audited true;
+    /// Replacing a token's secret.
+    Rotate: Manage, audited true;
+    /// Forgetting what was spent of a token's limits.
+    ResetLimits: Manage, audited true;
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 7] = [
+pub const TABLE: [(&str, Needs); 10] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (Create::RPC, Needs::Permission(Create::PERMISSION)),
     (Get::RPC, Needs::Permission(Get::PERMISSION)),
     (List::RPC, Needs::Permission(List::PERMISSION)),
     (Revoke::RPC, Needs::PermissionOrSecret(Revoke::PERMISSION)),
     (Delete::RPC, Needs::Permission(Delete::PERMISSION)),
+    (Update::RPC, Needs::Permission(Update::PERMISSION)),
+    (Rotate::RPC, Needs::Permission(Rotate::PERMISSION)),
+    (ResetLimits::RPC, Needs::Permission(ResetLimits::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];

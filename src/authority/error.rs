@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::domain::caller::Permission;
+use crate::domain::caller::{Identity, Permission};
 use crate::domain::flaw::Violations;
 use crate::domain::name::Namespace;
+use crate::domain::rotation::REPLACED_MAX;
 use crate::domain::scope::Scope;
-use crate::domain::token::TokenId;
+use crate::domain::token::{State, TokenId};
 use crate::entropy::EntropyError;
 use crate::store::StoreError;
 
@@ -31,6 +32,21 @@ pub enum Error {
     TokenNotFound(TokenId),
     #[error("the request_id made token {0} and cannot be replayed any more")]
     RequestIdUsed(TokenId),
+    /// The token has another revision than the call asked for.
+    #[error("the token has revision {current}, not {asked}: another change came before")]
+    RevisionMoved { asked: u64, current: u64 },
+    /// The token is revoked, or expired, and the call would need it not to be.
+    #[error("the token is {}", state_name(*state))]
+    TokenOver { id: TokenId, state: State },
+    /// One more rotation would forget a replaced secret that is still in force.
+    #[error("a replaced secret is in its grace until {until}; a token remembers {REPLACED_MAX}")]
+    StillInGrace { id: TokenId, until: String },
+    /// The caller's own token is over one of its rate limits.
+    #[error("the caller is over a rate limit of its own token")]
+    CallerLimited {
+        caller: Identity,
+        retry_after: Duration,
+    },
     /// Other changes of the same token came between, again and again.
     #[error("other calls changed the token at the same time; try again")]
     Contended,
@@ -78,12 +94,25 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::TokenNotFound(_) => "not_found",
             Self::RequestIdUsed(_) => "request_id_used",
+            Self::RevisionMoved { .. } => "revision_moved",
+            Self::TokenOver { .. } => "token_over",
+            Self::StillInGrace { .. } => "still_in_grace",
+            Self::CallerLimited { .. } => "caller_limited",
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Internal(_) => "internal",
         }
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Active => "active",
+        State::Disabled => "disabled",
+        State::Revoked => "revoked; that is final",
+        State::Expired => "expired; give it a later expire_time first",
     }
 }
 

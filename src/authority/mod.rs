@@ -4,9 +4,14 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod call;
+pub mod changes;
+mod decide;
 pub mod error;
+mod known;
+pub mod mint;
 mod numbering;
 pub mod readiness;
+mod refusal;
 pub mod seen;
 mod surrender;
 pub mod tokens;
@@ -14,13 +19,14 @@ pub mod validate;
 
 use std::sync::Arc;
 
-use crate::domain::secret::Brand;
 use crate::entropy::EntropyError;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::trail::Trail;
 
 use access::Root;
+use known::Known;
+use mint::Mint;
 use numbering::Numbering;
 use surrender::PeerBudgets;
 
@@ -28,8 +34,8 @@ use surrender::PeerBudgets;
 pub struct Authority {
     store: Arc<dyn Store>,
     roots: Vec<Root>,
-    /// The current brand first; never empty.
-    brands: Vec<Brand>,
+    mint: Mint,
+    known: Known,
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
@@ -38,19 +44,14 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// `brand` marks new secrets; those of `earlier` brands stay accepted. Audit lines go into the
-    /// log, and what is counted is read by nobody, unless [`Authority::observed`] says otherwise.
-    pub fn new(
-        store: Arc<dyn Store>,
-        roots: Vec<Root>,
-        brand: Brand,
-        earlier: impl IntoIterator<Item = Brand>,
-    ) -> Result<Self, EntropyError> {
-        let brands = std::iter::once(brand).chain(earlier).collect();
+    /// Audit lines go into the log, and what is counted is read by nobody, unless
+    /// [`Authority::observed`] says otherwise.
+    pub fn new(store: Arc<dyn Store>, roots: Vec<Root>, mint: Mint) -> Result<Self, EntropyError> {
         Ok(Self {
             store,
             roots,
-            brands,
+            mint,
+            known: Known::default(),
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),

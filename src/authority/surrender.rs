@@ -12,7 +12,7 @@ use crate::domain::caller::Reach;
 use crate::domain::name::Reason;
 use crate::domain::secret::Presented;
 use crate::domain::token::{Refusal, Ruling};
-use crate::domain::verdict;
+use crate::domain::verdict::Credential;
 use crate::store::{Change, Rule};
 
 use super::Authority;
@@ -39,7 +39,7 @@ impl Authority {
         audit::available(&self.trail)?;
         let begun = Instant::now();
         let (id, result) = match self.surrenders.admit(call.peer, begun).and(order) {
-            Ok((secret, reason)) => match Presented::read(&secret, &self.brands) {
+            Ok((secret, reason)) => match self.mint.read(&secret) {
                 Some(presented) => (Some(presented.id), self.give_up(presented, reason).await),
                 None => (None, Ok("malformed")),
             },
@@ -54,11 +54,15 @@ impl Authority {
     /// Answers what became of it, which only the audit log may know.
     async fn give_up(&self, presented: Presented, reason: Reason) -> Result<&'static str, Error> {
         let id = presented.id;
+        let mint = self.mint.clone();
         let rule: Rule = Arc::new(move |token, now| {
-            if verdict::recognised(token, &presented, &Reach::All) {
-                token.revoke(now, reason.clone())
-            } else {
-                Ruling::Refuse(Refusal::OutOfSight)
+            match mint.recognise(token, &presented, &Reach::All) {
+                // A secret that was replaced and cut has no power any more, not even this one.
+                Ok(Some(Credential { until, .. })) if until.is_none_or(|end| now < end) => {
+                    token.revoke(now, reason.clone())
+                }
+                Ok(_) => Ruling::Refuse(Refusal::OutOfSight),
+                Err(_) => Ruling::Refuse(Refusal::Undecidable),
             }
         });
         match self.store.change(id, rule).await? {
@@ -66,8 +70,11 @@ impl Authority {
                 self.metrics.tokens_revoked.inc();
                 Ok("done")
             }
-            Change::Kept(_) => Ok("kept"),
+            Change::Kept(..) => Ok("kept"),
             Change::Absent => Ok("refused"),
+            Change::Refused(Refusal::Undecidable) => Err(Error::StoreUnavailable(
+                "a digest was made with a pepper that is not configured".to_owned(),
+            )),
             Change::Refused(_) => {
                 // As dear as an unknown id, so that a wrong secret of a known one is not told by time.
                 self.store.confirm().await?;

@@ -1,24 +1,22 @@
-//! The life of a token: create, get, list, revoke, delete.
+//! Making tokens and looking at them: create, get, list.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use crate::domain::caller::Namespaces;
-use crate::domain::flaw::{Flaw, Violations};
-use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason, RequestId};
+use crate::domain::flaw::Violations;
+use crate::domain::name::{Labels, Namespace, Owner, PoolName, RequestId};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::profile::Profile;
-use crate::domain::secret::Secret;
-use crate::domain::token::{
-    Draft, Expiration, Origin, Refusal, RequestKey, Revocation, Ruling, State, TokenId,
-};
+use crate::domain::secret::{Secret, SecretDigest};
+use crate::domain::token::{Draft, Expiration, Origin, RequestKey, State, TokenId};
 use crate::entropy;
-use crate::store::{Change, Creation, Deletion, Rule};
+use crate::store::{Change, Creation, Rule};
 
 use super::Authority;
 use super::access::Right;
 use super::act;
 use super::error::Error;
+use super::refusal::refused;
 use super::seen::Seen;
 
 /// What is asked of Create.
@@ -26,6 +24,8 @@ use super::seen::Seen;
 pub struct Order {
     pub namespace: Option<Namespace>,
     pub profile: Profile,
+    /// What shall be left of the quota, if not all of it.
+    pub quota_left: Option<u64>,
     pub expiration: Expiration,
     pub request_id: Option<RequestId>,
 }
@@ -91,14 +91,15 @@ impl Authority {
             };
             let pool = order.profile.pool.as_ref();
             let id = pool.map_or(id, |pool| id.in_pool(&namespace, pool));
-            let secret = Secret::assemble(&self.brands[0], &id, &entropy::secret_digits()?);
+            let (secret, digest) = self.mint.make(&id)?;
             let draft = Draft {
                 id,
                 namespace: namespace.clone(),
                 profile: order.profile.clone(),
+                quota_left: order.quota_left,
                 expiration: order.expiration,
-                brand: self.brands[0].clone(),
-                digest: secret.digest(),
+                brand: self.mint.brand().clone(),
+                digest: digest.clone(),
                 origin: None,
             };
             let draft = draft.made_by(key);
@@ -111,42 +112,37 @@ impl Authority {
                 (Creation::Created(token), _) => {
                     self.metrics.tokens_created.inc();
                     let now = token.create_time;
-                    return Ok(Issued {
-                        seen: Seen {
-                            token: Arc::new(token),
-                            now,
-                        },
-                        secret,
-                    });
+                    let seen = Seen::unspent(Arc::new(token), now);
+                    return Ok(Issued { seen, secret });
                 }
                 (Creation::Taken(token), Some(origin)) => {
                     right.about(token.id);
-                    return self.replay(token.id, origin, secret).await;
+                    return self.replay(token.id, origin, secret, digest).await;
                 }
                 (Creation::Gone, Some(_)) => return Err(Error::RequestIdUsed(id)),
-                (Creation::Refused(refusal), _) => return Err(refused(refusal, id)),
+                (Creation::Refused(refusal), _) => return Err(refused(refusal, id, "expire_time")),
                 (Creation::Taken(_) | Creation::Gone, None) => {}
             }
         }
         Err(Error::Internal("fresh token ids are taken".to_owned()))
     }
 
-    async fn replay(&self, id: TokenId, origin: Origin, secret: Secret) -> Result<Issued, Error> {
-        let digest = secret.digest();
+    async fn replay(
+        &self,
+        id: TokenId,
+        origin: Origin,
+        secret: Secret,
+        digest: SecretDigest,
+    ) -> Result<Issued, Error> {
         let rule: Rule = Arc::new(move |token, now| token.replay(now, &origin, digest.clone()));
         match self.store.change(id, rule).await? {
-            Change::Changed(token) | Change::Kept(token) => {
+            Change::Changed(token) => {
                 let now = token.update_time;
-                Ok(Issued {
-                    seen: Seen {
-                        token: Arc::new(token),
-                        now,
-                    },
-                    secret,
-                })
+                let seen = self.see(Arc::new(token), now).await?;
+                Ok(Issued { seen, secret })
             }
-            Change::Absent => Err(Error::RequestIdUsed(id)),
-            Change::Refused(refusal) => Err(refused(refusal, id)),
+            Change::Absent | Change::Kept(..) => Err(Error::RequestIdUsed(id)),
+            Change::Refused(refusal) => Err(refused(refusal, id, "expire_time")),
         }
     }
 
@@ -154,10 +150,9 @@ impl Authority {
         right.about(id);
         let found = self.store.find(id).await?;
         match found.token {
-            Some(token) if right.reach().covers(&token.namespace) => Ok(Seen {
-                token,
-                now: found.now,
-            }),
+            Some(token) if right.reach().covers(&token.namespace) => {
+                self.see(token, found.now).await
+            }
             Some(_) => {
                 // As dear as an absent token, so that the time tells nothing either.
                 self.store.confirm().await?;
@@ -198,87 +193,11 @@ impl Authority {
             ),
         };
         let page = self.store.list(&filter, after, page_size).await?;
-        let seen = |token| Seen {
-            token: Arc::new(token),
-            now: page.now,
-        };
         Ok(Listed {
-            tokens: page.tokens.into_iter().map(seen).collect(),
+            tokens: self.see_all(page.tokens, page.now).await?,
             next_page_token: page.next.map_or(String::new(), |next| {
                 next.seal(key.as_str().as_bytes(), &filter)
             }),
         })
-    }
-
-    /// Revokes by id; repeating it answers the first revocation.
-    pub async fn revoke(
-        &self,
-        right: &mut Right<act::Revoke>,
-        id: TokenId,
-        reason: Reason,
-    ) -> Result<Revocation, Error> {
-        right.about(id);
-        let guard = right.guard();
-        let rule: Rule = Arc::new(move |token, now| match guard(token) {
-            Some(refusal) => Ruling::Refuse(refusal),
-            None => token.revoke(now, reason.clone()),
-        });
-        let change = self.store.change(id, rule).await?;
-        if matches!(change, Change::Changed(_)) {
-            self.metrics.tokens_revoked.inc();
-        }
-        match change {
-            Change::Changed(token) | Change::Kept(token) => token
-                .revoked
-                .ok_or_else(|| Error::Internal("a revoked token is not revoked".to_owned())),
-            Change::Absent => Err(Error::TokenNotFound(id)),
-            Change::Refused(refusal) => self.unseen(refused(refusal, id)).await,
-        }
-    }
-
-    pub async fn delete(&self, right: &mut Right<act::Delete>, id: TokenId) -> Result<(), Error> {
-        right.about(id);
-        let guard = right.guard();
-        let rule: Rule =
-            Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
-        match self.store.delete(id, rule).await? {
-            Deletion::Deleted => {
-                self.metrics.tokens_deleted.inc();
-                Ok(())
-            }
-            Deletion::Absent => Err(Error::TokenNotFound(id)),
-            Deletion::Refused(refusal) => self.unseen(refused(refusal, id)).await,
-        }
-    }
-
-    /// Makes a token out of sight as dear as an absent one.
-    async fn unseen<T>(&self, error: Error) -> Result<T, Error> {
-        if matches!(error, Error::TokenNotFound(_)) {
-            self.store.confirm().await?;
-        }
-        Err(error)
-    }
-}
-
-/// What a refused rule means to the caller.
-fn refused(refusal: Refusal, id: TokenId) -> Error {
-    let invalid =
-        |field: &str, text: String| Error::Invalid(Violations::one(field, Flaw::new(text)));
-    match refusal {
-        Refusal::ExpireTimePast { now } => {
-            let now = UNIX_EPOCH + Duration::from_micros(now.micros());
-            let now = humantime::format_rfc3339_millis(now);
-            invalid(
-                "expire_time",
-                format!("must be after the store's time, {now}"),
-            )
-        }
-        Refusal::RequestDiffers => invalid(
-            "request_id",
-            "was used before by this caller with other arguments".to_owned(),
-        ),
-        Refusal::RequestUsed => Error::RequestIdUsed(id),
-        Refusal::OutOfSight => Error::TokenNotFound(id),
-        Refusal::ExceedsCaller { scope } => Error::GrantExceedsCaller { scope },
     }
 }

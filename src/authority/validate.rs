@@ -3,23 +3,46 @@
 use std::sync::Arc;
 
 use crate::domain::caller::Namespaces;
-use crate::domain::secret::Presented;
+use crate::domain::spending::{Left, Scope};
 use crate::domain::token::Token;
-use crate::domain::verdict::{self, Request, Verdict};
+use crate::domain::verdict::{self, Credential, Request, Verdict};
 
 use super::Authority;
 use super::access::Right;
 use super::act;
+use super::decide::{Decision, Use};
 use super::error::Error;
+
+/// What is asked of Validate.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub namespaces: Namespaces,
+    pub request: Request,
+    /// What the use costs of the token's limits, at most [`crate::domain::limit::COST_MAX`].
+    pub cost: u64,
+    /// Only asked: nothing is spent.
+    pub dry_run: bool,
+}
 
 /// A judgement and what it was about.
 #[derive(Clone, Debug)]
 pub struct Validation {
     pub verdict: Verdict,
-    /// The judged token; `None` for `Malformed` and `NotFound`.
-    pub token: Option<Arc<Token>>,
+    /// `None` for `Malformed` and `NotFound`.
+    pub subject: Option<Subject>,
+    /// What the judged use cost.
+    pub cost: u64,
     /// Unique over all processes.
     pub id: String,
+}
+
+/// The judged token, and by which of its secrets.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub token: Arc<Token>,
+    pub credential: Credential,
+    /// What is left of its limits, where they were judged.
+    pub left: Option<Left>,
 }
 
 impl Authority {
@@ -29,10 +52,9 @@ impl Authority {
         &self,
         right: &Right<act::Validate>,
         secret: &str,
-        namespaces: &Namespaces,
-        request: &Request,
+        question: &Question,
     ) -> Result<Validation, Error> {
-        let validation = self.judged(right, secret, namespaces, request).await?;
+        let validation = self.judged(right, secret, question).await?;
         self.metrics.judged(validation.verdict);
         Ok(validation)
     }
@@ -41,42 +63,49 @@ impl Authority {
         &self,
         right: &Right<act::Validate>,
         secret: &str,
-        namespaces: &Namespaces,
-        request: &Request,
+        question: &Question,
     ) -> Result<Validation, Error> {
+        let Question {
+            namespaces,
+            request,
+            cost,
+            dry_run,
+        } = question;
         let reach = right.within(namespaces)?;
-        let id = self.validation_ids.next().to_string();
-        let Some(presented) = Presented::read(secret, &self.brands) else {
-            return Ok(Validation {
-                verdict: Verdict::Malformed,
-                token: None,
-                id,
-            });
+        let unknown = |verdict| Validation {
+            verdict,
+            subject: None,
+            cost: *cost,
+            id: self.validation_ids.next().to_string(),
         };
-        let found = self.store.find(presented.id).await?;
-        match found.token {
-            Some(token) if verdict::recognised(&token, &presented, &reach) => {
-                let verdict = verdict::judge(&token, request, found.now);
-                Ok(Validation {
-                    verdict,
-                    token: Some(token),
-                    id,
-                })
-            }
-            Some(_) => {
-                // One answer, one cost: as dear as an absent token.
-                self.store.confirm().await?;
-                Ok(Validation {
-                    verdict: Verdict::NotFound,
-                    token: None,
-                    id,
-                })
-            }
-            None => Ok(Validation {
-                verdict: Verdict::NotFound,
-                token: None,
-                id,
-            }),
-        }
+        let Some(presented) = self.mint.read(secret) else {
+            return Ok(unknown(Verdict::Malformed));
+        };
+        let use_ = Use {
+            cost: *cost,
+            scope: Scope::All,
+            dry_run: *dry_run,
+        };
+        let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
+        let decision = self.decide(&presented, &reach, judge, use_).await?;
+        let Some(decision) = decision else {
+            return Ok(unknown(Verdict::NotFound));
+        };
+        let Decision {
+            verdict,
+            token,
+            credential,
+            now: _,
+            left,
+        } = decision;
+        let subject = Subject {
+            token,
+            credential,
+            left,
+        };
+        Ok(Validation {
+            subject: Some(subject),
+            ..unknown(verdict)
+        })
     }
 }

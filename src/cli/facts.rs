@@ -19,6 +19,8 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         description,
         allowed_endpoints,
         allowed_cidrs,
+        rate_limits: _,
+        quota: _,
         // The state says it.
         disabled: _,
         create_time,
@@ -26,6 +28,7 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         revoke_time,
         revoke_reason,
         secret_hint,
+        secrets: _,
         secret_version,
         revision,
     } = token;

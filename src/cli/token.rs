@@ -62,6 +62,8 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         scopes,
         allowed_endpoints: endpoints,
         allowed_cidrs: cidrs,
+        rate_limits: Vec::new(),
+        quota: None,
         labels: labelled(labels)?,
         disabled,
         request_id,

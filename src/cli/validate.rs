@@ -33,6 +33,7 @@ pub(super) async fn validate(
         client_ip,
         user_agent,
         request_id,
+        ..pb::ValidateRequest::default()
     };
     let judged = session.client().await?.validate(request).await?;
     session.answer(&judged, judgement)?;
@@ -43,7 +44,12 @@ pub(super) async fn validate(
 pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
     let myself = session.client().await?.who_am_i().await?;
     session.answer(&myself, |myself| {
-        let pb::WhoAmIResponse { token, permissions } = myself;
+        let pb::WhoAmIResponse {
+            token,
+            permissions,
+            rate_limits: _,
+            quota_remaining: _,
+        } = myself;
         let mut rows = match token {
             Some(token) => facts(token),
             None => vec![("caller", "root, without a token of its own".to_owned())],
@@ -60,6 +66,8 @@ fn judgement(judged: &pb::ValidateResponse) -> String {
         valid: _,
         verdict,
         token,
+        rate_limits: _,
+        quota_remaining: _,
         credential,
         secret_version,
         revision,

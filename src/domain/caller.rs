@@ -7,6 +7,7 @@ use super::flaw::Flaw;
 use super::name::Namespace;
 use super::permission::{Grant, Place};
 use super::scope::Scope;
+use super::token::Token;
 use super::token_id::TokenId;
 
 pub use super::permission::Permission;
@@ -134,6 +135,13 @@ pub enum Identity {
 }
 
 impl Identity {
+    pub fn of(token: &Token) -> Self {
+        Self::Token {
+            id: token.id,
+            namespace: token.namespace.clone(),
+        }
+    }
+
     /// The namespace that calls naming none are about.
     pub fn home(&self) -> Namespace {
         match self {

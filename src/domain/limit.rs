@@ -266,7 +266,7 @@ fn bounded(period: Duration) -> Result<(), Flaw> {
             period.as_secs_f64()
         )));
     }
-    if period.subsec_nanos() % 1000 != 0 {
+    if !period.subsec_nanos().is_multiple_of(1000) {
         return Err(Flaw::new(format!(
             "must be whole microseconds; got {} nanoseconds",
             period.as_nanos()

@@ -6,6 +6,7 @@ use super::address::Network;
 use super::endpoint::{Endpoints, Pattern};
 use super::flaw::{Flaw, quoted};
 use super::hash::feed;
+use super::limit::{Quota, RateLimit, RateLimits};
 use super::name::{Description, Labels, Owner, PoolName, TokenName};
 use super::scope::Scope;
 
@@ -20,6 +21,10 @@ pub struct Profile {
     pub endpoints: Endpoints,
     /// Networks it may be used from; none means all.
     pub networks: Vec<Network>,
+    /// How fast it may be used; none means as fast as may be.
+    pub rate_limits: RateLimits,
+    /// How much it may be used; none means as much as may be.
+    pub quota: Option<Quota>,
     pub labels: Labels,
     pub disabled: bool,
 }
@@ -53,9 +58,11 @@ impl Profile {
             .iter()
             .map(|(key, value)| key.len() + value.len() + 4);
         let networks = self.networks.len() * 24;
+        let limits = self.rate_limits.iter().len() * 96;
         texts.map(str::len).iter().sum::<usize>()
             + scopes.chain(endpoints).chain(labels).sum::<usize>()
             + networks
+            + limits
     }
 
     /// The first scope that is a permission on the authority itself.
@@ -88,6 +95,8 @@ impl Profile {
             scopes,
             endpoints,
             networks,
+            rate_limits,
+            quota,
             labels,
             disabled,
         } = self;
@@ -103,11 +112,23 @@ impl Profile {
         feed_all(hash, scopes.iter().map(Scope::to_string));
         feed_all(hash, endpoints.iter().map(Pattern::to_string));
         feed_all(hash, networks.iter().map(Network::to_string));
+        feed_all(hash, rate_limits.iter().map(rate_text));
+        feed_all(hash, quota.iter().map(quota_text));
         feed_all(
             hash,
             labels.iter().map(|(key, value)| format!("{key}={value}")),
         );
     }
+}
+
+fn rate_text(limit: &RateLimit) -> String {
+    let (name, requests, burst) = (limit.name(), limit.requests(), limit.burst());
+    format!("{name} {requests} {} {burst}", limit.period().as_nanos())
+}
+
+fn quota_text(quota: &Quota) -> String {
+    let period = quota.period().map(|period| period.as_nanos());
+    format!("{} {period:?}", quota.limit())
 }
 
 /// Feeds a list with its length, so that no item can move into the list beside it unnoticed.

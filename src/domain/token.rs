@@ -8,9 +8,11 @@ use super::flaw::Flaw;
 use super::hash::feed;
 use super::name::{Namespace, Reason};
 use super::profile::Profile;
+use super::rotation::Secrets;
 use super::scope::Scope;
 use super::secret::{Brand, SecretDigest};
 use super::time::Timestamp;
+use super::update::Allowance;
 
 pub use super::token_id::{RequestKey, TokenId};
 
@@ -36,11 +38,15 @@ pub struct Token {
     pub namespace: Namespace,
     pub profile: Profile,
     pub create_time: Timestamp,
+    /// When it got its present owner; see [`Token::handed_over`].
+    pub owner_since: Timestamp,
     pub update_time: Timestamp,
     pub expire_time: Option<Timestamp>,
     pub revoked: Option<Revocation>,
+    /// What the secret in force begins with.
     pub brand: Brand,
-    pub secret: SecretVersion,
+    pub secrets: Secrets,
+    pub allowance: Allowance,
     pub origin: Option<Origin>,
     /// Set by the store with every change: `max(last + 1, the store's microseconds)`.
     pub revision: u64,
@@ -51,13 +57,6 @@ pub struct Token {
 pub struct Revocation {
     pub time: Timestamp,
     pub reason: Reason,
-}
-
-/// The secrets of one version: the first, and those that replays of the same request added.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretVersion {
-    pub version: u32,
-    pub digests: Vec<SecretDigest>,
 }
 
 /// State of a token's life.
@@ -74,12 +73,22 @@ pub enum State {
 pub enum Refusal {
     /// The asked `expire_time` is not after the store's time.
     ExpireTimePast { now: Timestamp },
+    /// What is asked breaks a rule that depends on the token as it stands.
+    Breaks { field: String, flaw: Flaw },
+    /// The token has not the revision that was asked for: another change came before.
+    RevisionMoved { asked: u64, current: u64 },
+    /// The token is revoked, or expired, and does not allow this any more.
+    Over { state: State },
+    /// One more rotation would forget a secret that is still in its grace.
+    StillInGrace { until: Timestamp },
     /// The `request_id` made this token with other arguments.
     RequestDiffers,
     /// The `request_id` made this token and cannot be replayed any more.
     RequestUsed,
     /// The token is out of the caller's sight: exactly as if it were absent.
     OutOfSight,
+    /// Whether the secret is the token's cannot be told: a pepper is missing.
+    Undecidable,
     /// The token carries a scope that the caller would have to hold.
     ExceedsCaller { scope: Scope },
 }
@@ -111,9 +120,15 @@ impl Token {
         self.expire_time.is_some_and(|end| end <= now)
     }
 
-    /// How every secret of the token begins; all of it is public.
+    /// How the secret in force begins; all of it is public.
     pub fn secret_hint(&self) -> String {
         format!("{}_{}", self.brand.as_str(), self.id.tag())
+    }
+
+    /// Since when a new owner has the token that gets it `now`: later than the one before, even where
+    /// the clock stands still, so that no two stretches of ownership of a token begin alike.
+    pub fn handed_over(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::from_micros(self.owner_since.micros() + 1))
     }
 
     /// Ends the token. A revoked token keeps its first time and reason.
@@ -137,12 +152,12 @@ impl Token {
             _ => return Ruling::Refuse(Refusal::RequestDiffers),
         }
         let recent = now.saturating_since(self.create_time) < REPLAY_WINDOW;
-        let ended = self.revoked.is_some();
-        if !recent || ended || self.secret.digests.len() >= REPLAY_SECRETS_MAX {
+        let ended = self.revoked.is_some() || self.secrets.current.version > 1;
+        if !recent || ended || self.secrets.current.digests.len() >= REPLAY_SECRETS_MAX {
             return Ruling::Refuse(Refusal::RequestUsed);
         }
         let mut changed = self.clone();
-        changed.secret.digests.push(digest);
+        changed.secrets.current.digests.push(digest);
         changed.update_time = now;
         Ruling::Replace(Box::new(changed))
     }
@@ -179,6 +194,8 @@ pub struct Draft {
     pub id: TokenId,
     pub namespace: Namespace,
     pub profile: Profile,
+    /// What shall be left of the quota, if not all of it.
+    pub quota_left: Option<u64>,
     pub expiration: Expiration,
     pub brand: Brand,
     pub digest: SecretDigest,
@@ -204,32 +221,40 @@ impl Draft {
     /// The token that begins `now`.
     pub fn issue(&self, now: Timestamp) -> Result<Token, Refusal> {
         let expire_time = self.expire_time(now)?;
+        let allowance = self.allowance(now)?;
         let Self {
             id,
             namespace,
             profile,
+            quota_left: _,
             expiration: _,
             brand,
             digest,
             origin,
         } = self.clone();
-        let secret = SecretVersion {
-            version: 1,
-            digests: vec![digest],
-        };
         Ok(Token {
             id,
             namespace,
             profile,
             create_time: now,
+            owner_since: now,
             update_time: now,
             expire_time,
             revoked: None,
             brand,
-            secret,
+            secrets: Secrets::first(digest, now),
+            allowance,
             origin,
             revision: now.micros(),
         })
+    }
+
+    fn allowance(&self, now: Timestamp) -> Result<Allowance, Refusal> {
+        let whole = Allowance::whole(now);
+        match (self.profile.quota, self.quota_left) {
+            (Some(quota), Some(left)) => whole.with_left(now, quota, left, "quota.remaining"),
+            _ => Ok(whole),
+        }
     }
 
     /// The same draft, made by the request of this key, if it has one.
@@ -250,6 +275,7 @@ impl Draft {
             Expiration::After(ttl) => format!("after {}", ttl.as_nanos()),
         };
         feed(&mut hash, expiration.as_bytes());
+        feed(&mut hash, format!("{:?}", self.quota_left).as_bytes());
         hash.finalize().into()
     }
 }

@@ -84,15 +84,24 @@ impl fmt::Debug for TokenId {
     }
 }
 
-/// Which request made a token: a hash of caller, namespace and `request_id`.
+/// Which request made a token, or one of its secrets: a hash of caller, place and `request_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestKey(pub [u8; 32]);
 
 impl RequestKey {
     /// `caller` is the caller's name as audit lines carry it.
     pub fn of_create(caller: &str, namespace: &Namespace, request_id: &RequestId) -> Self {
+        Self::of(["create", caller, namespace.as_str(), request_id.as_str()])
+    }
+
+    /// The same of a Rotate of `token`.
+    pub fn of_rotate(caller: &str, token: TokenId, request_id: &RequestId) -> Self {
+        Self::of(["rotate", caller, token.as_str(), request_id.as_str()])
+    }
+
+    fn of(parts: [&str; 4]) -> Self {
         let mut hash = Sha256::new();
-        for part in ["create", caller, namespace.as_str(), request_id.as_str()] {
+        for part in parts {
             feed(&mut hash, part.as_bytes());
         }
         Self(hash.finalize().into())

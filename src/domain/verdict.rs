@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::caller::Reach;
 use super::name::Owner;
+use super::pepper::{Keyring, UnknownPepper};
 use super::scope::RequiredScope;
 use super::secret::Presented;
 use super::time::Timestamp;
@@ -18,10 +19,13 @@ pub enum Verdict {
     Revoked,
     Disabled,
     Expired,
+    Superseded,
     OwnerMismatch,
     ScopeDenied,
     EndpointDenied,
     AddressDenied,
+    RateLimited,
+    QuotaExhausted,
 }
 
 /// What is asked of a token. The default asks only whether it is in force.
@@ -35,20 +39,50 @@ pub struct Request {
     pub client_ip: Option<IpAddr>,
 }
 
-/// Whether the secret is one of the token's, and the token within reach. If not, the answer is
-/// [`Verdict::NotFound`] and says nothing else.
-pub fn recognised(token: &Token, presented: &Presented, reach: &Reach) -> bool {
-    // Every digest is compared, so that the time does not tell which one matched.
-    let own = token
-        .secret
-        .digests
-        .iter()
-        .fold(false, |found, digest| found | presented.is(digest));
-    own && token.id == presented.id && reach.covers(&token.namespace)
+/// A presented secret that is one of a token's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential {
+    pub version: u32,
+    /// The end of its grace if another version replaced it.
+    pub until: Option<Timestamp>,
 }
 
-/// Judges a [`recognised`] token. Pure: the same arguments always have the same verdict.
-pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
+/// Which of the token's secrets was presented, where the token is within reach. If none, the answer
+/// is [`Verdict::NotFound`] and says nothing else.
+///
+/// An error if it cannot be told because a pepper is missing: that is no verdict.
+pub fn recognise(
+    token: &Token,
+    presented: &Presented,
+    keyring: &Keyring,
+    reach: &Reach,
+) -> Result<Option<Credential>, UnknownPepper> {
+    let mut comparison = keyring.compare(presented);
+    let mut found = None;
+    let mut unknown = None;
+    // Every digest is compared, so that the time does not tell which one matched.
+    for (secret, until) in token.secrets.versions() {
+        for digest in &secret.digests {
+            let version = secret.version;
+            match comparison.is(digest) {
+                Ok(true) => found = Some(Credential { version, until }),
+                Ok(false) => {}
+                Err(pepper) => unknown = Some(pepper),
+            }
+        }
+    }
+    if token.id != presented.id || !reach.covers(&token.namespace) {
+        return Ok(None);
+    }
+    match (found, unknown) {
+        (None, Some(pepper)) => Err(pepper),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Judges a token by a [recognised](recognise) credential, all but its limits. Pure: the same
+/// arguments always have the same verdict.
+pub fn judge(token: &Token, credential: Credential, request: &Request, now: Timestamp) -> Verdict {
     let missing = |required: &RequiredScope| {
         !token
             .profile
@@ -56,7 +90,7 @@ pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
             .iter()
             .any(|scope| scope.covers(required))
     };
-    if let Some(ended) = out_of_force(token, now) {
+    if let Some(ended) = out_of_force(token, credential, now) {
         ended
     } else if request.owner.is_some() && request.owner != token.profile.owner {
         Verdict::OwnerMismatch
@@ -75,19 +109,32 @@ pub fn judge(token: &Token, request: &Request, now: Timestamp) -> Verdict {
     }
 }
 
-/// Whether a [`recognised`] token may be used from `address` to call the authority itself. Its
+/// Whether a token may be used from `address` to call the authority itself, all but its limits. Its
 /// endpoints speak of other services and do not bind it here.
-pub fn authenticates(token: &Token, address: Option<IpAddr>, now: Timestamp) -> bool {
-    out_of_force(token, now).is_none() && at_home(token, address)
+pub fn authenticates(
+    token: &Token,
+    credential: Credential,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> bool {
+    out_of_force(token, credential, now).is_none() && at_home(token, address)
 }
 
-fn out_of_force(token: &Token, now: Timestamp) -> Option<Verdict> {
+/// The first instant at which time alone can change a verdict on `token`; `None` if it never does.
+pub fn changes_at(token: &Token, credential: Credential) -> Option<Timestamp> {
+    let ends = [token.expire_time, credential.until];
+    ends.into_iter().flatten().min()
+}
+
+fn out_of_force(token: &Token, credential: Credential, now: Timestamp) -> Option<Verdict> {
     if token.revoked.is_some() {
         Some(Verdict::Revoked)
     } else if token.profile.disabled {
         Some(Verdict::Disabled)
     } else if token.expired(now) {
         Some(Verdict::Expired)
+    } else if credential.until.is_some_and(|end| end <= now) {
+        Some(Verdict::Superseded)
     } else {
         None
     }
@@ -111,6 +158,7 @@ mod tests {
     use crate::domain::endpoint::{Endpoints, Pattern};
     use crate::domain::name::{Namespace, Reason};
     use crate::domain::profile::Profile;
+    use crate::domain::rotation::{Grace, Rotation};
     use crate::domain::scope::Scope;
     use crate::domain::secret::{RANDOM_DIGITS, Secret};
     use crate::domain::token::tests::{at, draft};
@@ -143,6 +191,11 @@ mod tests {
         }
     }
 
+    const CURRENT: Credential = Credential {
+        version: 1,
+        until: None,
+    };
+
     #[test]
     fn the_first_failing_rule_decides() {
         // From a request and token where every rule fails, rules are mended one by one.
@@ -156,32 +209,41 @@ mod tests {
             required_scopes: vec![RequiredScope::parse("refunds").unwrap()],
             ..Request::default()
         };
-        assert_eq!(judge(&revoked, &request, at(60)), Verdict::Revoked);
-        assert_eq!(judge(&token, &request, at(60)), Verdict::Disabled);
+        let old = Credential {
+            version: 1,
+            until: Some(at(59)),
+        };
+        let judged =
+            |token: &Token, request: &Request, seconds| judge(token, CURRENT, request, at(seconds));
+        assert_eq!(judged(&revoked, &request, 60), Verdict::Revoked);
+        assert_eq!(judged(&token, &request, 60), Verdict::Disabled);
         token.profile.disabled = false;
-        assert_eq!(judge(&token, &request, at(60)), Verdict::Expired);
-        assert_eq!(judge(&token, &request, at(59)), Verdict::OwnerMismatch);
+        assert_eq!(judged(&token, &request, 60), Verdict::Expired);
+        assert_eq!(judge(&token, old, &request, at(60)), Verdict::Expired);
+        assert_eq!(judge(&token, old, &request, at(59)), Verdict::Superseded);
+        assert_eq!(judge(&token, old, &request, at(58)), Verdict::OwnerMismatch);
+        assert_eq!(judged(&token, &request, 59), Verdict::OwnerMismatch);
         request.owner = None;
-        assert_eq!(judge(&token, &request, at(59)), Verdict::ScopeDenied);
+        assert_eq!(judged(&token, &request, 59), Verdict::ScopeDenied);
         request.required_scopes = good().required_scopes;
-        assert_eq!(judge(&token, &request, at(59)), Verdict::EndpointDenied);
+        assert_eq!(judged(&token, &request, 59), Verdict::EndpointDenied);
         request.method = good().method;
         request.path = good().path;
-        assert_eq!(judge(&token, &request, at(59)), Verdict::AddressDenied);
+        assert_eq!(judged(&token, &request, 59), Verdict::AddressDenied);
         request.client_ip = good().client_ip;
-        assert_eq!(judge(&token, &request, at(59)), Verdict::Valid);
+        assert_eq!(judged(&token, &request, 59), Verdict::Valid);
     }
 
     #[test]
     fn a_caller_is_judged_for_state_and_address_only() {
         let ip = |text| client_address(text).ok();
         let mut token = strict();
-        assert!(authenticates(&token, ip("10.1.1.1"), at(59)));
-        assert!(!authenticates(&token, ip("10.1.1.1"), at(60)));
-        assert!(!authenticates(&token, ip("11.1.1.1"), at(59)));
-        assert!(!authenticates(&token, None, at(59)));
+        assert!(authenticates(&token, CURRENT, ip("10.1.1.1"), at(59)));
+        assert!(!authenticates(&token, CURRENT, ip("10.1.1.1"), at(60)));
+        assert!(!authenticates(&token, CURRENT, ip("11.1.1.1"), at(59)));
+        assert!(!authenticates(&token, CURRENT, None, at(59)));
         token.profile.disabled = true;
-        assert!(!authenticates(&token, ip("10.1.1.1"), at(59)));
+        assert!(!authenticates(&token, CURRENT, ip("10.1.1.1"), at(59)));
     }
 
     #[test]
@@ -191,24 +253,74 @@ mod tests {
             owner: Owner::parse("ann").ok(),
             ..Request::default()
         };
-        assert_eq!(judge(&ownerless, &request, at(1)), Verdict::OwnerMismatch);
+        assert_eq!(
+            judge(&ownerless, CURRENT, &request, at(1)),
+            Verdict::OwnerMismatch
+        );
+    }
+
+    fn secret(digit: &str) -> Secret {
+        Secret::assemble(&draft().brand, &draft().id, &digit.repeat(RANDOM_DIGITS))
+    }
+
+    fn recognised(token: &Token, digit: &str, reach: &Reach) -> Option<Credential> {
+        let presented = Presented::read(secret(digit).expose(), &[draft().brand]).unwrap();
+        recognise(token, &presented, &Keyring::default(), reach).unwrap()
     }
 
     #[test]
     fn only_an_own_secret_within_reach_is_recognised() {
-        let secret = |digit: &str| {
-            Secret::assemble(&draft().brand, &draft().id, &digit.repeat(RANDOM_DIGITS))
-        };
-        let token = Draft {
-            digest: secret("a").digest(),
-            ..draft()
-        }
-        .issue(at(0))
-        .unwrap();
-        let presented = |digit| Presented::read(secret(digit).expose(), &[draft().brand]).unwrap();
-        assert!(recognised(&token, &presented("a"), &Reach::All));
-        assert!(!recognised(&token, &presented("b"), &Reach::All));
+        let digest = Keyring::default().digest(&secret("a"));
+        let token = Draft { digest, ..draft() }.issue(at(0)).unwrap();
+        assert_eq!(recognised(&token, "a", &Reach::All), Some(CURRENT));
+        assert_eq!(recognised(&token, "b", &Reach::All), None);
         let elsewhere = Reach::only(Namespace::parse("elsewhere").unwrap());
-        assert!(!recognised(&token, &presented("a"), &elsewhere));
+        assert_eq!(recognised(&token, "a", &elsewhere), None);
+    }
+
+    #[test]
+    fn a_replaced_secret_is_recognised_with_the_end_of_its_grace() {
+        let digest = |digit| Keyring::default().digest(&secret(digit));
+        let token = Draft {
+            digest: digest("a"),
+            ..draft()
+        };
+        let rotation = Rotation {
+            brand: draft().brand,
+            digest: digest("b"),
+            grace: Grace::new(Duration::from_secs(5)).unwrap(),
+            revision: None,
+            origin: None,
+        };
+        let token = token.issue(at(1)).unwrap();
+        let Ruling::Replace(token) = token.rotate(at(2), &rotation) else {
+            panic!()
+        };
+        let (old, new) = (
+            recognised(&token, "a", &Reach::All).unwrap(),
+            recognised(&token, "b", &Reach::All).unwrap(),
+        );
+        assert_eq!((old.version, old.until), (1, Some(at(7))));
+        assert_eq!((new.version, new.until), (2, None));
+        let now = |credential| judge(&token, credential, &Request::default(), at(7));
+        assert_eq!((now(old), now(new)), (Verdict::Superseded, Verdict::Valid));
+        assert_eq!(changes_at(&token, old), Some(at(7)));
+        assert_eq!(changes_at(&token, new), None);
+    }
+
+    #[test]
+    fn a_digest_under_a_missing_pepper_makes_no_verdict() {
+        let mut unknown = Keyring::default().digest(&secret("a"));
+        unknown.key_id = 9;
+        let token = Draft {
+            digest: unknown,
+            ..draft()
+        };
+        let token = token.issue(at(1)).unwrap();
+        let presented = Presented::read(secret("b").expose(), &[draft().brand]).unwrap();
+        let read = |reach| recognise(&token, &presented, &Keyring::default(), reach);
+        assert_eq!(read(&Reach::All), Err(UnknownPepper(9)));
+        let elsewhere = Reach::only(Namespace::parse("elsewhere").unwrap());
+        assert_eq!(read(&elsewhere), Ok(None));
     }
 }

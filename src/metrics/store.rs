@@ -34,6 +34,8 @@ words! {
     Change = "change",
     Delete = "delete",
     List = "list",
+    Take = "take",
+    Spending = "spending",
     Confirm = "confirm",
     ProbeRead = "probe_read",
     ProbeWrite = "probe_write",

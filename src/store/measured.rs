@@ -7,12 +7,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use crate::domain::page::{Cursor, Filter, PageSize};
-use crate::domain::token::{Draft, TokenId};
+use crate::domain::spending::Spending;
+use crate::domain::token::{Draft, Token, TokenId};
 use crate::metrics::{Failure, Metrics, Operation};
 
 use super::{
-    Change, Creation, Deletion, Durability, Found, Page, Rule, Store, StoreError, StoreId,
-    StoreStatus, TokenStore,
+    Change, Creation, Deletion, Durability, Found, LimitStore, Page, Rule, Store, StoreError,
+    StoreId, StoreStatus, Take, Taken, TokenStore,
 };
 
 /// A store, measured.
@@ -98,6 +99,18 @@ impl TokenStore for Measured {
         size: PageSize,
     ) -> Result<Page, StoreError> {
         self.timed(Operation::List, self.store.list(filter, after, size))
+            .await
+    }
+}
+
+#[async_trait]
+impl LimitStore for Measured {
+    async fn take(&self, take: &Take) -> Result<Taken, StoreError> {
+        self.timed(Operation::Take, self.store.take(take)).await
+    }
+
+    async fn spending(&self, tokens: &[Arc<Token>]) -> Result<Vec<Spending>, StoreError> {
+        self.timed(Operation::Spending, self.store.spending(tokens))
             .await
     }
 }

@@ -11,10 +11,12 @@
 //!   exchanged store is an error, never an absence.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
+pub mod limits;
 pub mod listing;
 pub mod measured;
 pub mod record;
 pub mod redis;
+pub mod spending;
 pub mod sqlite;
 
 use std::fmt;
@@ -28,6 +30,8 @@ use crate::domain::flaw::{Flaw, quoted};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
+
+pub use limits::{LimitStore, Take, Taken};
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
 ///
@@ -96,8 +100,8 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + StoreStatus + 'static {}
-impl<T: TokenStore + StoreStatus + 'static> Store for T {}
+pub trait Store: TokenStore + LimitStore + StoreStatus + 'static {}
+impl<T: TokenStore + LimitStore + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]
@@ -121,8 +125,8 @@ pub enum Creation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Absent,
-    /// Nothing was to be changed.
-    Kept(Token),
+    /// Nothing was to be changed; the token as it was at that time of the store.
+    Kept(Token, Timestamp),
     Changed(Token),
     Refused(Refusal),
 }

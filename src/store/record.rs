@@ -2,21 +2,21 @@
 //!
 //! The id and the revision are kept beside the blob, where a store needs to see them.
 
-use std::collections::BTreeMap;
+mod profile;
+mod secrets;
 
 use prost::Message;
 
-use crate::domain::address::Network;
-use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::flaw::Flaw;
-use crate::domain::name::{Description, Labels, Namespace, Owner, PoolName, Reason, TokenName};
-use crate::domain::profile::Profile;
-use crate::domain::scope::Scope;
-use crate::domain::secret::{Brand, SecretDigest};
+use crate::domain::name::{Namespace, Reason};
+use crate::domain::secret::Brand;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Origin, RequestKey, Revocation, SecretVersion, Token, TokenId};
+use crate::domain::token::{Origin, Revocation, Token, TokenId};
+use crate::domain::update::{Allowance, Grant};
 
 use super::StoreError;
+use profile::StoredProfile;
+use secrets::{StoredOrigin, StoredSecretVersion};
 
 /// Encodes everything of a token but its id and revision.
 pub fn encode(token: &Token) -> Vec<u8> {
@@ -54,28 +54,30 @@ struct StoredToken {
     secrets: Vec<StoredSecretVersion>,
     #[prost(message, optional, tag = "9")]
     origin: Option<StoredOrigin>,
+    /// Absent while nothing was granted anew since the creation.
+    #[prost(message, optional, tag = "10")]
+    allowance: Option<StoredAllowance>,
+    /// Microseconds from `create_time` to the instant at which it got its owner.
+    #[prost(uint64, tag = "11")]
+    owner_after: u64,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct StoredProfile {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    description: String,
-    #[prost(string, tag = "3")]
-    owner: String,
-    #[prost(string, tag = "4")]
-    pool: String,
-    #[prost(string, repeated, tag = "5")]
-    scopes: Vec<String>,
-    #[prost(string, repeated, tag = "6")]
-    endpoints: Vec<String>,
-    #[prost(string, repeated, tag = "7")]
-    networks: Vec<String>,
-    #[prost(btree_map = "string, string", tag = "8")]
-    labels: BTreeMap<String, String>,
-    #[prost(bool, tag = "9")]
-    disabled: bool,
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredAllowance {
+    #[prost(uint64, tag = "1")]
+    rates_since: u64,
+    #[prost(uint64, tag = "2")]
+    quota_since: u64,
+    #[prost(message, optional, tag = "3")]
+    grant: Option<StoredGrant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredGrant {
+    #[prost(uint64, tag = "1")]
+    left: u64,
+    #[prost(uint64, tag = "2")]
+    of: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -84,37 +86,6 @@ struct StoredRevocation {
     time: u64,
     #[prost(string, tag = "2")]
     reason: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredSecretVersion {
-    #[prost(uint32, tag = "1")]
-    version: u32,
-    #[prost(message, repeated, tag = "2")]
-    digests: Vec<StoredDigest>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct StoredDigest {
-    #[prost(uint32, tag = "1")]
-    key_id: u32,
-    #[prost(bytes = "vec", tag = "2")]
-    digest: Vec<u8>,
-}
-
-impl std::fmt::Debug for StoredDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StoredDigest(key {})", self.key_id)
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredOrigin {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    fingerprint: Vec<u8>,
 }
 
 impl From<&Token> for StoredToken {
@@ -128,15 +99,18 @@ impl From<&Token> for StoredToken {
             expire_time,
             revoked,
             brand,
-            secret,
+            secrets,
+            allowance,
+            owner_since,
             origin,
             revision: _,
         } = token;
+        let after_creation = |time: &Timestamp| time.micros().saturating_sub(create_time.micros());
         Self {
             namespace: namespace.to_string(),
             profile: profile.into(),
             create_time: create_time.micros(),
-            updated_after: update_time.micros().saturating_sub(create_time.micros()),
+            updated_after: after_creation(update_time),
             expire_time: expire_time.map_or(0, Timestamp::micros),
             revoked: revoked
                 .as_ref()
@@ -145,52 +119,40 @@ impl From<&Token> for StoredToken {
                     reason: reason.as_str().to_owned(),
                 }),
             brand: brand.as_str().to_owned(),
-            secrets: vec![StoredSecretVersion {
-                version: secret.version,
-                digests: secret.digests.iter().map(StoredDigest::from).collect(),
-            }],
-            origin: origin
-                .as_ref()
-                .map(|Origin { key, fingerprint }| StoredOrigin {
-                    key: key.0.to_vec(),
-                    fingerprint: fingerprint.to_vec(),
-                }),
+            secrets: secrets::stored(secrets, *create_time),
+            origin: origin.as_ref().map(StoredOrigin::from),
+            allowance: (*allowance != Allowance::whole(*create_time)).then(|| allowance.into()),
+            owner_after: after_creation(owner_since),
         }
     }
 }
 
-impl From<&Profile> for StoredProfile {
-    fn from(profile: &Profile) -> Self {
-        let Profile {
-            name,
-            description,
-            owner: _,
-            pool: _,
-            scopes,
-            endpoints,
-            networks,
-            labels,
-            disabled,
-        } = profile;
+impl From<&Allowance> for StoredAllowance {
+    fn from(allowance: &Allowance) -> Self {
+        let Allowance {
+            rates_since,
+            quota_since,
+            grant,
+        } = allowance;
         Self {
-            name: name.as_str().to_owned(),
-            description: description.as_str().to_owned(),
-            owner: profile.owner_text().to_owned(),
-            pool: profile.pool_text().to_owned(),
-            scopes: scopes.iter().map(Scope::to_string).collect(),
-            endpoints: endpoints.iter().map(Pattern::to_string).collect(),
-            networks: networks.iter().map(Network::to_string).collect(),
-            labels: labels.to_map(),
-            disabled: *disabled,
+            rates_since: rates_since.micros(),
+            quota_since: quota_since.micros(),
+            grant: grant.map(|Grant { left, of }| StoredGrant { left, of }),
         }
     }
 }
 
-impl From<&SecretDigest> for StoredDigest {
-    fn from(SecretDigest { key_id, bytes }: &SecretDigest) -> Self {
+impl From<StoredAllowance> for Allowance {
+    fn from(stored: StoredAllowance) -> Self {
+        let StoredAllowance {
+            rates_since,
+            quota_since,
+            grant,
+        } = stored;
         Self {
-            key_id: *key_id,
-            digest: bytes.to_vec(),
+            rates_since: Timestamp::from_micros(rates_since),
+            quota_since: Timestamp::from_micros(quota_since),
+            grant: grant.map(|StoredGrant { left, of }| Grant { left, of }),
         }
     }
 }
@@ -207,52 +169,25 @@ impl StoredToken {
             brand,
             secrets,
             origin,
+            allowance,
+            owner_after,
         } = self;
-        let secret = secrets.into_iter().next();
+        let after_creation = |micros: u64| create_time.saturating_add(micros);
+        let create_time = Timestamp::from_micros(create_time);
         Ok(Token {
             id,
             namespace: Namespace::parse(&namespace)?,
             profile: profile.try_into()?,
-            create_time: Timestamp::from_micros(create_time),
-            update_time: Timestamp::from_micros(create_time.saturating_add(updated_after)),
+            create_time,
+            update_time: Timestamp::from_micros(after_creation(updated_after)),
             expire_time: (expire_time != 0).then(|| Timestamp::from_micros(expire_time)),
             revoked: revoked.map(Revocation::try_from).transpose()?,
             brand: Brand::parse(&brand)?,
-            secret: secret.ok_or_else(|| Flaw::new("no secret"))?.try_into()?,
+            secrets: secrets::read(secrets, create_time)?,
+            allowance: allowance.map_or(Allowance::whole(create_time), Allowance::from),
+            owner_since: Timestamp::from_micros(after_creation(owner_after)),
             origin: origin.map(Origin::try_from).transpose()?,
             revision,
-        })
-    }
-}
-
-impl TryFrom<StoredProfile> for Profile {
-    type Error = Flaw;
-
-    fn try_from(stored: StoredProfile) -> Result<Self, Flaw> {
-        let StoredProfile {
-            name,
-            description,
-            owner,
-            pool,
-            scopes,
-            endpoints,
-            networks,
-            labels,
-            disabled,
-        } = stored;
-        let labels = labels
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()));
-        Ok(Self {
-            name: TokenName::parse(&name)?,
-            description: Description::parse(&description)?,
-            owner: given(&owner).map(Owner::parse).transpose()?,
-            pool: given(&pool).map(PoolName::parse).transpose()?,
-            scopes: all(&scopes, Scope::parse)?,
-            endpoints: Endpoints::new(all(&endpoints, Pattern::parse)?),
-            networks: all(&networks, Network::parse)?,
-            labels: Labels::parse(labels).map_err(|_| Flaw::new("labels beyond the limits"))?,
-            disabled,
         })
     }
 }
@@ -268,58 +203,21 @@ impl TryFrom<StoredRevocation> for Revocation {
     }
 }
 
-impl TryFrom<StoredSecretVersion> for SecretVersion {
-    type Error = Flaw;
-
-    fn try_from(
-        StoredSecretVersion { version, digests }: StoredSecretVersion,
-    ) -> Result<Self, Flaw> {
-        let digest = |StoredDigest { key_id, digest }| {
-            Ok(SecretDigest {
-                key_id,
-                bytes: hash("digest", &digest)?,
-            })
-        };
-        Ok(Self {
-            version,
-            digests: digests
-                .into_iter()
-                .map(digest)
-                .collect::<Result<_, Flaw>>()?,
-        })
-    }
-}
-
-impl TryFrom<StoredOrigin> for Origin {
-    type Error = Flaw;
-
-    fn try_from(StoredOrigin { key, fingerprint }: StoredOrigin) -> Result<Self, Flaw> {
-        Ok(Self {
-            key: RequestKey(hash("key", &key)?),
-            fingerprint: hash("fingerprint", &fingerprint)?,
-        })
-    }
-}
-
-fn hash(what: &str, bytes: &[u8]) -> Result<[u8; 32], Flaw> {
-    bytes
-        .try_into()
-        .map_err(|_| Flaw::new(format!("a {what} of {} bytes", bytes.len())))
-}
-
-fn all<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, Flaw>) -> Result<Vec<T>, Flaw> {
-    texts.iter().map(|text| parse(text)).collect()
-}
-
-fn given(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::address::Network;
+    use crate::domain::endpoint::{Endpoints, Pattern};
+    use crate::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
+    use crate::domain::name::{Description, Labels, Owner, PoolName, TokenName};
+    use crate::domain::profile::Profile;
+    use crate::domain::rotation::{Grace, Rotation};
+    use crate::domain::scope::Scope;
+    use crate::domain::secret::SecretDigest;
+    use crate::domain::token::tests::replaced;
     use crate::domain::token::tests::{at, draft};
-    use crate::domain::token::{Draft, Expiration, Ruling};
+    use crate::domain::token::{Draft, Expiration, RequestKey};
+    use crate::domain::update::{Patch, QuotaPatch};
     use std::time::Duration;
 
     fn full() -> Token {
@@ -331,6 +229,8 @@ mod tests {
             scopes: vec![Scope::parse("orders:*").unwrap()],
             endpoints: Endpoints::new(vec![Pattern::parse("GET /a/**").unwrap()]),
             networks: vec![Network::parse("10.0.0.0/8").unwrap()],
+            rate_limits: RateLimits::new(vec![limit("", 0), limit("b", 9)]).unwrap(),
+            quota: Quota::new(9, Some(Duration::from_secs(60))).ok(),
             labels: Labels::parse([("a", "b")].into_iter()).unwrap(),
             disabled: true,
         };
@@ -343,11 +243,43 @@ mod tests {
             }),
             ..draft()
         };
-        let token = draft.issue(at(3)).unwrap();
-        let Ruling::Replace(token) = token.revoke(at(4), Reason::parse("why").unwrap()) else {
-            panic!()
+        let mut token = draft.issue(at(3)).unwrap();
+        for byte in 1..4 {
+            token = replaced(token.rotate(at(4), &rotation(byte)));
+        }
+        let quota = QuotaPatch::Adjust {
+            limit: None,
+            period: None,
+            remaining: Some(4),
         };
-        *token
+        let owner = Some(Owner::parse("bob").ok());
+        let patch = Patch {
+            quota,
+            owner,
+            ..Patch::default()
+        };
+        let token = replaced(token.update(at(5), &patch));
+        replaced(token.revoke(at(6), Reason::parse("why").unwrap()))
+    }
+
+    fn limit(name: &str, burst: u64) -> RateLimit {
+        RateLimit::new(LimitName::parse(name).unwrap(), 5, None, burst).unwrap()
+    }
+
+    fn rotation(byte: u8) -> Rotation {
+        Rotation {
+            brand: Brand::parse("tb").unwrap(),
+            digest: SecretDigest {
+                key_id: byte.into(),
+                bytes: [byte; 32],
+            },
+            grace: Grace::new(Duration::from_secs(60)).unwrap(),
+            revision: None,
+            origin: Some(Origin {
+                key: RequestKey([byte; 32]),
+                fingerprint: [9; 32],
+            }),
+        }
     }
 
     #[test]

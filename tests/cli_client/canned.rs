@@ -124,6 +124,7 @@ impl TokenService for Canned {
         match self.note(request)?.token_id.as_str() {
             ID => Ok(Response::new(pb::GetResponse {
                 token: Some(token("ci")),
+                ..pb::GetResponse::default()
             })),
             "down" => Err(unavailable()),
             "denied" => Err(Status::permission_denied("no")),
@@ -151,6 +152,30 @@ impl TokenService for Canned {
                 7 => String::new(),
                 to => to.to_string(),
             },
+        }))
+    }
+
+    async fn update(&self, request: Request<pb::UpdateRequest>) -> Answer<pb::UpdateResponse> {
+        let asked = self.note(request)?;
+        Ok(Response::new(pb::UpdateResponse { token: asked.token }))
+    }
+
+    async fn rotate(&self, request: Request<pb::RotateRequest>) -> Answer<pb::RotateResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::RotateResponse {
+            token: Some(token("ci")),
+            secret: SECRET.to_owned(),
+        }))
+    }
+
+    async fn reset_limits(
+        &self,
+        request: Request<pb::ResetLimitsRequest>,
+    ) -> Answer<pb::ResetLimitsResponse> {
+        self.note(request)?;
+        Ok(Response::new(pb::ResetLimitsResponse {
+            rate_limits: Vec::new(),
+            quota_remaining: Some(5),
         }))
     }
 
@@ -185,6 +210,7 @@ impl TokenService for Canned {
         Ok(Response::new(pb::WhoAmIResponse {
             token: None,
             permissions: vec!["admin@*".to_owned()],
+            ..pb::WhoAmIResponse::default()
         }))
     }
 }

@@ -10,7 +10,9 @@
 )]
 
 mod fixture;
+mod limits;
 mod listing;
+mod owners;
 mod races;
 mod requests;
 mod status;
@@ -84,6 +86,12 @@ conformance! {
         no_two_tokens_of_a_namespace_are_equally_old,
         a_pool_holds_the_tokens_of_its_namespace_only,
     }
+    owners {
+        a_token_is_listed_by_its_new_owner_and_no_more_by_the_old,
+        an_owner_may_be_taken_away_and_come_back,
+        pages_of_an_owner_keep_their_order_when_owners_change,
+        of_many_who_give_a_token_away_the_last_decides_who_lists_it,
+    }
     races {
         one_of_many_wins_an_id,
         one_request_makes_one_token,
@@ -94,6 +102,24 @@ conformance! {
         one_of_many_deletes,
         every_token_created_at_once_is_listed_once,
         lists_during_creates_never_skip_what_was_there,
+    }
+    limits {
+        a_use_is_taken_from_all_limits_or_from_none,
+        a_dry_run_takes_nothing,
+        nothing_is_taken_from_a_token_that_is_not_as_it_was_judged,
+        nothing_is_taken_once_the_judgement_no_longer_holds,
+        a_caller_spends_its_rate_limits_and_no_quota,
+        a_quota_is_full_again_with_each_period,
+        a_changed_limit_keeps_what_was_used,
+        a_lowered_and_raised_quota_owes_nothing,
+        a_granted_remainder_counts_from_then_on,
+        a_reset_forgets_what_was_spent,
+        what_is_spent_survives_a_restart,
+        a_deleted_token_leaves_nothing_spent_behind,
+        a_store_judges_limits_as_the_rules_do,
+        exactly_as_many_uses_pass_at_once_as_the_limit_allows,
+        a_quota_is_never_spent_twice,
+        one_of_many_changes_wins_a_revision,
     }
     status {
         a_sound_store_can_be_read_and_written,

@@ -102,7 +102,7 @@ pub(crate) async fn one_of_many_revokes(bench: Bench) {
                 changed += 1;
                 reasons.insert(token.revoked.unwrap().reason.as_str().to_owned());
             }
-            Change::Kept(token) => {
+            Change::Kept(token, _) => {
                 reasons.insert(token.revoked.unwrap().reason.as_str().to_owned());
             }
             other => panic!("unexpected {other:?}"),

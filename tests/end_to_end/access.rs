@@ -6,8 +6,8 @@ use prost_reflect::DescriptorPool;
 use token_authority::authority::act::TABLE;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest,
-    Verdict, WhoAmIRequest,
+    self, CreateRequest, DeleteRequest, GetRequest, ListRequest, ResetLimitsRequest, RevokeRequest,
+    RotateRequest, Token, UpdateRequest, ValidateRequest, Verdict, WhoAmIRequest,
 };
 use tonic::{Code, Status};
 
@@ -53,6 +53,41 @@ async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, Option<Stat
                 .revoke(RevokeRequest {
                     target,
                     reason: String::new(),
+                })
+                .await
+                .err(),
+        ),
+        (
+            "Update",
+            client
+                .update(UpdateRequest {
+                    token: Some(Token {
+                        token_id: token_id.clone(),
+                        ..Token::default()
+                    }),
+                    update_mask: Some(prost_types::FieldMask {
+                        paths: vec!["name".to_owned()],
+                    }),
+                    revision: None,
+                })
+                .await
+                .err(),
+        ),
+        (
+            "Rotate",
+            client
+                .rotate(RotateRequest {
+                    token_id: token_id.clone(),
+                    ..RotateRequest::default()
+                })
+                .await
+                .err(),
+        ),
+        (
+            "ResetLimits",
+            client
+                .reset_limits(ResetLimitsRequest {
+                    token_id: token_id.clone(),
                 })
                 .await
                 .err(),

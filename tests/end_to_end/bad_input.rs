@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    CreateRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest, Verdict,
+    CreateRequest, GetRequest, ListRequest, Quota, RateLimit, RevokeRequest, ValidateRequest,
+    Verdict,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -53,6 +54,8 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         scopes: vec!["ok".to_owned(), "a b".to_owned(), "*".to_owned()],
         allowed_endpoints: vec!["/a//b".to_owned()],
         allowed_cidrs: vec!["10.0.0.1/8".to_owned(), "300.0.0.0/8".to_owned()],
+        rate_limits: vec![RateLimit::default()],
+        quota: Some(Quota::default()),
         labels: [("b ad".to_owned(), String::new())].into(),
         disabled: false,
         request_id: "r".repeat(129),
@@ -72,6 +75,8 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         "allowed_endpoints[0]",
         "allowed_cidrs[0]",
         "allowed_cidrs[1]",
+        "rate_limits[0].requests",
+        "quota.limit",
         "labels[\"b ad\"]",
         "request_id",
         "ttl",
@@ -87,6 +92,9 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         client_ip: "localhost".to_owned(),
         user_agent: "u".repeat(513),
         request_id: "r".repeat(129),
+        cost: Some(1_000_000_001),
+        dry_run: true,
+        consistency: 9,
     };
     let status = root.validate(request).await.unwrap_err();
     let expected = [
@@ -99,6 +107,8 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         "client_ip",
         "user_agent",
         "request_id",
+        "cost",
+        "consistency",
     ];
     assert_eq!(fields(&status), set(&expected));
     let listed = root

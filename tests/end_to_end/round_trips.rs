@@ -1,4 +1,5 @@
-//! What a Validate costs: one round trip to Redis, two when the token is absent or refused a name.
+//! What a Validate costs: one round trip to Redis; two when the token is absent or refused a name, or
+//! has limits and is seen for the first time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,12 +8,17 @@ use token_authority::authority::Authority;
 use token_authority::authority::access::{Right, Root};
 use token_authority::authority::act;
 use token_authority::authority::call::Call;
+use token_authority::authority::mint::Mint;
 use token_authority::authority::tokens::Order;
+use token_authority::authority::validate::Question;
 use token_authority::domain::caller::Namespaces;
-use token_authority::domain::name::Namespace;
+use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
+use token_authority::domain::name::{Namespace, TokenName};
+use token_authority::domain::pepper::Keyring;
 use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::Brand;
-use token_authority::domain::token::Expiration;
+use token_authority::domain::token::{Expiration, TokenId};
+use token_authority::domain::update::Patch;
 use token_authority::domain::verdict::{Request, Verdict};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::{Durability, Store, StoreStatus};
@@ -48,7 +54,8 @@ impl Bench {
         }
         let shared: Arc<dyn Store> = store.clone();
         let roots = vec![Root::new("test".to_owned(), [0; 32])];
-        let authority = Authority::new(shared, roots, Brand::parse("ta").unwrap(), []).unwrap();
+        let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());
+        let authority = Authority::new(shared, roots, mint).unwrap();
         Self {
             store,
             authority,
@@ -70,9 +77,14 @@ impl Bench {
     }
 
     async fn create(&self) -> String {
+        self.create_saying(Profile::default()).await
+    }
+
+    async fn create_saying(&self, profile: Profile) -> String {
         let order = Order {
             namespace: None,
-            profile: Profile::default(),
+            profile,
+            quota_left: None,
             expiration: Expiration::Never,
             request_id: None,
         };
@@ -86,15 +98,21 @@ impl Bench {
 
     /// The verdict on a secret, and the round trips that it took.
     async fn validate(&self, secret: &str, namespaces: Namespaces) -> (Verdict, u64) {
+        let question = Question {
+            namespaces,
+            request: Request::default(),
+            cost: 1,
+            dry_run: false,
+        };
+        self.ask(secret, &question).await
+    }
+
+    async fn ask(&self, secret: &str, question: &Question) -> (Verdict, u64) {
         let before = self.store.round_trips();
         let right = self.right();
-        let request = Request::default();
-        let validation = self
-            .authority
-            .validate(&right, secret, &namespaces, &request)
-            .await
-            .unwrap();
-        (validation.verdict, self.store.round_trips() - before)
+        let validation = self.authority.validate(&right, secret, question).await;
+        let verdict = validation.unwrap().verdict;
+        (verdict, self.store.round_trips() - before)
     }
 }
 
@@ -120,10 +138,9 @@ async fn a_validate_is_one_round_trip_and_an_unknown_token_two() {
     );
     let deleted = {
         let secret = bench.create().await;
-        let id = token_authority::domain::token::TokenId::parse(&secret[3..25]).unwrap();
         bench
             .authority
-            .delete(&mut bench.right(), id)
+            .delete(&mut bench.right(), id_of(&secret))
             .await
             .unwrap();
         secret
@@ -140,4 +157,53 @@ async fn a_plain_create_is_two_round_trips() {
     let before = bench.store.round_trips();
     bench.create().await;
     assert_eq!(bench.store.round_trips() - before, 2);
+}
+
+fn id_of(secret: &str) -> TokenId {
+    TokenId::parse(&secret[3..25]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limited_token_is_two_round_trips_at_first_sight_and_then_one() {
+    let bench = Bench::new().await;
+    let limit = |name: &str| RateLimit::new(LimitName::parse(name).unwrap(), 3, None, 0).unwrap();
+    let profile = Profile {
+        rate_limits: RateLimits::new(vec![limit("a"), limit("b")]).unwrap(),
+        quota: Quota::new(100, None).ok(),
+        ..Profile::default()
+    };
+    // Scripts that this redis-server has never seen cost one trip more, once.
+    let warm = bench.create_saying(profile.clone()).await;
+    bench.validate(&warm, Namespaces::Own).await;
+    let secret = bench.create_saying(profile).await;
+    let validate = async || bench.validate(&secret, Namespaces::Own).await;
+    assert_eq!(validate().await, (Verdict::Valid, 2), "at first sight");
+    assert_eq!(validate().await, (Verdict::Valid, 1));
+    let dry = Question {
+        namespaces: Namespaces::Own,
+        request: Request::default(),
+        cost: 1,
+        dry_run: true,
+    };
+    assert_eq!(bench.ask(&secret, &dry).await, (Verdict::Valid, 1));
+    assert_eq!(validate().await, (Verdict::Valid, 1));
+    assert_eq!(validate().await, (Verdict::RateLimited, 1));
+
+    let patch = Patch {
+        name: TokenName::parse("changed").ok(),
+        ..Patch::default()
+    };
+    let mut right = bench.right();
+    let updated = bench.authority.update(&mut right, id_of(&secret), patch);
+    updated.await.unwrap();
+    assert_eq!(
+        validate().await,
+        (Verdict::RateLimited, 2),
+        "a token that changed is judged anew"
+    );
+    assert_eq!(validate().await, (Verdict::RateLimited, 1));
+    let mut right = bench.right();
+    let deleted = bench.authority.delete(&mut right, id_of(&secret));
+    deleted.await.unwrap();
+    assert_eq!(validate().await, (Verdict::NotFound, 2));
 }

@@ -1,8 +1,10 @@
 //! Drafts, filters and rules for tests of a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use token_authority::domain::caller::Reach;
+use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
 use token_authority::domain::page::Filter;
 use token_authority::domain::profile::Profile;
@@ -17,6 +19,7 @@ pub(crate) fn draft() -> Draft {
         id: entropy::token_id().expect("random bytes"),
         namespace: Namespace::fallback(),
         profile: Profile::default(),
+        quota_left: None,
         expiration: Expiration::Never,
         brand: Brand::parse("ta").expect("a brand"),
         digest: SecretDigest {
@@ -81,6 +84,25 @@ pub(crate) fn listing(reach: Reach) -> Filter {
     }
 }
 
+/// Rate limits, each of a name, so many requests in so many seconds, and a burst.
+pub(crate) fn rate_limits(limits: &[(&str, u64, u64, u64)]) -> RateLimits {
+    let limit = |(name, requests, seconds, burst): &(&str, u64, u64, u64)| {
+        let name = LimitName::parse(name).expect("a name");
+        let period = Some(Duration::from_secs(*seconds));
+        RateLimit::new(name, *requests, period, *burst).expect("a sound limit")
+    };
+    RateLimits::new(limits.iter().map(limit).collect()).expect("sound limits")
+}
+
+/// A draft with limits.
+pub(crate) fn limited(limits: RateLimits, quota: Option<Quota>) -> Draft {
+    saying(Profile {
+        rate_limits: limits,
+        quota,
+        ..Profile::default()
+    })
+}
+
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::parse(pairs.iter().copied()).expect("sound labels")
 }
@@ -94,4 +116,19 @@ pub(crate) fn revoking(reason: &str) -> Rule {
 /// A rule that keeps a token as it is, and lets a deletion go.
 pub(crate) fn willing() -> Rule {
     Arc::new(|_, _| Ruling::Keep)
+}
+
+/// A rule that gives the token to `owner`, or takes it from everybody where that is empty.
+pub(crate) fn giving_to(owner: &str) -> Rule {
+    let owner = Owner::parse(owner).ok();
+    Arc::new(move |token, now| {
+        if token.profile.owner == owner {
+            return Ruling::Keep;
+        }
+        let mut changed = token.clone();
+        changed.profile.owner.clone_from(&owner);
+        changed.owner_since = token.handed_over(now);
+        changed.update_time = now;
+        Ruling::Replace(Box::new(changed))
+    })
 }

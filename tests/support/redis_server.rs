@@ -122,6 +122,11 @@ impl RedisServer {
         self.child.as_ref().expect("a running server").signal(name);
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("a running server").0.id()
+    }
+
     /// A plain connection for looking into it and for breaking it.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a sound URL");

@@ -14,6 +14,7 @@ pub(crate) fn draft() -> Draft {
         id: TokenId::parse("0123456789ABCDEFGHIJKL").unwrap(),
         namespace: Namespace::fallback(),
         profile: Profile::default(),
+        quota_left: None,
         expiration: Expiration::Never,
         brand: Brand::parse("ta").unwrap(),
         digest: SecretDigest {
@@ -24,7 +25,7 @@ pub(crate) fn draft() -> Draft {
     }
 }
 
-fn replaced(ruling: Ruling) -> Token {
+pub(crate) fn replaced(ruling: Ruling) -> Token {
     match ruling {
         Ruling::Replace(token) => *token,
         other => panic!("expected a change, got {other:?}"),
@@ -54,6 +55,21 @@ fn an_end_that_is_not_in_the_future_is_refused() {
     };
     assert_eq!(ends(at(100)), Err(Refusal::ExpireTimePast { now: at(100) }));
     assert!(ends(at(101)).is_ok());
+}
+
+#[test]
+fn each_owner_has_a_token_since_a_later_time() {
+    let first = draft().issue(at(5)).unwrap();
+    assert_eq!(first.owner_since, at(5));
+    assert_eq!(first.handed_over(at(9)), at(9));
+    let later = Timestamp::from_micros(at(5).micros() + 1);
+    for now in [at(5), at(4)] {
+        assert_eq!(
+            first.handed_over(now),
+            later,
+            "the clock stands or goes back"
+        );
+    }
 }
 
 #[test]
@@ -87,7 +103,7 @@ fn a_replay_adds_at_most_two_secrets_within_ten_minutes() {
     .unwrap();
     let second = replaced(first.replay(at(1), &origin, digest(1)));
     let third = replaced(second.replay(at(599), &origin, digest(2)));
-    assert_eq!(third.secret.digests.len(), 3);
+    assert_eq!(third.secrets.current.digests.len(), 3);
     assert_eq!(
         third.replay(at(599), &origin, digest(3)),
         Ruling::Refuse(Refusal::RequestUsed)

@@ -6,8 +6,10 @@
 //! |---|---|
 //! | `ta:store` | the identity marker |
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
+//! | `ta:{TAG}:l:REST` | what is spent of the rate limits of the token `TAG` `REST` |
+//! | `ta:{TAG}:q:REST` | what is spent of its quota |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
-//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before its time |
+//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
 //!
@@ -20,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::alphabet;
 use crate::domain::name::{Namespace, Owner, PoolName};
-use crate::domain::token::{Token, TokenId};
+use crate::domain::token::TokenId;
 
 /// Builds the keys under one prefix.
 #[derive(Clone, Debug)]
@@ -53,17 +55,6 @@ impl SeriesName {
     pub(super) fn pool(namespace: &Namespace, pool: &PoolName) -> Self {
         Self(format!("p:{namespace}:{}", pool.as_str()))
     }
-
-    /// The series that list `token`, that of its namespace first.
-    pub(super) fn of(token: &Token) -> Vec<Self> {
-        let namespace = &token.namespace;
-        let owner = |owner: &Owner| Self::owner(namespace, owner);
-        let pool = |pool: &PoolName| Self::pool(namespace, pool);
-        let mut names = vec![Self::namespace(namespace)];
-        names.extend(token.profile.owner.as_ref().map(owner));
-        names.extend(token.profile.pool.as_ref().map(pool));
-        names
-    }
 }
 
 impl fmt::Display for SeriesName {
@@ -90,12 +81,26 @@ impl Keys {
     }
 
     pub(super) fn record(&self, id: TokenId) -> String {
-        format!("{}:{{{}}}:t:{}", self.prefix, id.tag(), id.after_tag())
+        self.of_token("t", id)
+    }
+
+    /// What is spent of the rate limits of a token.
+    pub(super) fn rates(&self, id: TokenId) -> String {
+        self.of_token("l", id)
+    }
+
+    /// What is spent of the quota of a token.
+    pub(super) fn quota(&self, id: TokenId) -> String {
+        self.of_token("q", id)
     }
 
     /// The claim of the request whose own id is `root`; it shares the slot of that id's record.
     pub(super) fn claim(&self, root: TokenId) -> String {
-        format!("{}:{{{}}}:c:{}", self.prefix, root.tag(), root.after_tag())
+        self.of_token("c", root)
+    }
+
+    fn of_token(&self, kind: &str, id: TokenId) -> String {
+        format!("{}:{{{}}}:{kind}:{}", self.prefix, id.tag(), id.after_tag())
     }
 
     pub(super) fn entries(&self, series: &SeriesName, bucket: u64) -> String {
@@ -135,7 +140,10 @@ mod tests {
     fn the_keys_of_one_token_share_a_slot() {
         let id = TokenId::parse("0123456789ABCDEFGHIJKL").unwrap();
         assert_eq!(keys().record(id), "ta:{01234567}:t:89ABCDEFGHIJKL");
-        assert_eq!(slot_text(&keys().record(id)), slot_text(&keys().claim(id)));
+        for other in [keys().claim(id), keys().rates(id), keys().quota(id)] {
+            assert_eq!(slot_text(&keys().record(id)), slot_text(&other));
+            assert_ne!(keys().record(id), other);
+        }
     }
 
     #[test]

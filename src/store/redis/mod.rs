@@ -6,8 +6,10 @@
 mod create;
 mod error;
 mod identity;
+mod index;
 mod init;
 mod keys;
+mod limits;
 mod line;
 mod link;
 mod list;

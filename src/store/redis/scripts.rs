@@ -52,6 +52,7 @@ scripts! {
     CREATE_TOKEN: include_str!("scripts/create_token.lua"),
     REPLACE_TOKEN: include_str!("scripts/replace_token.lua"),
     DELETE_TOKEN: include_str!("scripts/delete_token.lua"),
+    TAKE_USE: include_str!("scripts/take_use.lua"),
     CLAIM_REQUEST: include_str!("scripts/claim_request.lua"),
     END_CLAIM: include_str!("scripts/end_claim.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),

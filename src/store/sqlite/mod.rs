@@ -6,6 +6,8 @@
 mod checkpoint;
 mod error;
 mod job;
+mod limiter;
+mod limits;
 mod listing;
 mod open;
 mod place;
@@ -35,6 +37,7 @@ use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
+use limiter::Limiter;
 use place::FileIdentity;
 use reader::Readers;
 use time::StoreTime;
@@ -98,6 +101,7 @@ struct Inner {
     points: Readers,
     lists: Readers,
     list_room: Arc<Semaphore>,
+    limiter: Arc<Limiter>,
     writer: Writer,
 }
 
@@ -108,6 +112,7 @@ impl Inner {
         file: Arc<FileIdentity>,
         points: Readers,
         lists: Readers,
+        limiter: Arc<Limiter>,
         writer: Writer,
     ) -> Self {
         Self {
@@ -117,6 +122,7 @@ impl Inner {
             points,
             lists,
             list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+            limiter,
             writer,
         }
     }

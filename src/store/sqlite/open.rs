@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
+use super::limiter::Limiter;
 use super::place::{self, FileIdentity, Lock};
 use super::reader::Readers;
 use super::schema::{self, Kind};
@@ -52,17 +53,22 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
     let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
+    let limiter = Arc::new(Limiter::default());
     let desk = Desk {
         connection,
         id: meta.id.clone(),
         time: Arc::clone(&time),
         file: Arc::clone(&file),
         kept: meta.mark,
+        limiter: Arc::clone(&limiter),
+        flushed: None,
         folding: Folding::default(),
         lock,
     };
     let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
-    Ok(Inner::new(meta.id, time, file, points, lists, writer))
+    Ok(Inner::new(
+        meta.id, time, file, points, lists, limiter, writer,
+    ))
 }
 
 fn connect(path: &Path) -> Result<Connection, Fault> {

@@ -354,7 +354,7 @@ async fn revisions_grow_even_while_time_stands_still() {
     };
     assert_eq!(second.revision, first.revision + 1);
     let kept = store.change(first.id, revoke()).await;
-    assert_eq!(kept, Ok(Change::Kept(second.clone())));
+    assert!(matches!(kept, Ok(Change::Kept(kept, _)) if kept == second));
     let sight: Rule = Arc::new(|_, _| Ruling::Refuse(Refusal::OutOfSight));
     let refused = store.delete(first.id, sight).await;
     assert_eq!(refused, Ok(Deletion::Refused(Refusal::OutOfSight)));

@@ -63,7 +63,7 @@ impl Acts<'_> {
             return Ok(Change::Absent);
         };
         let mut changed = match rule(&token, now) {
-            Ruling::Keep => return Ok(Change::Kept(token)),
+            Ruling::Keep => return Ok(Change::Kept(token, now)),
             Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
             Ruling::Replace(changed) => *changed,
         };

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::checkpoint::{self, Folding};
 use super::error::Fault;
 use super::job::{Job, job};
+use super::limiter::{Limiter, Written};
 use super::place::{FileIdentity, Lock};
 use super::schema;
 use super::time::StoreTime;
@@ -27,6 +28,8 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// How far the written high-water mark may stay behind the decisions made.
 const MARK_LAG: Duration = Duration::from_secs(1);
+/// How long what is spent of rate limits may be in memory only.
+const SPENDING_LAG: Duration = Duration::from_millis(900);
 /// Exit code after a failed flush: `EX_SOFTWARE`, which supervisors restart.
 const EXIT_FLUSH_FAILED: i32 = 70;
 
@@ -53,6 +56,9 @@ pub(super) struct Desk {
     pub(super) file: Arc<FileIdentity>,
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
+    pub(super) limiter: Arc<Limiter>,
+    /// When the limiter was written down last; `None` to do so with the next transaction.
+    pub(super) flushed: Option<Instant>,
     pub(super) folding: Folding,
     pub(super) lock: Lock,
 }
@@ -131,9 +137,9 @@ impl Desk {
         }
     }
 
-    /// Writes the mark where reading alone has moved the time on.
+    /// Writes the mark where reading alone has moved the time on, and what was spent.
     fn keep_pace(&mut self) {
-        if self.lag() < MARK_LAG {
+        if self.lag() < MARK_LAG && !self.limiter.is_dirty() {
             return;
         }
         match self.transact(std::iter::empty()) {
@@ -160,24 +166,29 @@ impl Desk {
     ) -> Result<(), StoreError> {
         self.file.confirm()?;
         self.execute("BEGIN IMMEDIATE")?;
-        let mark = match self.perform(jobs) {
-            Ok(mark) => mark,
+        let (mark, written) = match self.perform(jobs) {
+            Ok(performed) => performed,
             Err(fault) => return Err(self.undo(fault)),
         };
         match trusted(self.execute("COMMIT")) {
             Ok(()) => {
                 self.kept = mark;
+                if let Some(written) = written {
+                    self.limiter.confirm(&written, mark);
+                    self.flushed = Some(Instant::now());
+                }
                 Ok(())
             }
             Err(fault) => Err(self.undo(fault)),
         }
     }
 
-    /// Runs the jobs, then writes the mark where that is due; answers the mark as it now stands.
+    /// Runs the jobs, then writes what was spent and the mark, where that is due; answers the mark
+    /// as it now stands, and what was written of the limiter.
     fn perform<'a>(
         &self,
         jobs: impl Iterator<Item = &'a mut (dyn Job + 'static)>,
-    ) -> Result<Timestamp, Fault> {
+    ) -> Result<(Timestamp, Option<Written>), Fault> {
         let acts = Acts {
             connection: &self.connection,
             id: &self.id,
@@ -195,12 +206,16 @@ impl Desk {
             }
             self.execute("RELEASE job")?;
         }
+        let last = self.flushed;
+        let due = last.is_none_or(|last| last.elapsed() >= SPENDING_LAG);
+        let written = due.then(|| self.limiter.write_down(&self.connection));
+        let written = written.transpose()?;
         if self.connection.total_changes() == before && self.lag() < MARK_LAG {
-            return Ok(self.kept);
+            return Ok((self.kept, written));
         }
         let mark = self.time.mark();
         schema::keep_mark(&self.connection, mark)?;
-        Ok(mark)
+        Ok((mark, written))
     }
 
     fn undo(&self, fault: Fault) -> StoreError {
@@ -219,8 +234,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Writes the last mark, folds the log into the database, and closes both.
-    fn leave(self) {
+    /// Writes the last mark and what was spent, folds the log into the database, and closes both.
+    fn leave(mut self) {
+        while self.limiter.is_dirty() {
+            self.flushed = None;
+            if let Err(error) = self.transact(std::iter::empty()) {
+                tracing::warn!(%error, "what was spent of rate limits could not be written down");
+                break;
+            }
+        }
         if self.lag() > Duration::ZERO {
             // As late as possible: no decision comes after.
             let last = self.execute("BEGIN IMMEDIATE").and_then(|()| {

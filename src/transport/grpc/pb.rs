@@ -37,6 +37,16 @@ impl fmt::Debug for CreateResponse {
     }
 }
 
+impl fmt::Debug for RotateResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, secret: _ } = self;
+        f.debug_struct("RotateResponse")
+            .field("token", token)
+            .field("secret", &Redacted)
+            .finish()
+    }
+}
+
 impl fmt::Debug for RevokeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, reason } = self;
@@ -68,6 +78,9 @@ impl fmt::Debug for ValidateRequest {
             client_ip,
             user_agent,
             request_id,
+            cost,
+            dry_run,
+            consistency,
         } = self;
         f.debug_struct("ValidateRequest")
             .field("secret", &Redacted)
@@ -79,6 +92,9 @@ impl fmt::Debug for ValidateRequest {
             .field("client_ip", client_ip)
             .field("user_agent", user_agent)
             .field("request_id", request_id)
+            .field("cost", cost)
+            .field("dry_run", dry_run)
+            .field("consistency", consistency)
             .finish()
     }
 }
@@ -94,6 +110,13 @@ mod tests {
             format!(
                 "{:?}",
                 CreateResponse {
+                    token: None,
+                    secret: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                RotateResponse {
                     token: None,
                     secret: secret()
                 }

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
-use crate::domain::token::TokenId;
+use crate::domain::token::{State, TokenId};
 
 use super::call;
-use super::pb::ErrorReason;
+use super::pb::{self, ErrorReason};
 
 /// `ErrorInfo.domain` of every error.
 const DOMAIN: &str = "tokenauthority";
@@ -166,6 +166,30 @@ impl From<Error> for Status {
                 let (code, reason) = (Code::AlreadyExists, ErrorReason::RequestIdUsed);
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
+            Error::RevisionMoved { asked, current } => {
+                let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
+                let numbers = [("asked", asked), ("current", current)];
+                let metadata = numbers.map(|(key, number)| (key, number.to_string()));
+                status(code, reason, &metadata, message)
+            }
+            Error::TokenOver { id, state } => {
+                let state = match state {
+                    State::Revoked => pb::State::Revoked,
+                    State::Expired => pb::State::Expired,
+                    State::Disabled => pb::State::Disabled,
+                    State::Active => pb::State::Active,
+                };
+                let metadata = ("state", state.as_str_name().to_owned());
+                precondition(ErrorReason::TokenOver, id, metadata, message)
+            }
+            Error::StillInGrace { id, until } => {
+                precondition(ErrorReason::StillInGrace, id, ("until", until), message)
+            }
+            Error::CallerLimited { retry_after, .. } => {
+                let details = ErrorDetails::with_retry_info(Some(retry_after));
+                let (code, reason) = (Code::ResourceExhausted, ErrorReason::CallerLimited);
+                with(details, code, reason, &[], message)
+            }
             Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
@@ -184,15 +208,18 @@ impl From<Error> for Status {
                 &[],
                 message,
             ),
-            Error::Internal(why) => {
-                // Explicitly, since the span of a Validate is not there as a rule.
-                let request_id = call::current().map(tracing::field::display);
-                tracing::error!(request_id, %why, "internal error");
-                let message = "internal error".to_owned();
-                status(Code::Internal, ErrorReason::Internal, &[], message)
-            }
+            Error::Internal(why) => internal(&why),
         }
     }
+}
+
+/// What exactly is wrong stands in the operator's log only.
+fn internal(why: &str) -> Status {
+    // Explicitly, since the span of a Validate is not there as a rule.
+    let request_id = call::current().map(tracing::field::display);
+    tracing::error!(request_id, why, "internal error");
+    let message = "internal error".to_owned();
+    status(Code::Internal, ErrorReason::Internal, &[], message)
 }
 
 fn permission_missing(permission: Permission, namespace: String, message: String) -> Status {
@@ -203,6 +230,25 @@ fn permission_missing(permission: Permission, namespace: String, message: String
     status(
         Code::PermissionDenied,
         ErrorReason::PermissionMissing,
+        &metadata,
+        message,
+    )
+}
+
+/// A token that is not as the call needs it; the violation's type is the reason.
+fn precondition(
+    reason: ErrorReason,
+    id: TokenId,
+    metadata: (&str, String),
+    message: String,
+) -> Status {
+    let violation = PreconditionViolation::new(reason.as_str_name(), id.as_str(), message.clone());
+    let details = ErrorDetails::with_precondition_failure(vec![violation]);
+    let metadata = [("token_id", id.to_string()), metadata];
+    with(
+        details,
+        Code::FailedPrecondition,
+        reason,
         &metadata,
         message,
     )

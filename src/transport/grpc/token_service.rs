@@ -91,20 +91,16 @@ impl TokenService for TokenServiceHandler {
     ) -> Result<Response<pb::ValidateResponse>, Status> {
         let (right, _, message) = self.permitted::<act::Validate, _>(request).await?;
         let result = async {
-            let question = convert::question(message)?;
-            let convert::Question {
+            let convert::Asked {
                 secret,
-                namespaces,
-                request,
+                question,
                 trace,
-            } = question;
-            let validation = self
-                .authority
-                .validate(&right, &secret, &namespaces, &request)
-                .await?;
+            } = convert::question(message)?;
+            let validation = self.authority.validate(&right, &secret, &question).await?;
+            let subject = validation.subject.as_ref();
             tracing::debug!(
                 validation_id = validation.id,
-                token_id = validation.token.as_ref().map(|token| tracing::field::display(token.id)),
+                token_id = subject.map(|subject| tracing::field::display(subject.token.id)),
                 verdict = ?validation.verdict,
                 subject_request_id = trace.request_id,
                 user_agent = trace.user_agent,
@@ -142,10 +138,7 @@ impl TokenService for TokenServiceHandler {
             Ok(id) => self.authority.get(&mut right, id).await,
             Err(error) => Err(error),
         };
-        let seen = right.conclude(result)?;
-        Ok(Response::new(pb::GetResponse {
-            token: Some(convert::whole_token(&seen)),
-        }))
+        Ok(Response::new(convert::got(&right.conclude(result)?)))
     }
 
     async fn list(
@@ -188,6 +181,56 @@ impl TokenService for TokenServiceHandler {
         Ok(Response::new(pb::RevokeResponse { revoke_time }))
     }
 
+    async fn update(
+        &self,
+        request: Request<pb::UpdateRequest>,
+    ) -> Result<Response<pb::UpdateResponse>, Status> {
+        let (mut right, in_hand, message) = self.permitted::<act::Update, _>(request).await?;
+        let authority = self.authority.clone();
+        let updated = in_hand.see_through(async move {
+            let result = match convert::patch(message) {
+                Ok((id, patch)) => authority.update(&mut right, id, patch).await,
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        let token = Some(convert::whole_token(&updated.await?));
+        Ok(Response::new(pb::UpdateResponse { token }))
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<pb::RotateRequest>,
+    ) -> Result<Response<pb::RotateResponse>, Status> {
+        let (mut right, in_hand, message) = self.permitted::<act::Rotate, _>(request).await?;
+        let authority = self.authority.clone();
+        let rotated = in_hand.see_through(async move {
+            let result = match convert::rotate_order(message) {
+                Ok(order) => authority.rotate(&mut right, order).await,
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        Ok(Response::new(convert::rotated(&rotated.await?)))
+    }
+
+    async fn reset_limits(
+        &self,
+        request: Request<pb::ResetLimitsRequest>,
+    ) -> Result<Response<pb::ResetLimitsResponse>, Status> {
+        let (mut right, in_hand, pb::ResetLimitsRequest { token_id }) =
+            self.permitted::<act::ResetLimits, _>(request).await?;
+        let authority = self.authority.clone();
+        let reset = in_hand.see_through(async move {
+            let result = match convert::token_id(&token_id) {
+                Ok(id) => authority.reset_limits(&mut right, id).await,
+                Err(error) => Err(error),
+            };
+            right.conclude(result)
+        });
+        Ok(Response::new(convert::limits_reset(&reset.await?)))
+    }
+
     async fn delete(
         &self,
         request: Request<pb::DeleteRequest>,
@@ -212,10 +255,15 @@ impl TokenService for TokenServiceHandler {
     ) -> Result<Response<pb::WhoAmIResponse>, Status> {
         let session = self.session("WhoAmI", &request).await?;
         let pb::WhoAmIRequest {} = request.into_inner();
-        let token = session.own_token().map(|seen| convert::whole_token(&seen));
+        let permissions = session.caller.grants.names();
+        let own = self.authority.own_token(session).await?;
+        let limits = own.as_ref().map(convert::limits_as_they_stand);
+        let (rate_limits, quota_remaining) = limits.unwrap_or_default();
         Ok(Response::new(pb::WhoAmIResponse {
-            token,
-            permissions: session.caller.grants.names(),
+            token: own.as_ref().map(convert::whole_token),
+            permissions,
+            rate_limits,
+            quota_remaining,
         }))
     }
 }

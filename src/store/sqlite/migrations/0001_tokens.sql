@@ -52,3 +52,20 @@ CREATE TABLE deleted (
 CREATE UNIQUE INDEX deleted_id ON deleted (id);
 CREATE INDEX deleted_request ON deleted (request_key) WHERE request_key IS NOT NULL;
 CREATE INDEX deleted_until ON deleted (until);
+
+-- What is spent of rate limits, as it was at most a second ago, and of quotas, as it is.
+CREATE TABLE rate_spending (
+    id     TEXT NOT NULL PRIMARY KEY,
+    spent  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quota_spending (
+    id     TEXT NOT NULL PRIMARY KEY,
+    spent  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Whoever removes a token removes this too.
+CREATE TRIGGER tokens_spending AFTER DELETE ON tokens BEGIN
+    DELETE FROM rate_spending WHERE id = old.id;
+    DELETE FROM quota_spending WHERE id = old.id;
+END;

@@ -12,7 +12,7 @@ use crate::domain::token::Expiration;
 use crate::transport::grpc::pb::{self, create_request};
 
 use super::time::{instant, span};
-use super::{given, items, owner, pool, sound, whole_token};
+use super::{given, items, limits, owner, pool, sound, whole_token};
 
 /// What a CreateRequest asks for.
 pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Order, Error> {
@@ -28,6 +28,8 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         labels,
         disabled,
         request_id,
+        rate_limits,
+        quota,
         expiration,
     } = request;
     let mut flaws = Violations::default();
@@ -52,16 +54,10 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         Profile::NETWORKS_MAX,
         Network::parse,
     );
-    let labels = self::labels(v, &labels);
-    let expiration = match expiration {
-        None => Some(Expiration::Never),
-        Some(create_request::Expiration::ExpireTime(at)) => {
-            v.take("expire_time", instant(&at)).map(Expiration::At)
-        }
-        Some(create_request::Expiration::Ttl(ttl)) => {
-            v.take("ttl", span(&ttl).and_then(Expiration::after))
-        }
-    };
+    let rate_limits = limits::rate_limits(v, "rate_limits", &rate_limits);
+    let quota = quota.and_then(|quota| limits::quota(v, "quota", &quota));
+    let labels = self::labels(v, "labels", &labels);
+    let expiration = self::expiration(v, expiration);
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
     let profile = Profile {
         name: name.unwrap_or_default(),
@@ -71,6 +67,8 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         scopes,
         endpoints: Endpoints::new(endpoints),
         networks,
+        rate_limits,
+        quota: quota.map(|(quota, _)| quota),
         labels: labels.unwrap_or_default(),
         disabled,
     };
@@ -80,15 +78,29 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
     let order = expiration.map(|expiration| Order {
         namespace,
         profile,
+        quota_left: quota.and_then(|(_, left)| left),
         expiration,
         request_id,
     });
     sound(order, flaws)
 }
 
-/// Parses labels; flaws are named `labels[key]`.
+fn expiration(v: &mut Violations, asked: Option<create_request::Expiration>) -> Option<Expiration> {
+    match asked {
+        None => Some(Expiration::Never),
+        Some(create_request::Expiration::ExpireTime(at)) => {
+            v.take("expire_time", instant(&at)).map(Expiration::At)
+        }
+        Some(create_request::Expiration::Ttl(ttl)) => {
+            v.take("ttl", span(&ttl).and_then(Expiration::after))
+        }
+    }
+}
+
+/// Parses labels; flaws are named `field[key]`.
 pub(super) fn labels(
     violations: &mut Violations,
+    field: &str,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> Option<Labels> {
     let pairs = labels
@@ -99,9 +111,9 @@ pub(super) fn labels(
         Err(flaws) => {
             for (key, flaw) in flaws {
                 let field = if key.is_empty() {
-                    "labels".to_owned()
+                    field.to_owned()
                 } else {
-                    format!("labels[{key}]")
+                    format!("{field}[{key}]")
                 };
                 violations.add(field, flaw);
             }

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::authority::error::Error;
+use crate::authority::seen::Seen;
 use crate::authority::tokens::{ListQuery, Listed};
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::Reason;
@@ -12,6 +13,7 @@ use crate::domain::token::{State, TokenId};
 use crate::transport::grpc::pb::{self, revoke_request};
 
 use super::create::labels;
+use super::limits::limits_as_they_stand;
 use super::{namespaces, owner, pool, sound, whole_token};
 
 /// The id that a request names in `token_id`.
@@ -62,6 +64,15 @@ pub(super) fn presented(secret: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
+pub(in crate::transport::grpc) fn got(seen: &Seen) -> pb::GetResponse {
+    let (rate_limits, quota_remaining) = limits_as_they_stand(seen);
+    pb::GetResponse {
+        token: Some(whole_token(seen)),
+        rate_limits,
+        quota_remaining,
+    }
+}
+
 pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result<ListQuery, Error> {
     let pb::ListRequest {
         namespace,
@@ -90,7 +101,7 @@ pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result
     for (at, number) in states.iter().take(STATES_MAX).enumerate() {
         wanted.extend(v.take(format!("states[{at}]"), state(*number)));
     }
-    let labels = labels(v, &asked_labels);
+    let labels = labels(v, "labels", &asked_labels);
     let parsed = (|| {
         Some(ListQuery {
             namespaces: namespaces?,

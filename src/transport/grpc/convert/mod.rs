@@ -3,8 +3,10 @@
 //! Messages are taken apart without `..`, so that a new field breaks the build until somebody has
 //! decided what it means.
 
+mod change;
 mod create;
 mod inspect;
+mod limits;
 mod time;
 mod token;
 mod validate;
@@ -14,11 +16,13 @@ use crate::domain::caller::Namespaces;
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Owner, PoolName};
 
+pub(super) use change::{limits_reset, patch, rotate_order, rotated};
 pub(super) use create::{issued, order};
-pub(super) use inspect::{list_query, listed, revoke_order, surrender_order, token_id};
+pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
+pub(super) use limits::limits_as_they_stand;
 pub(super) use time::timestamp;
 pub(super) use token::whole_token;
-pub(super) use validate::{Question, question, validation};
+pub(super) use validate::{Asked, question, validation};
 
 /// The parsed request, if nothing was wrong with it.
 fn sound<T>(parsed: Option<T>, violations: Violations) -> Result<T, Error> {

@@ -17,6 +17,14 @@ pub(in crate::transport::grpc) fn timestamp(at: Timestamp) -> prost_types::Times
     }
 }
 
+/// A span for the wire.
+pub(super) fn duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: span.subsec_nanos().cast_signed(),
+    }
+}
+
 /// An instant from the wire: 1970 to 9999, cut to the microsecond.
 pub(super) fn instant(at: &prost_types::Timestamp) -> Result<Timestamp, Flaw> {
     let prost_types::Timestamp { seconds, nanos } = *at;

@@ -4,10 +4,13 @@ use crate::authority::seen::Seen;
 use crate::domain::address::Network;
 use crate::domain::endpoint::Pattern;
 use crate::domain::profile::Profile;
+use crate::domain::rotation::SecretVersion;
 use crate::domain::scope::Scope;
+use crate::domain::time::Timestamp;
 use crate::domain::token::{State, Token};
 use crate::transport::grpc::pb;
 
+use super::limits::wire_limits;
 use super::timestamp;
 
 /// Everything about a token that an answer may say.
@@ -24,20 +27,25 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         namespace: _,
         profile,
         create_time,
+        owner_since: _,
         update_time,
         expire_time: _,
         revoked,
         brand: _,
-        secret,
+        secrets,
+        allowance: _,
         origin: _,
         revision,
     } = token;
     let revocation = revoked.as_ref();
+    let (rate_limits, quota) = wire_limits(seen);
     pb::Token {
         state: state.into(),
         description: profile.description.as_str().to_owned(),
         allowed_endpoints: profile.endpoints.iter().map(Pattern::to_string).collect(),
         allowed_cidrs: profile.networks.iter().map(Network::to_string).collect(),
+        rate_limits,
+        quota,
         disabled: profile.disabled,
         create_time: Some(timestamp(*create_time)),
         update_time: Some(timestamp(*update_time)),
@@ -46,9 +54,24 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
             .map(|revocation| revocation.reason.as_str().to_owned())
             .unwrap_or_default(),
         secret_hint: token.secret_hint(),
-        secret_version: secret.version,
+        secrets: secrets.versions().map(secret_info).collect(),
+        secret_version: secrets.current.version,
         revision: *revision,
         ..public_facts(token)
+    }
+}
+
+fn secret_info((secret, until): (&SecretVersion, Option<Timestamp>)) -> pb::SecretInfo {
+    let SecretVersion {
+        version,
+        create_time,
+        digests: _,
+        origin: _,
+    } = secret;
+    pb::SecretInfo {
+        version: *version,
+        create_time: Some(timestamp(*create_time)),
+        expire_time: until.map(timestamp),
     }
 }
 
@@ -62,6 +85,8 @@ pub(super) fn public_facts(token: &Token) -> pb::Token {
         scopes,
         endpoints: _,
         networks: _,
+        rate_limits: _,
+        quota: _,
         labels,
         disabled: _,
     } = &token.profile;

@@ -3,27 +3,27 @@
 use zeroize::Zeroizing;
 
 use crate::authority::error::Error;
-use crate::authority::validate::Validation;
+use crate::authority::validate::{Question, Subject, Validation};
 use crate::domain::address::client_address;
-use crate::domain::caller::Namespaces;
 use crate::domain::endpoint::{PATH_BYTES_MAX, parse_method};
 use crate::domain::flaw::{Flaw, Violations};
+use crate::domain::limit::COST_MAX;
 use crate::domain::name::RequestId;
 use crate::domain::scope::{RequiredScope, Scope};
 use crate::domain::verdict::{Request, Verdict};
 use crate::transport::grpc::pb;
 
 use super::inspect::presented;
+use super::limits::wire_status;
 use super::token::public_facts;
 use super::{given, items, namespaces, owner, sound};
 
 const USER_AGENT_BYTES_MAX: usize = 512;
 
 /// A ValidateRequest, taken apart.
-pub(in crate::transport::grpc) struct Question {
+pub(in crate::transport::grpc) struct Asked {
     pub(in crate::transport::grpc) secret: Zeroizing<String>,
-    pub(in crate::transport::grpc) namespaces: Namespaces,
-    pub(in crate::transport::grpc) request: Request,
+    pub(in crate::transport::grpc) question: Question,
     pub(in crate::transport::grpc) trace: Trace,
 }
 
@@ -34,9 +34,7 @@ pub(in crate::transport::grpc) struct Trace {
     pub(in crate::transport::grpc) user_agent: String,
 }
 
-pub(in crate::transport::grpc) fn question(
-    request: pb::ValidateRequest,
-) -> Result<Question, Error> {
+pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Result<Asked, Error> {
     let pb::ValidateRequest {
         secret,
         namespace,
@@ -47,6 +45,9 @@ pub(in crate::transport::grpc) fn question(
         client_ip,
         user_agent,
         request_id,
+        cost,
+        dry_run,
+        consistency,
     } = request;
     let secret = Zeroizing::new(secret);
     let mut flaws = Violations::default();
@@ -69,15 +70,21 @@ pub(in crate::transport::grpc) fn question(
     let client_ip = given(v, "client_ip", &client_ip, client_address);
     v.take("user_agent", at_most(&user_agent, USER_AGENT_BYTES_MAX));
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
-    let parsed = namespaces.map(|namespaces| Question {
+    let cost = v.take("cost", self::cost(cost));
+    v.take("consistency", self::consistency(consistency));
+    let parsed = namespaces.zip(cost).map(|(namespaces, cost)| Asked {
         secret,
-        namespaces,
-        request: Request {
-            owner,
-            required_scopes,
-            method,
-            path: (!path.is_empty()).then_some(path),
-            client_ip,
+        question: Question {
+            namespaces,
+            request: Request {
+                owner,
+                required_scopes,
+                method,
+                path: (!path.is_empty()).then_some(path),
+                client_ip,
+            },
+            cost,
+            dry_run,
         },
         trace: Trace {
             request_id: request_id.map(|id| id.as_str().to_owned()),
@@ -85,6 +92,23 @@ pub(in crate::transport::grpc) fn question(
         },
     });
     sound(parsed, flaws)
+}
+
+fn cost(asked: Option<u64>) -> Result<u64, Flaw> {
+    match asked.unwrap_or(1) {
+        cost if cost <= COST_MAX => Ok(cost),
+        cost => Err(Flaw::new(format!("must be 0 to {COST_MAX}; got {cost}"))),
+    }
+}
+
+/// Every answer comes from the store, so that any known demand is met.
+fn consistency(number: i32) -> Result<(), Flaw> {
+    match pb::Consistency::try_from(number) {
+        Ok(pb::Consistency::Unspecified | pb::Consistency::Strong) => Ok(()),
+        Err(_) => Err(Flaw::new(format!(
+            "must be a known consistency; got {number}"
+        ))),
+    }
 }
 
 fn at_most(text: &str, bytes_max: usize) -> Result<(), Flaw> {
@@ -98,20 +122,41 @@ fn at_most(text: &str, bytes_max: usize) -> Result<(), Flaw> {
 }
 
 pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::ValidateResponse {
-    let Validation { verdict, token, id } = validation;
-    let credential = if token.is_some() {
-        pb::Credential::Current
-    } else {
-        pb::Credential::Unspecified
-    };
-    pb::ValidateResponse {
+    let Validation {
+        verdict,
+        subject,
+        cost,
+        id,
+    } = validation;
+    let unknown = pb::ValidateResponse {
         valid: verdict == Verdict::Valid,
         verdict: wire_verdict(verdict).into(),
-        credential: credential.into(),
-        secret_version: token.as_ref().map_or(0, |token| token.secret.version),
-        revision: token.as_ref().map_or(0, |token| token.revision),
-        token: token.map(|token| public_facts(&token)),
         validation_id: id,
+        ..pb::ValidateResponse::default()
+    };
+    let Some(subject) = subject else {
+        return unknown;
+    };
+    let Subject {
+        token,
+        credential,
+        left,
+    } = subject;
+    let used = match credential.until {
+        None => pb::Credential::Current,
+        Some(_) => pb::Credential::Previous,
+    };
+    let refused = (verdict == Verdict::RateLimited).then_some(cost);
+    let statuses = left.as_ref().map(|left| left.statuses(&token, refused));
+    let statuses = statuses.unwrap_or_default().into_iter();
+    pb::ValidateResponse {
+        credential: used.into(),
+        secret_version: credential.version,
+        revision: token.revision,
+        rate_limits: statuses.map(wire_status).collect(),
+        quota_remaining: left.and_then(|left| left.quota),
+        token: Some(public_facts(&token)),
+        ..unknown
     }
 }
 
@@ -123,9 +168,12 @@ fn wire_verdict(verdict: Verdict) -> pb::Verdict {
         Verdict::Revoked => pb::Verdict::Revoked,
         Verdict::Disabled => pb::Verdict::Disabled,
         Verdict::Expired => pb::Verdict::Expired,
+        Verdict::Superseded => pb::Verdict::Superseded,
         Verdict::OwnerMismatch => pb::Verdict::OwnerMismatch,
         Verdict::ScopeDenied => pb::Verdict::ScopeDenied,
         Verdict::EndpointDenied => pb::Verdict::EndpointDenied,
         Verdict::AddressDenied => pb::Verdict::AddressDenied,
+        Verdict::RateLimited => pb::Verdict::RateLimited,
+        Verdict::QuotaExhausted => pb::Verdict::QuotaExhausted,
     }
 }

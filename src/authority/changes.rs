@@ -1,0 +1,193 @@
+//! Changing a token: update, rotate, reset its limits, revoke, delete.
+
+use std::sync::Arc;
+
+use crate::domain::name::{Reason, RequestId};
+use crate::domain::rotation::{Grace, Rotation};
+use crate::domain::spending::Scope;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Origin, Refusal, RequestKey, Revocation, Ruling, Token, TokenId};
+use crate::domain::update::Patch;
+use crate::store::{Change, Deletion, Rule, Take, Taken};
+
+use super::Authority;
+use super::access::Right;
+use super::act::{self, Act};
+use super::error::Error;
+use super::refusal::refused;
+use super::seen::Seen;
+use super::tokens::Issued;
+
+/// What is asked of Rotate.
+#[derive(Clone, Debug)]
+pub struct RotateOrder {
+    pub id: TokenId,
+    pub grace: Grace,
+    pub revision: Option<u64>,
+    pub request_id: Option<RequestId>,
+}
+
+/// What became of a rule.
+struct Applied {
+    token: Token,
+    /// When the token was so.
+    now: Timestamp,
+    /// The rule changed it, and not an earlier call.
+    anew: bool,
+}
+
+impl Authority {
+    pub async fn update(
+        &self,
+        right: &mut Right<act::Update>,
+        id: TokenId,
+        patch: Patch,
+    ) -> Result<Seen, Error> {
+        let caller = right.caller().grants.clone();
+        let rule = move |token: &Token, now| {
+            let asked = patch.scopes.as_deref().unwrap_or_default();
+            match caller.exceeded_by(asked, &token.namespace) {
+                Some(scope) => Ruling::Refuse(Refusal::ExceedsCaller {
+                    scope: scope.clone(),
+                }),
+                None => token.update(now, &patch),
+            }
+        };
+        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        self.settle(token, now).await
+    }
+
+    /// Puts a new secret in force, or, for a replayed `request_id`, adds one to those that the
+    /// request put in force.
+    pub async fn rotate(
+        &self,
+        right: &mut Right<act::Rotate>,
+        order: RotateOrder,
+    ) -> Result<Issued, Error> {
+        let RotateOrder {
+            id,
+            grace,
+            revision,
+            request_id,
+        } = order;
+        let (secret, digest) = self.mint.make(&id)?;
+        let caller = right.caller().identity.to_string();
+        let origin = request_id.map(|request_id| Origin {
+            key: RequestKey::of_rotate(&caller, id, &request_id),
+            fingerprint: grace.fingerprint(revision),
+        });
+        let rotation = Rotation {
+            brand: self.mint.brand().clone(),
+            digest,
+            grace,
+            revision,
+            origin,
+        };
+        let rule = move |token: &Token, now| token.rotate(now, &rotation);
+        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        let seen = self.see(Arc::new(token), now).await?;
+        Ok(Issued { seen, secret })
+    }
+
+    pub async fn reset_limits(
+        &self,
+        right: &mut Right<act::ResetLimits>,
+        id: TokenId,
+    ) -> Result<Seen, Error> {
+        let rule = |token: &Token, now| token.reset_limits(now);
+        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        self.see(Arc::new(token), now).await
+    }
+
+    /// Revokes by id; repeating it answers the first revocation.
+    pub async fn revoke(
+        &self,
+        right: &mut Right<act::Revoke>,
+        id: TokenId,
+        reason: Reason,
+    ) -> Result<Revocation, Error> {
+        let rule = move |token: &Token, now| token.revoke(now, reason.clone());
+        let Applied { token, anew, .. } = self.change(right, id, rule).await?;
+        if anew {
+            self.metrics.tokens_revoked.inc();
+        }
+        token
+            .revoked
+            .ok_or_else(|| Error::Internal("a revoked token is not revoked".to_owned()))
+    }
+
+    pub async fn delete(&self, right: &mut Right<act::Delete>, id: TokenId) -> Result<(), Error> {
+        right.about(id);
+        let guard = right.guard();
+        let rule: Rule =
+            Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
+        let deleted = match self.store.delete(id, rule).await? {
+            Deletion::Deleted => {
+                self.metrics.tokens_deleted.inc();
+                Ok(())
+            }
+            Deletion::Absent => Err(Error::TokenNotFound(id)),
+            Deletion::Refused(refusal) => self.unseen(refused(refusal, id, "")).await,
+        };
+        self.known.forget(id);
+        deleted
+    }
+
+    /// Applies `rule` to a token that the right covers.
+    async fn change<A: Act>(
+        &self,
+        right: &mut Right<A>,
+        id: TokenId,
+        rule: impl Fn(&Token, Timestamp) -> Ruling + Send + Sync + 'static,
+    ) -> Result<Applied, Error> {
+        right.about(id);
+        let guard = right.guard();
+        let rule: Rule = Arc::new(move |token, now| match guard(token) {
+            Some(refusal) => Ruling::Refuse(refusal),
+            None => rule(token, now),
+        });
+        match self.store.change(id, rule).await? {
+            Change::Changed(token) => {
+                let (now, anew) = (token.update_time, true);
+                Ok(Applied { token, now, anew })
+            }
+            Change::Kept(token, now) => {
+                let anew = false;
+                Ok(Applied { token, now, anew })
+            }
+            Change::Absent => Err(Error::TokenNotFound(id)),
+            Change::Refused(refusal) => {
+                let error = refused(refusal, id, "token.expire_time");
+                self.unseen(error).await
+            }
+        }
+    }
+
+    /// Sees an updated token. What is left of a quota is written down under its new limit, so that
+    /// a limit that was lowered and raised again owes nothing.
+    async fn settle(&self, token: Token, now: Timestamp) -> Result<Seen, Error> {
+        let token = Arc::new(token);
+        if token.profile.quota.is_none() {
+            return self.see(token, now).await;
+        }
+        let nothing = Take {
+            token: token.clone(),
+            until: None,
+            cost: 0,
+            scope: Scope::All,
+            dry_run: false,
+        };
+        match self.store.take(&nothing).await? {
+            Taken::Admitted(left) | Taken::Refused(_, left) => Ok(Seen { token, left }),
+            Taken::Moved(_) => self.see(token, now).await,
+        }
+    }
+
+    /// Makes a token out of sight as dear as an absent one.
+    async fn unseen<T>(&self, error: Error) -> Result<T, Error> {
+        if matches!(error, Error::TokenNotFound(_)) {
+            self.store.confirm().await?;
+        }
+        Err(error)
+    }
+}

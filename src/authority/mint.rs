@@ -1,0 +1,58 @@
+//! The mint: makes secrets, and knows them again.
+
+use crate::domain::caller::Reach;
+use crate::domain::pepper::Keyring;
+use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
+use crate::domain::token::{Token, TokenId};
+use crate::domain::verdict::{self, Credential};
+use crate::entropy::{self, EntropyError};
+
+use super::error::Error;
+
+/// Brands and peppers of a deployment.
+#[derive(Clone, Debug)]
+pub struct Mint {
+    /// The current brand first; never empty.
+    brands: Vec<Brand>,
+    keyring: Keyring,
+}
+
+impl Mint {
+    /// `brand` marks new secrets; those of `earlier` brands stay accepted.
+    pub fn new(brand: Brand, earlier: impl IntoIterator<Item = Brand>, keyring: Keyring) -> Self {
+        Self {
+            brands: std::iter::once(brand).chain(earlier).collect(),
+            keyring,
+        }
+    }
+
+    /// What new secrets begin with.
+    pub(super) fn brand(&self) -> &Brand {
+        &self.brands[0]
+    }
+
+    /// A new secret of the token, and what is kept of it.
+    pub(super) fn make(&self, id: &TokenId) -> Result<(Secret, SecretDigest), EntropyError> {
+        let secret = Secret::assemble(self.brand(), id, &entropy::secret_digits()?);
+        let digest = self.keyring.digest(&secret);
+        Ok((secret, digest))
+    }
+
+    /// Reads a presented text; `None` means malformed.
+    pub(super) fn read(&self, text: &str) -> Option<Presented> {
+        Presented::read(text, &self.brands)
+    }
+
+    /// Which of the token's secrets was presented, where the token is within reach.
+    pub(super) fn recognise(
+        &self,
+        token: &Token,
+        presented: &Presented,
+        reach: &Reach,
+    ) -> Result<Option<Credential>, Error> {
+        verdict::recognise(token, presented, &self.keyring, reach).map_err(|pepper| {
+            let why = format!("token {}: pepper {} is not configured", token.id, pepper.0);
+            Error::StoreUnavailable(why)
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! The stored form of what is spent of limits: short texts, which Redis' scripts read and write too.
+//!
+//! Rate limits: `<since> <time>`, then ` <name> <step> <units>` for each. Quota:
+//! `<since> <time> <limit> <left>`. Times are microseconds since 1970.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+use crate::domain::limit::LimitName;
+use crate::domain::spending::{Backlog, QuotaSpending, RateSpending};
+use crate::domain::time::Timestamp;
+
+use super::StoreError;
+
+pub fn encode_rates(rates: &RateSpending) -> String {
+    let RateSpending {
+        since,
+        time,
+        backlogs,
+    } = rates;
+    let mut text = format!("{} {}", since.micros(), time.micros());
+    for Backlog { name, step, units } in backlogs {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " {name} {step} {units}");
+    }
+    text
+}
+
+pub fn decode_rates(text: &[u8]) -> Result<RateSpending, StoreError> {
+    let mut words = Words::of(text)?;
+    let (since, time) = (words.time()?, words.time()?);
+    let mut backlogs = Vec::new();
+    while let Some(name) = words.0.next() {
+        backlogs.push(Backlog {
+            name: LimitName::parse(name).map_err(|flaw| corrupt(&flaw.to_string()))?,
+            step: words.number().and_then(positive)?,
+            units: words.number()?,
+        });
+    }
+    Ok(RateSpending {
+        since,
+        time,
+        backlogs,
+    })
+}
+
+pub fn encode_quota(quota: &QuotaSpending) -> String {
+    let QuotaSpending {
+        since,
+        time,
+        limit,
+        left,
+    } = quota;
+    format!("{} {} {limit} {left}", since.micros(), time.micros())
+}
+
+pub fn decode_quota(text: &[u8]) -> Result<QuotaSpending, StoreError> {
+    let mut words = Words::of(text)?;
+    Ok(QuotaSpending {
+        since: words.time()?,
+        time: words.time()?,
+        limit: words.number()?,
+        left: words.number()?,
+    })
+}
+
+struct Words<'a>(std::str::SplitAsciiWhitespace<'a>);
+
+impl<'a> Words<'a> {
+    fn of(text: &'a [u8]) -> Result<Self, StoreError> {
+        let text = std::str::from_utf8(text).map_err(|_| corrupt("it is no text"))?;
+        Ok(Self(text.split_ascii_whitespace()))
+    }
+
+    fn number(&mut self) -> Result<u64, StoreError> {
+        let word = self.0.next().ok_or_else(|| corrupt("it is cut"))?;
+        u64::from_str(word).map_err(|_| corrupt("a number is none"))
+    }
+
+    fn time(&mut self) -> Result<Timestamp, StoreError> {
+        self.number().map(Timestamp::from_micros)
+    }
+}
+
+fn positive(step: u64) -> Result<u64, StoreError> {
+    if step == 0 {
+        return Err(corrupt("a step is 0"));
+    }
+    Ok(step)
+}
+
+fn corrupt(why: &str) -> StoreError {
+    StoreError::Corrupt(format!("what is spent of a token's limits: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let time = Timestamp::from_micros;
+        let backlog = |name: &str, units| Backlog {
+            name: LimitName::parse(name).unwrap(),
+            step: 300_000,
+            units,
+        };
+        let rates = RateSpending {
+            since: time(1),
+            time: time(2),
+            backlogs: vec![backlog("", 3), backlog("a.b", 0)],
+        };
+        let text = encode_rates(&rates);
+        assert_eq!(text, "1 2 default 300000 3 a.b 300000 0");
+        assert_eq!(decode_rates(text.as_bytes()), Ok(rates));
+        let quota = QuotaSpending {
+            since: time(1),
+            time: time(2),
+            limit: 10,
+            left: 9,
+        };
+        assert_eq!(encode_quota(&quota), "1 2 10 9");
+        assert_eq!(decode_quota(b"1 2 10 9"), Ok(quota));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_damaged_is_an_error_and_never_a_panic(text in "[ 0-9a-z\\PC]{0,40}") {
+            let _ = decode_rates(text.as_bytes());
+            let _ = decode_quota(text.as_bytes());
+        }
+    }
+}

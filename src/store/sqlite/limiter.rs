@@ -1,0 +1,135 @@
+//! What is spent of rate limits: in memory, and written down every second.
+//!
+//! After an unclean stop the last second's uses are forgotten. Quotas are not kept here: each use of
+//! one is on disk before it is answered.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::Fault;
+use crate::domain::spending::{RateSpending, Spending};
+use crate::domain::time::Timestamp;
+use crate::domain::token::TokenId;
+use crate::store::spending::{decode_rates, encode_rates};
+
+/// Parts of the table, so that uses of different tokens seldom wait for each other.
+const PARTS: usize = 16;
+/// How long an entry that is written down stays in memory after its last use.
+const KEPT: Duration = Duration::from_secs(60);
+/// Entries of a part from which on those are looked for that may go.
+const CROWDED: usize = 1024;
+/// Most entries that one transaction writes down.
+const FLUSHED_AT_ONCE: usize = 4096;
+
+/// The rate limits' spending of all tokens.
+#[derive(Debug, Default)]
+pub(super) struct Limiter {
+    parts: [Mutex<Part>; PARTS],
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    spent: HashMap<TokenId, RateSpending>,
+    /// Whose entries are not written down yet.
+    dirty: HashSet<TokenId>,
+}
+
+impl Limiter {
+    /// Locks what is kept of `id` until the answer is dropped.
+    pub(super) fn lock(&self, id: TokenId) -> Spent<'_> {
+        let part = self.part(id);
+        Spent { id, part }
+    }
+
+    fn part(&self, id: TokenId) -> MutexGuard<'_, Part> {
+        let mix = |sum: usize, byte: u8| sum.wrapping_mul(31).wrapping_add(byte.into());
+        let number = id.as_str().bytes().fold(0, mix);
+        locked(&self.parts[number % PARTS])
+    }
+
+    /// Writes down what was spent since the last time, at most [`FLUSHED_AT_ONCE`] entries, within
+    /// the caller's transaction; to be [confirmed](Self::confirm) once that is on disk.
+    pub(super) fn write_down(&self, connection: &Connection) -> Result<Written, Fault> {
+        let mut written = Vec::new();
+        for part in &self.parts {
+            let part = locked(part);
+            let known = |id: &TokenId| Some((*id, part.spent.get(id)?.clone()));
+            let room = FLUSHED_AT_ONCE - written.len();
+            written.extend(part.dirty.iter().filter_map(known).take(room));
+        }
+        for (id, spent) in &written {
+            // A token may have been deleted meanwhile; what it spent is not to outlive it.
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO rate_spending (id, spent) \
+                     SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tokens WHERE id = ?1)",
+                )?
+                .execute((id.as_str(), encode_rates(spent)))?;
+        }
+        Ok(Written(written))
+    }
+
+    /// Notes that `written` is on disk, and lets go of what was not used lately.
+    pub(super) fn confirm(&self, written: &Written, now: Timestamp) {
+        for (id, spent) in &written.0 {
+            let mut part = self.part(*id);
+            if part.spent.get(id) == Some(spent) {
+                part.dirty.remove(id);
+            }
+        }
+        for part in &self.parts {
+            let part = &mut *locked(part);
+            if part.spent.len() >= CROWDED {
+                let recent = |spent: &RateSpending| now.saturating_since(spent.time) < KEPT;
+                let dirty = &part.dirty;
+                part.spent
+                    .retain(|id, spent| dirty.contains(id) || recent(spent));
+            }
+        }
+    }
+
+    /// Whether anything is to be written down.
+    pub(super) fn is_dirty(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.any(|part| !locked(part).dirty.is_empty())
+    }
+}
+
+/// What one flush wrote.
+#[derive(Debug, Default)]
+pub(super) struct Written(Vec<(TokenId, RateSpending)>);
+
+/// What is spent of one token's rate limits, held.
+pub(super) struct Spent<'a> {
+    id: TokenId,
+    part: MutexGuard<'a, Part>,
+}
+
+impl Spent<'_> {
+    /// What is spent; read from the database where it is not in memory.
+    pub(super) fn read(&self, connection: &Connection) -> Result<Option<RateSpending>, Fault> {
+        if let Some(spent) = self.part.spent.get(&self.id) {
+            return Ok(Some(spent.clone()));
+        }
+        let text: Option<String> = connection
+            .prepare_cached("SELECT spent FROM rate_spending WHERE id = ?1")?
+            .query_row([self.id.as_str()], |row| row.get(0))
+            .optional()?;
+        let spent = text.map(|text| decode_rates(text.as_bytes())).transpose()?;
+        Ok(spent)
+    }
+
+    pub(super) fn write(&mut self, spending: &Spending) {
+        if let Some(spent) = &spending.rates {
+            self.part.spent.insert(self.id, spent.clone());
+            self.part.dirty.insert(self.id);
+        }
+    }
+}
+
+fn locked(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
