@@ -86,18 +86,12 @@ impl Authority {
         match self.known_caller(credential, call.peer).await {
             Ok((caller, own)) => Ok(Session { caller, own, call }),
             Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
-            Err(Error::CallerLimited {
-                caller,
-                retry_after,
-            }) => {
-                let error = Error::CallerLimited {
-                    caller: caller.clone(),
-                    retry_after,
-                };
-                audit::refused(&self.trail, &call, rpc, &caller, &error);
+            Err(error) => {
+                if let Error::CallerLimited { caller, .. } = &error {
+                    audit::refused(&self.trail, &call, rpc, caller, &error);
+                }
                 Err(error)
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -27,13 +27,13 @@ pub struct RotateOrder {
     pub request_id: Option<RequestId>,
 }
 
-/// What became of a rule.
-struct Applied {
+/// A token after a change that was allowed.
+struct Outcome {
     token: Token,
-    /// When the token was so.
+    /// When it was so, by the store's time.
     now: Timestamp,
-    /// The rule changed it, and not an earlier call.
-    anew: bool,
+    /// Whether there was anything to be changed.
+    changed: bool,
 }
 
 impl Authority {
@@ -53,7 +53,7 @@ impl Authority {
                 None => token.update(now, &patch),
             }
         };
-        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         self.settle(token, now).await
     }
 
@@ -84,7 +84,7 @@ impl Authority {
             origin,
         };
         let rule = move |token: &Token, now| token.rotate(now, &rotation);
-        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         let seen = self.see(Arc::new(token), now).await?;
         Ok(Issued { seen, secret })
     }
@@ -95,7 +95,7 @@ impl Authority {
         id: TokenId,
     ) -> Result<Seen, Error> {
         let rule = |token: &Token, now| token.reset_limits(now);
-        let Applied { token, now, .. } = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         self.see(Arc::new(token), now).await
     }
 
@@ -107,8 +107,8 @@ impl Authority {
         reason: Reason,
     ) -> Result<Revocation, Error> {
         let rule = move |token: &Token, now| token.revoke(now, reason.clone());
-        let Applied { token, anew, .. } = self.change(right, id, rule).await?;
-        if anew {
+        let Outcome { token, changed, .. } = self.change(right, id, rule).await?;
+        if changed {
             self.metrics.tokens_revoked.inc();
         }
         token
@@ -139,7 +139,7 @@ impl Authority {
         right: &mut Right<A>,
         id: TokenId,
         rule: impl Fn(&Token, Timestamp) -> Ruling + Send + Sync + 'static,
-    ) -> Result<Applied, Error> {
+    ) -> Result<Outcome, Error> {
         right.about(id);
         let guard = right.guard();
         let rule: Rule = Arc::new(move |token, now| match guard(token) {
@@ -148,13 +148,18 @@ impl Authority {
         });
         match self.store.change(id, rule).await? {
             Change::Changed(token) => {
-                let (now, anew) = (token.update_time, true);
-                Ok(Applied { token, now, anew })
+                let (now, changed) = (token.update_time, true);
+                Ok(Outcome {
+                    token,
+                    now,
+                    changed,
+                })
             }
-            Change::Kept(token, now) => {
-                let anew = false;
-                Ok(Applied { token, now, anew })
-            }
+            Change::Kept(token, now) => Ok(Outcome {
+                token,
+                now,
+                changed: false,
+            }),
             Change::Absent => Err(Error::TokenNotFound(id)),
             Change::Refused(refusal) => {
                 let error = refused(refusal, id, "token.expire_time");

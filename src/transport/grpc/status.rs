@@ -9,10 +9,11 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
-use crate::domain::token::{State, TokenId};
+use crate::domain::token::TokenId;
 
 use super::call;
-use super::pb::{self, ErrorReason};
+use super::convert::wire_state;
+use super::pb::ErrorReason;
 
 /// `ErrorInfo.domain` of every error.
 const DOMAIN: &str = "tokenauthority";
@@ -173,33 +174,18 @@ impl From<Error> for Status {
                 status(code, reason, &metadata, message)
             }
             Error::TokenOver { id, state } => {
-                let state = match state {
-                    State::Revoked => pb::State::Revoked,
-                    State::Expired => pb::State::Expired,
-                    State::Disabled => pb::State::Disabled,
-                    State::Active => pb::State::Active,
-                };
-                let metadata = ("state", state.as_str_name().to_owned());
+                let metadata = ("state", wire_state(state).as_str_name().to_owned());
                 precondition(ErrorReason::TokenOver, id, metadata, message)
             }
             Error::StillInGrace { id, until } => {
                 precondition(ErrorReason::StillInGrace, id, ("until", until), message)
             }
             Error::CallerLimited { retry_after, .. } => {
-                let details = ErrorDetails::with_retry_info(Some(retry_after));
-                let (code, reason) = (Code::ResourceExhausted, ErrorReason::CallerLimited);
-                with(details, code, reason, &[], message)
+                limited(ErrorReason::CallerLimited, retry_after, message)
             }
             Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
-                let details = ErrorDetails::with_retry_info(Some(retry_after));
-                with(
-                    details,
-                    Code::ResourceExhausted,
-                    ErrorReason::PeerLimited,
-                    &[],
-                    message,
-                )
+                limited(ErrorReason::PeerLimited, retry_after, message)
             }
             Error::StoreUnavailable(why) => store_unavailable(&why),
             Error::AuditUnavailable => retry_later(
@@ -208,18 +194,15 @@ impl From<Error> for Status {
                 &[],
                 message,
             ),
-            Error::Internal(why) => internal(&why),
+            Error::Internal(why) => {
+                // Explicitly, since the span of a Validate is not there as a rule.
+                let request_id = call::current().map(tracing::field::display);
+                tracing::error!(request_id, %why, "internal error");
+                let message = "internal error".to_owned();
+                status(Code::Internal, ErrorReason::Internal, &[], message)
+            }
         }
     }
-}
-
-/// What exactly is wrong stands in the operator's log only.
-fn internal(why: &str) -> Status {
-    // Explicitly, since the span of a Validate is not there as a rule.
-    let request_id = call::current().map(tracing::field::display);
-    tracing::error!(request_id, why, "internal error");
-    let message = "internal error".to_owned();
-    status(Code::Internal, ErrorReason::Internal, &[], message)
 }
 
 fn permission_missing(permission: Permission, namespace: String, message: String) -> Status {
@@ -233,6 +216,12 @@ fn permission_missing(permission: Permission, namespace: String, message: String
         &metadata,
         message,
     )
+}
+
+/// Too many calls of one who may call again after a while.
+fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(retry_after));
+    with(details, Code::ResourceExhausted, reason, &[], message)
 }
 
 /// A token that is not as the call needs it; the violation's type is the reason.

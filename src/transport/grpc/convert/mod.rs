@@ -21,7 +21,7 @@ pub(super) use create::{issued, order};
 pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
 pub(super) use limits::limits_as_they_stand;
 pub(super) use time::timestamp;
-pub(super) use token::whole_token;
+pub(super) use token::{whole_token, wire_state};
 pub(super) use validate::{Asked, question, validation};
 
 /// The parsed request, if nothing was wrong with it.
