@@ -6,6 +6,8 @@ mod exposition;
 mod rpc;
 mod store;
 
+use std::sync::OnceLock;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,12 +24,17 @@ const SECONDS: [f64; 12] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0,
 ];
 
+/// Verdicts whose series are held; there are fewer.
+const HELD_VERDICTS: usize = 24;
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     pub rpcs: Rpcs,
     pub store: StoreTimes,
     verdicts: Family<VerdictLabels, Counter>,
+    /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
+    held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
@@ -49,6 +56,7 @@ impl Metrics {
             rpcs: Rpcs::new(methods),
             store: StoreTimes::default(),
             verdicts: Family::default(),
+            held_verdicts: Default::default(),
             tokens_created: Counter::default(),
             tokens_revoked: Counter::default(),
             tokens_deleted: Counter::default(),
@@ -58,10 +66,14 @@ impl Metrics {
     }
 
     pub fn judged(&self, verdict: Verdict) {
-        let verdict = word(verdict);
-        self.verdicts
-            .get_or_create(&VerdictLabels { verdict })
-            .inc();
+        let labels = VerdictLabels {
+            verdict: word(verdict),
+        };
+        let find = || self.verdicts.get_or_create_owned(&labels);
+        match self.held_verdicts.get(verdict as usize) {
+            Some(held) => held.get_or_init(find).inc(),
+            None => find().inc(),
+        };
     }
 }
 

@@ -111,6 +111,40 @@ async fn a_line_that_cannot_be_written_waits_and_closes_the_trail_until_it_is() 
     assert_eq!(fixture.metrics.audit_pending.get(), 0);
 }
 
+/// An outlet that takes nothing and says nothing, as a pipe that nobody reads, until it is let go.
+struct Hanging(std::sync::mpsc::Receiver<()>);
+
+impl Outlet for Hanging {
+    fn write(&mut self, _: &[u8]) -> io::Result<()> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outlet_that_hangs_is_waited_for_a_while_and_closes_the_trail() {
+    let (let_go, hanging) = std::sync::mpsc::channel();
+    let (clock, metrics) = (ManualClock::at(Timestamp::MAX), Arc::new(Metrics::new([])));
+    let fixture = Fixture {
+        trail: Trail::to(Hanging(hanging), Arc::new(clock), metrics.clone()).unwrap(),
+        paper: Paper::default(),
+        metrics,
+    };
+    fixture.record(Weight::Act, "first");
+    assert!(fixture.trail.available());
+    fixture.trail.settled().await;
+    assert!(!fixture.trail.available());
+    drop(let_go);
+    while !fixture.trail.available() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.metrics.audit_pending.get(), 0);
+}
+
 #[tokio::test]
 async fn refusals_without_room_are_counted_and_acts_are_kept() {
     let fixture = fixture();
