@@ -36,6 +36,8 @@ pub struct Token {
     pub namespace: Namespace,
     pub profile: Profile,
     pub create_time: Timestamp,
+    /// When it got its present owner; see [`Token::handed_over`].
+    pub owner_since: Timestamp,
     pub update_time: Timestamp,
     pub expire_time: Option<Timestamp>,
     pub revoked: Option<Revocation>,
@@ -114,6 +116,12 @@ impl Token {
     /// How every secret of the token begins; all of it is public.
     pub fn secret_hint(&self) -> String {
         format!("{}_{}", self.brand.as_str(), self.id.tag())
+    }
+
+    /// Since when a new owner has the token that gets it `now`: later than the one before, even where
+    /// the clock stands still, so that no two stretches of ownership of a token begin alike.
+    pub fn handed_over(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::from_micros(self.owner_since.micros() + 1))
     }
 
     /// Ends the token. A revoked token keeps its first time and reason.
@@ -222,6 +230,7 @@ impl Draft {
             namespace,
             profile,
             create_time: now,
+            owner_since: now,
             update_time: now,
             expire_time,
             revoked: None,

@@ -54,6 +54,9 @@ struct StoredToken {
     secrets: Vec<StoredSecretVersion>,
     #[prost(message, optional, tag = "9")]
     origin: Option<StoredOrigin>,
+    /// Microseconds from `create_time` to the present owner's time, 0 for the first owner.
+    #[prost(uint64, tag = "10")]
+    owned_after: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -124,6 +127,7 @@ impl From<&Token> for StoredToken {
             namespace,
             profile,
             create_time,
+            owner_since,
             update_time,
             expire_time,
             revoked,
@@ -155,6 +159,7 @@ impl From<&Token> for StoredToken {
                     key: key.0.to_vec(),
                     fingerprint: fingerprint.to_vec(),
                 }),
+            owned_after: owner_since.micros().saturating_sub(create_time.micros()),
         }
     }
 }
@@ -207,6 +212,7 @@ impl StoredToken {
             brand,
             secrets,
             origin,
+            owned_after,
         } = self;
         let secret = secrets.into_iter().next();
         Ok(Token {
@@ -214,6 +220,7 @@ impl StoredToken {
             namespace: Namespace::parse(&namespace)?,
             profile: profile.try_into()?,
             create_time: Timestamp::from_micros(create_time),
+            owner_since: Timestamp::from_micros(create_time.saturating_add(owned_after)),
             update_time: Timestamp::from_micros(create_time.saturating_add(updated_after)),
             expire_time: (expire_time != 0).then(|| Timestamp::from_micros(expire_time)),
             revoked: revoked.map(Revocation::try_from).transpose()?,
@@ -347,7 +354,10 @@ mod tests {
         let Ruling::Replace(token) = token.revoke(at(4), Reason::parse("why").unwrap()) else {
             panic!()
         };
-        *token
+        Token {
+            owner_since: token.handed_over(at(4)),
+            ..*token
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod fixture;
 mod listing;
+mod owners;
 mod races;
 mod requests;
 mod status;
@@ -83,6 +84,12 @@ conformance! {
         a_page_examines_a_bounded_number_of_entries,
         no_two_tokens_of_a_namespace_are_equally_old,
         a_pool_holds_the_tokens_of_its_namespace_only,
+    }
+    owners {
+        a_token_is_listed_by_its_new_owner_and_no_more_by_the_old,
+        an_owner_may_be_taken_away_and_come_back,
+        pages_of_an_owner_keep_their_order_when_owners_change,
+        of_many_who_give_a_token_away_the_last_decides_who_lists_it,
     }
     races {
         one_of_many_wins_an_id,

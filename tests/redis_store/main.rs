@@ -7,6 +7,7 @@ mod acts;
 mod faults;
 mod kit;
 mod listing;
+mod owners;
 mod proxies;
 mod replays;
 mod start;

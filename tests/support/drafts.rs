@@ -95,3 +95,18 @@ pub(crate) fn revoking(reason: &str) -> Rule {
 pub(crate) fn willing() -> Rule {
     Arc::new(|_, _| Ruling::Keep)
 }
+
+/// A rule that gives the token to `owner`, or takes it from everybody where that is empty.
+pub(crate) fn giving_to(owner: &str) -> Rule {
+    let owner = Owner::parse(owner).ok();
+    Arc::new(move |token, now| {
+        if token.profile.owner == owner {
+            return Ruling::Keep;
+        }
+        let mut changed = token.clone();
+        changed.profile.owner.clone_from(&owner);
+        changed.owner_since = token.handed_over(now);
+        changed.update_time = now;
+        Ruling::Replace(Box::new(changed))
+    })
+}

@@ -57,6 +57,21 @@ fn an_end_that_is_not_in_the_future_is_refused() {
 }
 
 #[test]
+fn each_owner_has_a_token_since_a_later_time() {
+    let first = draft().issue(at(5)).unwrap();
+    assert_eq!(first.owner_since, at(5));
+    assert_eq!(first.handed_over(at(9)), at(9));
+    let later = Timestamp::from_micros(at(5).micros() + 1);
+    for now in [at(5), at(4)] {
+        assert_eq!(
+            first.handed_over(now),
+            later,
+            "the clock stands or goes back"
+        );
+    }
+}
+
+#[test]
 fn revoking_twice_keeps_the_first_time_and_reason() {
     let token = draft().issue(at(1)).unwrap();
     let revoked = replaced(token.revoke(at(2), Reason::parse("leaked").unwrap()));

@@ -7,6 +7,7 @@
 
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
+use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
 use super::scripts::{CLAIM_REQUEST, CREATE_TOKEN, READ_REQUEST};
@@ -40,18 +41,19 @@ impl RedisStore {
             .series
             .add(line, &name, draft.id.as_str(), At::Next)
             .await?;
-        let token = match draft.issue(Timestamp::from_micros(time)) {
+        let time = Timestamp::from_micros(time);
+        let token = match draft.issue(time) {
             Ok(token) => token,
             Err(refusal) => {
-                self.unindex(line, &[name], draft.id, time).await;
+                let entry = Entry::lasting(name, draft.id, time);
+                self.unindex(line, &[entry]).await;
                 return Ok(Creation::Refused(refusal));
             }
         };
         self.index_beside(line, &token).await?;
         let creation = self.write(line, draft, &token, root).await?;
         if !matches!(creation, Creation::Created(_)) {
-            self.unindex(line, &SeriesName::of(&token), token.id, time)
-                .await;
+            self.unindex(line, &Entry::all_of(&token)).await;
         }
         Ok(creation)
     }
@@ -170,21 +172,5 @@ impl RedisStore {
             }
             (other, _) => Err(unexpected(other)),
         }
-    }
-
-    /// Adds a token to the series beside its namespace's.
-    async fn index_beside(&self, line: &Line<'_>, token: &Token) -> Result<(), StoreError> {
-        let names = SeriesName::of(token);
-        let at = At::Given(token.create_time.micros());
-        let add = async |name: Option<&SeriesName>| match name {
-            Some(name) => self
-                .series
-                .add(line, name, token.id.as_str(), at)
-                .await
-                .map(drop),
-            None => Ok(()),
-        };
-        tokio::try_join!(add(names.get(1)), add(names.get(2)))?;
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@
 //! | `ta:store` | the identity marker |
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
-//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before its time |
+//! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
 //!
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::alphabet;
 use crate::domain::name::{Namespace, Owner, PoolName};
-use crate::domain::token::{Token, TokenId};
+use crate::domain::token::TokenId;
 
 /// Builds the keys under one prefix.
 #[derive(Clone, Debug)]
@@ -52,17 +52,6 @@ impl SeriesName {
 
     pub(super) fn pool(namespace: &Namespace, pool: &PoolName) -> Self {
         Self(format!("p:{namespace}:{}", pool.as_str()))
-    }
-
-    /// The series that list `token`, that of its namespace first.
-    pub(super) fn of(token: &Token) -> Vec<Self> {
-        let namespace = &token.namespace;
-        let owner = |owner: &Owner| Self::owner(namespace, owner);
-        let pool = |pool: &PoolName| Self::pool(namespace, pool);
-        let mut names = vec![Self::namespace(namespace)];
-        names.extend(token.profile.owner.as_ref().map(owner));
-        names.extend(token.profile.pool.as_ref().map(pool));
-        names
     }
 }
 

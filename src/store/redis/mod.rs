@@ -6,6 +6,7 @@
 mod create;
 mod error;
 mod identity;
+mod index;
 mod init;
 mod keys;
 mod line;

@@ -4,8 +4,10 @@
 //! do not overlap in time, each can live in a slot of its own, and whoever reads newest first
 //! walks them from the last. The directory learns of a bucket before anything is added to it.
 //!
-//! An entry of a token is its id and its time. Creations of one id at once therefore have an entry
-//! each, and none can move or remove that of another: the entry counts whose time the record has.
+//! An entry of a token is its id and the time since when it belongs to the series: its creation, or
+//! the hand-over to its owner. Creations of one id at once, and hand-overs of one token, therefore
+//! have an entry each, and none can move or remove that of another. An entry counts whose record was
+//! created at the entry's time, and is what was asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +16,15 @@ use redis::{Cmd, Value, cmd};
 
 use super::Access;
 use super::error::{micros, read, unexpected};
+use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
 use super::scripts::ADD_ENTRY;
 use crate::domain::name::Namespace;
-use crate::domain::token::TokenId;
 use crate::store::StoreError;
 
-/// Entries that make a bucket full. A few that belong before its seal may still join it.
+/// Entries that make a bucket full. Those that belong before its seal may still join it: some that
+/// race with the seal, and old tokens that are handed over to another owner.
 const BUCKET_ENTRIES: usize = 65_536;
 /// Series, and namespaces, that are remembered in memory.
 const LEARNED_MAX: usize = 10_000;
@@ -35,8 +38,8 @@ pub(super) enum At {
     Next,
     /// At the next free instant, unless it is there already; of names, which are no tokens.
     NextOnce,
-    /// At this time, in microseconds since 1970.
-    Given(u64),
+    /// At `time`, of what belongs there since `since`, in microseconds since 1970.
+    Given { time: u64, since: u64 },
 }
 
 /// One bucket of a series, and the earliest time of its entries in microseconds since 1970.
@@ -92,10 +95,10 @@ impl Series {
         entry: &str,
         at: At,
     ) -> Result<u64, StoreError> {
-        let (given, once) = match at {
-            At::Next => (None, ""),
-            At::NextOnce => (None, "once"),
-            At::Given(time) => (Some(time), ""),
+        let (given, once, since) = match at {
+            At::Next => (None, "", String::new()),
+            At::NextOnce => (None, "once", String::new()),
+            At::Given { time, since } => (Some(time), "", since.to_string()),
         };
         let mut bucket = self.locate(line, name, given).await?;
         for _ in 0..ROLLS_MAX {
@@ -109,7 +112,8 @@ impl Series {
                 .arg(bucket.start.to_string())
                 .arg(self.bucket_entries.to_string())
                 .arg(once)
-                .arg(self.access.now());
+                .arg(self.access.now())
+                .arg(since.as_str());
             let limit = self.access.write_timeout;
             let answer = line.marked_script(limit, &call).await?;
             let (outcome, time): (String, String) = read(answer)?;
@@ -143,21 +147,16 @@ impl Series {
         read_directory(last)
     }
 
-    /// Removes the entry of a token at `time`, and no other of its entries.
-    pub(super) async fn remove(
-        &self,
-        line: &Line<'_>,
-        name: &SeriesName,
-        id: TokenId,
-        time: u64,
-    ) -> Result<(), StoreError> {
-        let likely = self.locate(line, name, Some(time)).await?;
-        if self.remove_from(line, name, likely, id, time).await? {
+    /// Removes this very entry of a token, and no other of its entries.
+    pub(super) async fn remove(&self, line: &Line<'_>, entry: &Entry) -> Result<(), StoreError> {
+        let (name, time) = (&entry.series, Some(entry.time));
+        let likely = self.locate(line, name, time).await?;
+        if self.remove_from(line, likely, entry).await? {
             return Ok(());
         }
-        let sure = self.look_up(line, name, Some(time)).await?;
+        let sure = self.look_up(line, name, time).await?;
         if sure != likely {
-            self.remove_from(line, name, sure, id, time).await?;
+            self.remove_from(line, sure, entry).await?;
         }
         Ok(())
     }
@@ -165,14 +164,12 @@ impl Series {
     async fn remove_from(
         &self,
         line: &Line<'_>,
-        name: &SeriesName,
         bucket: Bucket,
-        id: TokenId,
-        time: u64,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let mut command = cmd("ZREM");
-        command.arg(self.access.keys.entries(name, bucket.number));
-        command.arg(format!("{id}{time}"));
+        command.arg(self.access.keys.entries(&entry.series, bucket.number));
+        command.arg(entry.text());
         let limit = self.access.write_timeout;
         let removed: u64 = read(line.command(limit, &command).await?)?;
         Ok(removed > 0)

@@ -24,8 +24,11 @@ pub(super) struct Source {
     name: SeriesName,
     /// The bucket to read next; `None` when the series is read to its end.
     bucket: Option<u64>,
-    /// Upper bound of the times to read next, as Redis writes it.
+    /// Latest time to read next, as Redis writes it.
     below: String,
+    /// The last entry that was read, or what the walk begins behind. Only what comes after it is
+    /// walked over: a token that came back to its owner may have several entries of one time.
+    passed: Option<Cursor>,
     /// How many entries of a bucket are read at once.
     chunk: usize,
     /// How many buckets are read at once.
@@ -35,12 +38,14 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Begins in `bucket`, at `time` or at the newest entry, by reading `chunk` entries.
-    pub(super) fn new(name: SeriesName, bucket: u64, time: Option<u64>, chunk: usize) -> Self {
+    /// Begins in `bucket`, behind `after` or at the newest entry, by reading `chunk` entries.
+    pub(super) fn new(name: SeriesName, bucket: u64, after: Option<Cursor>, chunk: usize) -> Self {
+        let time = |after: Cursor| after.create_time.micros().to_string();
         Self {
             name,
             bucket: Some(bucket),
-            below: time.map_or("+inf".to_owned(), |time| time.to_string()),
+            below: after.map_or("+inf".to_owned(), time),
+            passed: after,
             chunk: chunk.max(CHUNK_MIN),
             ahead: 1,
             ready: VecDeque::new(),
@@ -88,11 +93,7 @@ impl Source {
     }
 
     /// Takes what some buckets answered, newest bucket first.
-    pub(super) fn take(
-        &mut self,
-        answers: Vec<Value>,
-        after: Option<Cursor>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn take(&mut self, answers: Vec<Value>) -> Result<(), StoreError> {
         for answer in answers {
             let entries = read_entries(answer)?;
             let Some(bucket) = self.bucket else {
@@ -100,12 +101,19 @@ impl Source {
             };
             let whole = entries.len() < self.chunk;
             if let Some((last, _)) = entries.last() {
-                // Within a series no two entries that count have one time.
-                self.below = format!("({last}");
+                let below = last.to_string();
+                if !whole && below == self.below {
+                    // Nothing but entries of one time: more at once come to the end of them.
+                    self.chunk *= 2;
+                }
+                self.below = below;
             }
-            let entries = entries.into_iter().filter_map(|(_, entry)| entry);
-            let fresh = |entry: &Cursor| after.is_none_or(|after| *entry < after);
-            self.ready.extend(entries.filter(fresh));
+            for entry in entries.into_iter().filter_map(|(_, entry)| entry) {
+                if self.passed.is_none_or(|passed| entry < passed) {
+                    self.passed = Some(entry);
+                    self.ready.push_back(entry);
+                }
+            }
             if !whole {
                 // Older buckets were read in vain; they come again when it is their turn.
                 break;
@@ -144,15 +152,14 @@ impl PartialEq for Source {
 
 impl Eq for Source {}
 
-/// Reads entries and their times: each is a token's id, followed by its time, and scored by it.
-/// What is no entry is passed over: it must not hide all that are.
+/// Reads entries and the times that they are scored by: each is a token's id, followed by the
+/// digits of a time. What is no entry is passed over: it must not hide all that are.
 fn read_entries(answer: Value) -> Result<Vec<(u64, Option<Cursor>)>, StoreError> {
     let flat: Vec<(Vec<u8>, String)> = read(answer)?;
     let mut entries = Vec::with_capacity(flat.len());
     for (entry, time) in flat {
         let create_time = Timestamp::from_micros(micros(&time)?);
-        let id = entry.strip_suffix(time.as_bytes());
-        let id = id.and_then(|id| TokenId::parse(std::str::from_utf8(id).ok()?).ok());
+        let id = read_id(&entry);
         if id.is_none() {
             let entry = String::from_utf8_lossy(&entry);
             tracing::error!(?entry, "a listing passed over what is no index entry");
@@ -161,6 +168,13 @@ fn read_entries(answer: Value) -> Result<Vec<(u64, Option<Cursor>)>, StoreError>
         entries.push((create_time.micros(), id.map(cursor)));
     }
     Ok(entries)
+}
+
+fn read_id(entry: &[u8]) -> Option<TokenId> {
+    let (id, since) = entry.split_at_checked(TokenId::DIGITS)?;
+    let digits = !since.is_empty() && since.iter().all(u8::is_ascii_digit);
+    let id = std::str::from_utf8(id).ok().filter(|_| digits)?;
+    TokenId::parse(id).ok()
 }
 
 #[cfg(test)]
@@ -172,6 +186,7 @@ mod tests {
             name: SeriesName::namespaces(),
             bucket: Some(2),
             below: "+inf".to_owned(),
+            passed: None,
             chunk: 2,
             ahead: 1,
             ready: VecDeque::new(),
@@ -193,10 +208,10 @@ mod tests {
     #[test]
     fn a_bucket_is_left_once_it_answered_less_than_was_asked() {
         let mut source = source();
-        source.take(vec![answer(&[9, 8])], None).unwrap();
-        assert_eq!((source.bucket, source.below.as_str()), (Some(2), "(8"));
+        source.take(vec![answer(&[9, 8])]).unwrap();
+        assert_eq!((source.bucket, source.below.as_str()), (Some(2), "8"));
         source.ready.clear();
-        source.take(vec![answer(&[7])], None).unwrap();
+        source.take(vec![answer(&[7])]).unwrap();
         assert_eq!((source.bucket, times(&source)), (Some(1), vec![7]));
     }
 
@@ -207,10 +222,10 @@ mod tests {
         for ahead in [1, 2, 4, 8, 16, 16] {
             assert_eq!(source.ahead, ahead);
             let answers = (0..ahead).map(|_| answer(&[])).collect();
-            source.take(answers, None).unwrap();
+            source.take(answers).unwrap();
         }
         assert_eq!(source.bucket, Some(100 - 47));
-        source.take(vec![answer(&[5])], None).unwrap();
+        source.take(vec![answer(&[5])]).unwrap();
         assert_eq!(source.ahead, 1);
     }
 
@@ -218,7 +233,7 @@ mod tests {
     fn buckets_read_behind_one_that_is_not_at_its_end_wait_for_their_turn() {
         let mut source = source();
         source
-            .take(vec![answer(&[]), answer(&[9, 8]), answer(&[1])], None)
+            .take(vec![answer(&[]), answer(&[9, 8]), answer(&[1])])
             .unwrap();
         assert_eq!((source.bucket, times(&source)), (Some(1), vec![9, 8]));
     }
@@ -226,9 +241,42 @@ mod tests {
     #[test]
     fn entries_at_the_cursor_and_before_it_are_passed_over() {
         let mut source = source();
-        let after = read_entries(answer(&[8])).unwrap()[0].1.unwrap();
-        source.take(vec![answer(&[9, 8, 7])], Some(after)).unwrap();
+        source.passed = read_entries(answer(&[8])).unwrap()[0].1;
+        source.take(vec![answer(&[9, 8, 7])]).unwrap();
         assert_eq!(times(&source), vec![7]);
+    }
+
+    #[test]
+    fn entries_of_one_token_are_walked_over_once_however_they_are_read() {
+        let text = |id: char, since: u64| format!("{}{since}", id.to_string().repeat(22));
+        let read = |entries: &[(char, u64)], below: &str, chunk: usize| {
+            let from = entries.iter().filter(|(id, _)| below != "7" || *id != 'c');
+            let pairs = from.take(chunk).flat_map(|(id, since)| {
+                let time = if *id == 'c' { "8" } else { "7" };
+                [text(*id, *since), time.to_owned()]
+            });
+            Value::Array(pairs.map(|text| Value::BulkString(text.into())).collect())
+        };
+        // As Redis orders them: by time, then by text, newest first.
+        let entries = [
+            ('c', 8),
+            ('b', 42),
+            ('b', 41),
+            ('b', 40),
+            ('a', 9),
+            ('a', 7),
+        ];
+        let mut source = source();
+        while source.bucket == Some(2) {
+            let (below, chunk) = (source.below.clone(), source.chunk);
+            source.take(vec![read(&entries, &below, chunk)]).unwrap();
+        }
+        let ids: Vec<char> = source
+            .ready
+            .iter()
+            .map(|entry| entry.id.as_str().chars().next().unwrap())
+            .collect();
+        assert_eq!(ids, ['c', 'b', 'a']);
     }
 
     #[test]
@@ -236,9 +284,9 @@ mod tests {
         let mut source = source();
         let odd = ["\u{fffd}9", "9", "0123456789ABCDEFGHIJKL", "8"];
         let odd = odd.map(|text| Value::BulkString(text.into())).to_vec();
-        source.take(vec![Value::Array(odd)], None).unwrap();
-        assert_eq!((source.below.as_str(), times(&source)), ("(8", vec![]));
-        source.take(vec![answer(&[7])], None).unwrap();
+        source.take(vec![Value::Array(odd)]).unwrap();
+        assert_eq!((source.below.as_str(), times(&source)), ("8", vec![]));
+        source.take(vec![answer(&[7])]).unwrap();
         assert_eq!(times(&source), vec![7]);
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::RedisStore;
 use super::error::{micros, read};
-use super::keys::SeriesName;
+use super::index::Entry;
 use super::line::Line;
 use super::scripts::{Call, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_TOKEN};
 use super::standing::Standing;
@@ -54,16 +54,25 @@ impl TokenStore for RedisStore {
                 Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
                 Ruling::Replace(changed) => *changed,
             };
+            let (left, joined) = (Entry::of_owner(&token), Entry::of_owner(&changed));
+            let moved = left != joined;
+            if moved {
+                self.index(&line, joined.as_ref()).await?;
+            }
             let call = REPLACE_TOKEN
                 .call([self.access.keys.record(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(record::encode(&changed));
             if let Some(revision) = self.swap(&line, call).await? {
+                if moved {
+                    self.unindex(&line, left.as_slice()).await;
+                }
                 return Ok(Change::Changed(Token {
                     revision,
                     ..changed
                 }));
             }
+            // What was added for the owner remains: it may be just what the winner added, too.
         }
         Err(StoreError::Contended(ATTEMPTS_MAX))
     }
@@ -146,28 +155,6 @@ impl RedisStore {
         }
     }
 
-    /// Removes entries that lead nowhere. What remains after an error is passed over by listings.
-    pub(super) async fn unindex(
-        &self,
-        line: &Line<'_>,
-        names: &[SeriesName],
-        id: TokenId,
-        time: u64,
-    ) {
-        let remove = async |name: Option<&SeriesName>| {
-            if let Some(name) = name
-                && let Err(error) = self.series.remove(line, name, id, time).await
-            {
-                tracing::debug!(%id, series = %name, %error, "an index entry remains");
-            }
-        };
-        tokio::join!(
-            remove(names.first()),
-            remove(names.get(1)),
-            remove(names.get(2))
-        );
-    }
-
     /// Clears away what is kept about a token that was deleted under `revision`.
     async fn forget(&self, line: &Line<'_>, token: &Token, revision: u64) {
         let root = token.origin.as_ref().map(root_of);
@@ -182,9 +169,7 @@ impl RedisStore {
                 tracing::debug!(id = %token.id, %error, "a claim remains");
             }
         }
-        let time = token.create_time.micros();
-        let names = SeriesName::of(token);
-        self.unindex(line, &names, token.id, time).await;
+        self.unindex(line, &Entry::all_of(token)).await;
     }
 }
 

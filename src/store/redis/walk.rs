@@ -68,7 +68,12 @@ impl<'a> Walk<'a> {
         let mut sources = Vec::with_capacity(names.len());
         for (name, answer) in names.into_iter().zip(answers) {
             let bucket = read_directory(answer)?.number;
-            sources.push(Source::new(name, bucket, time, chunk.min(self.wanted)));
+            sources.push(Source::new(
+                name,
+                bucket,
+                self.after,
+                chunk.min(self.wanted),
+            ));
         }
         self.fill(&mut sources).await?;
         sources.retain(|source| !source.is_empty());
@@ -133,7 +138,7 @@ impl<'a> Walk<'a> {
             for (index, count) in asked {
                 let answers: Vec<_> = answers.by_ref().take(count).collect();
                 if !answers.is_empty() {
-                    sources[index].take(answers, self.after)?;
+                    sources[index].take(answers)?;
                 }
             }
         }

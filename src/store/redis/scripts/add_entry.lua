@@ -10,6 +10,7 @@
 -- ARGV[5] "once" to list it under its bare name, at its first time; "" to list it under its name
 --         and the time, so that no attempt moves the entry of another
 -- ARGV[6] the time in microseconds since 1970; "" for the server's
+-- ARGV[7] what stands behind the name instead of the time, as text; "" for the time
 -- Reply   {"added", time of the entry as text}, or {"sealed", time of the seal as text}
 -- Atomic, because assigned times must differ, and nothing may enter once the seal is read.
 local once = ARGV[5] == 'once'
@@ -39,5 +40,6 @@ if not score then
   score = math.max(now, tonumber(ARGV[3]), last and last + 1 or 0)
 end
 local text = string.format('%.0f', score)
-redis.call('ZADD', KEYS[1], text, once and ARGV[1] or ARGV[1] .. text)
+local since = ARGV[7] == '' and text or ARGV[7]
+redis.call('ZADD', KEYS[1], text, once and ARGV[1] or ARGV[1] .. since)
 return { 'added', text }

@@ -24,6 +24,7 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         namespace: _,
         profile,
         create_time,
+        owner_since: _,
         update_time,
         expire_time: _,
         revoked,
