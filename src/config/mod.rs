@@ -2,6 +2,7 @@
 
 pub mod args;
 mod layers;
+mod retention;
 mod roots;
 mod server;
 mod store;
@@ -18,11 +19,13 @@ use crate::domain::flaw::quoted;
 use crate::domain::secret::Brand;
 
 pub use layers::DEFAULTS;
+pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::ServerConfig;
 pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
+use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
 
@@ -63,6 +66,7 @@ pub fn environment() -> Result<Environment, ConfigError> {
 pub struct Config {
     pub server: ServerConfig,
     pub store: StoreConfig,
+    pub retention: RetentionConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
@@ -132,6 +136,7 @@ pub fn default_root_token_file(environment: &Environment) -> Option<PathBuf> {
 struct File {
     server: ServerTable,
     store: StoreTable,
+    retention: RetentionTable,
     secrets: SecretsTable,
     access: AccessTable,
     limits: LimitsTable,
@@ -174,6 +179,7 @@ impl File {
         let Self {
             server,
             store,
+            retention,
             secrets,
             access,
             limits,
@@ -197,6 +203,7 @@ impl File {
         Ok(Config {
             server: server.parse()?,
             store: store.parse()?,
+            retention: retention.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             root_tokens: roots::parse(access.root_tokens, environment)?,
@@ -259,12 +266,22 @@ impl LogTable {
 /// Reads a span such as "500ms", at least `smallest`, at most a day.
 fn span(key: &str, text: &str, smallest: Duration) -> Result<Duration, ConfigError> {
     let longest = Duration::from_secs(24 * 3600);
+    span_up_to(key, text, smallest, (longest, "24h"))
+}
+
+/// The same with another greatest span, and how a person writes that.
+fn span_up_to(
+    key: &str,
+    text: &str,
+    smallest: Duration,
+    (longest, written): (Duration, &str),
+) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(span) if span >= smallest && span <= longest => Ok(span),
         _ => Err(ConfigError::key(
             key,
             format!(
-                "must be a span of {smallest:?} to 24h, such as \"500ms\" or \"10s\"; got {}",
+                "must be a span of {smallest:?} to {written}, such as \"500ms\" or \"10s\"; got {}",
                 quoted(text)
             ),
         )),

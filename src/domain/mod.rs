@@ -11,6 +11,7 @@ pub mod name;
 pub mod page;
 pub mod permission;
 pub mod profile;
+pub mod retention;
 pub mod scope;
 pub mod secret;
 pub mod time;

@@ -10,6 +10,7 @@ use token_authority::authority::tokens::Order;
 use token_authority::domain::caller::Namespaces;
 use token_authority::domain::name::Namespace;
 use token_authority::domain::profile::Profile;
+use token_authority::domain::retention::Retention;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::Expiration;
 use token_authority::domain::verdict::{Request, Verdict};
@@ -37,6 +38,7 @@ impl Bench {
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             clock: None,
+            retention: Retention::default(),
         };
         init(&options).await.unwrap();
         let store = Arc::new(RedisStore::start(options).unwrap());

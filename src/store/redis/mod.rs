@@ -4,6 +4,7 @@
 //! stand beside it and may lag behind: an entry counts only where a record of its time stands.
 
 mod create;
+mod due;
 mod error;
 mod identity;
 mod index;
@@ -20,6 +21,7 @@ mod server;
 mod source;
 mod standing;
 mod strikes;
+mod sweep;
 mod tokens;
 mod walk;
 mod watch;
@@ -38,6 +40,7 @@ use self::series::Series;
 use self::watch::News;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
+use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
 pub use self::options::{OptionsError, RedisOptions};
@@ -73,6 +76,7 @@ impl RedisStore {
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
             clock: options.clock,
+            retention: options.retention,
         });
         Ok(Self {
             series: Series::new(access.clone()),
@@ -152,6 +156,7 @@ struct Access {
     read_timeout: Duration,
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
+    retention: Retention,
 }
 
 impl Access {

@@ -11,6 +11,7 @@ mod open;
 mod place;
 mod reader;
 mod schema;
+mod sweep;
 mod time;
 mod tokens;
 mod writer;
@@ -27,10 +28,11 @@ use tokio::sync::Semaphore;
 
 use super::{
     Change, Creation, Deletion, Durability, Found, Page, Rule, StoreError, StoreId, StoreStatus,
-    TokenStore,
+    Sweeping, Swept, TokenStore,
 };
 use crate::clock::Clock;
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
@@ -52,6 +54,8 @@ pub struct SqliteOptions {
     pub require_existing: bool,
     /// The store's clock. Set back, the store's time stands still until it has caught up.
     pub clock: Arc<dyn Clock>,
+    /// How long ended tokens are kept.
+    pub retention: Retention,
 }
 
 /// An open database. Closed by [`StoreStatus::close`], or else when it is dropped.
@@ -94,6 +98,7 @@ pub enum GeneratedRoot {
 struct Inner {
     id: StoreId,
     time: Arc<StoreTime>,
+    retention: Retention,
     file: Arc<FileIdentity>,
     points: Readers,
     lists: Readers,
@@ -105,6 +110,7 @@ impl Inner {
     fn new(
         id: StoreId,
         time: Arc<StoreTime>,
+        retention: Retention,
         file: Arc<FileIdentity>,
         points: Readers,
         lists: Readers,
@@ -113,6 +119,7 @@ impl Inner {
         Self {
             id,
             time,
+            retention,
             file,
             points,
             lists,
@@ -126,6 +133,7 @@ impl Inner {
             connection,
             id: &self.id,
             time: &self.time,
+            retention: self.retention,
         }
     }
 
@@ -215,6 +223,13 @@ impl TokenStore for SqliteStore {
         });
         // It fails only where the runtime itself is ending.
         listed.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[async_trait]
+impl Sweeping for SqliteStore {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.inner.writer.carry_out(|acts| acts.sweep()).await
     }
 }
 
