@@ -7,6 +7,7 @@ pub mod error;
 pub mod readiness;
 pub mod seen;
 mod surrender;
+pub mod sweeper;
 pub mod tokens;
 pub mod validate;
 

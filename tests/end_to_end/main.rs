@@ -18,6 +18,7 @@ mod life;
 mod outages;
 mod raw_bytes;
 mod restrictions;
+mod retention;
 mod root_token;
 mod round_trips;
 mod secrecy;
