@@ -65,25 +65,26 @@ impl RedisStore {
             .arg(time.to_string())
     }
 
-    /// Some of what is due at `now`, and whether there may be more.
+    /// Some of what is due in `shards` at `now`, and whether there may be more.
     pub(super) async fn due(
         &self,
         line: &Line<'_>,
+        shards: Vec<DueShard>,
         now: Timestamp,
     ) -> Result<(Vec<Due>, bool), StoreError> {
-        let ask = |shard| {
+        let ask = |shard: &DueShard| {
             let mut command = cmd("ZRANGE");
-            command.arg(self.access.keys.due(shard)).arg("-inf");
+            command.arg(self.access.keys.due(*shard)).arg("-inf");
             command.arg(now.micros()).arg("BYSCORE");
             command.arg("LIMIT").arg(0).arg(SHARD_MAX);
             command.arg("WITHSCORES");
             command
         };
-        let commands = DueShard::all().map(ask).collect();
+        let commands = shards.iter().map(ask).collect();
         let answers = line.commands(self.access.write_timeout, commands).await?;
         let mut due = Vec::new();
         let mut full = false;
-        for (shard, answer) in DueShard::all().zip(answers) {
+        for (shard, answer) in shards.into_iter().zip(answers) {
             let entries = read_entries(shard, answer)?;
             full |= entries.len() == SHARD_MAX;
             due.extend(entries);

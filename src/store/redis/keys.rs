@@ -14,7 +14,7 @@
 //! | `ta:{due:NN}` | ids of tokens by when a sweep looks at them, in shards of 00 to 63 |
 //!
 //! All keys go with the tokens that they are about, but for the marker, the namespaces, and the seal
-//! and the directory's entry of each bucket that was full once: 2.5 kB for each million of tokens.
+//! and the directory's entry of each bucket that was full once: some 3 kB for each million of tokens.
 //!
 //! User text comes into a key only where its alphabet knows no braces, colons or glob characters
 //! (namespaces, pools), else as a hash (owners).

@@ -13,6 +13,7 @@ use super::due::{CREATION_TAKES_MAX, Due};
 use super::error::{read, unexpected};
 use super::identity::marker;
 use super::index::Entry;
+use super::keys::DueShard;
 use super::line::Line;
 use super::scripts::{CLEAR_REMAINS, Call, END_CLAIM, VANISH_TOKEN};
 use super::standing::Standing;
@@ -20,6 +21,9 @@ use super::tokens::root_of;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
 use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
+
+/// Parts of a step that are carried out beside each other.
+const PARTS: usize = 4;
 
 /// What becomes of a due entry.
 enum Fate {
@@ -37,7 +41,27 @@ impl Sweeping for RedisStore {
     async fn sweep(&self) -> Result<Swept, StoreError> {
         let line = &self.access.links.line()?;
         let now = self.time(line).await?;
-        let (due, full) = self.due(line, now).await?;
+        // Redis works for one part while we do for another.
+        let part = |number| self.sweep_part(line, number, now);
+        let parts = tokio::try_join!(part(0), part(1), part(2), part(3))?;
+        let parts: [Swept; PARTS] = parts.into();
+        Ok(Swept {
+            removed: parts.iter().map(|part| part.removed).sum(),
+            more: parts.iter().any(|part| part.more),
+        })
+    }
+}
+
+impl RedisStore {
+    /// Takes the step in some of the shards.
+    async fn sweep_part(
+        &self,
+        line: &Line<'_>,
+        number: usize,
+        now: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let shards = DueShard::all().skip(number).step_by(PARTS);
+        let (due, full) = self.due(line, shards.collect(), now).await?;
         let fates = self.judge(line, &due, now).await?;
 
         let mut settled = Vec::new();
@@ -71,9 +95,7 @@ impl Sweeping for RedisStore {
             more: full && done > 0,
         })
     }
-}
 
-impl RedisStore {
     async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
         if let Some(clock) = &self.access.clock {
             return Ok(clock.now());
