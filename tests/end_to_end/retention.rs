@@ -115,6 +115,32 @@ async fn on_redis_no_key_is_left_and_nothing_was_scanned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_ended_during_an_outage_vanish_after_it() {
+    const TROUBLE: &str = "ended tokens cannot be removed";
+    let mut authority = Authority::before_redis_start().with(&RETENTION);
+    authority.start();
+    let mut root = authority.root().await;
+    create(&mut root, short_lived()).await;
+    authority.redis.as_mut().unwrap().kill();
+    until("told of the trouble", &authority, async || {
+        authority.log().contains(TROUBLE)
+    })
+    .await;
+    // Some ten sweeps more: that nothing comes can only be waited for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = authority.log().matches(TROUBLE).count();
+    assert!(told <= 3, "once for each reason, not for each of 10 sweeps");
+    authority.redis.as_mut().unwrap().restart();
+    authority.serving(true).await;
+    until("vanished", &authority, async || {
+        listed(&mut root.clone(), State::Expired).await == 0
+            && listed(&mut root.clone(), State::Active).await == 0
+    })
+    .await;
+    assert!(authority.log().contains("ended tokens are removed again"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_no_page_is_left() {
     let mut authority = Authority::before_sqlite_start().with(&RETENTION);
     authority.start();
