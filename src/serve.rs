@@ -19,6 +19,7 @@ use crate::authority::Authority;
 use crate::authority::access::Root;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
+use crate::authority::sweeper;
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
 use crate::domain::pepper::Keyring;
@@ -168,6 +169,7 @@ async fn serve_store(
         .with_policies(config.policies.clone());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
+    let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {
         message_bytes: config.limits.message_bytes,
         calls_per_connection: config.limits.calls_per_connection,
@@ -203,6 +205,7 @@ async fn serve_store(
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),
     }
     drain.send_replace(true);
+    sweeping.abort();
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();

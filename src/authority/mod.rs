@@ -15,6 +15,7 @@ pub mod readiness;
 mod refusal;
 pub mod seen;
 mod surrender;
+pub mod sweeper;
 pub mod tokens;
 pub mod validate;
 

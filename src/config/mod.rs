@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod layers;
 mod namespaces;
+mod retention;
 mod roots;
 mod server;
 mod store;
@@ -23,12 +24,14 @@ use crate::domain::secret::Brand;
 pub use audit::AuditPlace;
 pub use layers::DEFAULTS;
 pub use namespaces::NAMESPACE_KEYS;
+pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
 use audit::AuditTable;
+use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
 
@@ -69,6 +72,7 @@ pub fn environment() -> Result<Environment, ConfigError> {
 pub struct Config {
     pub server: ServerConfig,
     pub store: StoreConfig,
+    pub retention: RetentionConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
@@ -140,6 +144,7 @@ pub fn default_root_token_file(environment: &Environment) -> Option<PathBuf> {
 struct File {
     server: ServerTable,
     store: StoreTable,
+    retention: RetentionTable,
     secrets: SecretsTable,
     access: AccessTable,
     limits: LimitsTable,
@@ -185,6 +190,7 @@ impl File {
         let Self {
             server,
             store,
+            retention,
             secrets,
             access,
             limits,
@@ -210,6 +216,7 @@ impl File {
         Ok(Config {
             server: server.parse()?,
             store: store.parse()?,
+            retention: retention.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             root_tokens: roots::parse(access.root_tokens, environment)?,
@@ -274,12 +281,22 @@ impl LogTable {
 /// Reads a span such as "500ms", at least `smallest`, at most a day.
 fn span(key: &str, text: &str, smallest: Duration) -> Result<Duration, ConfigError> {
     let longest = Duration::from_secs(24 * 3600);
+    span_up_to(key, text, smallest, (longest, "24h"))
+}
+
+/// The same with another greatest span, and how a person writes that.
+fn span_up_to(
+    key: &str,
+    text: &str,
+    smallest: Duration,
+    (longest, written): (Duration, &str),
+) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(span) if span >= smallest && span <= longest => Ok(span),
         _ => Err(ConfigError::key(
             key,
             format!(
-                "must be a span of {smallest:?} to 24h, such as \"500ms\" or \"10s\"; got {}",
+                "must be a span of {smallest:?} to {written}, such as \"500ms\" or \"10s\"; got {}",
                 quoted(text)
             ),
         )),

@@ -1,6 +1,7 @@
 //! The layers and their errors.
 
 use super::*;
+use crate::domain::retention::Retention;
 
 fn load(args: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let settings = args
@@ -50,6 +51,14 @@ fn the_annotated_file_is_the_defaults() {
     );
     assert_eq!(config.limits.call_deadline, Duration::from_secs(10));
     assert!(config.root_tokens.is_empty());
+    assert_eq!(config.retention.retention, Retention::default());
+    assert_eq!(config.retention.sweep_every, Duration::from_secs(10));
+}
+
+#[test]
+fn ended_tokens_may_be_kept_for_years() {
+    let config = load(&[("retention.ended", "10years")], &[]).unwrap();
+    assert!(config.retention.retention.ended > Duration::from_secs(3650 * 24 * 3600));
 }
 
 #[test]
@@ -105,6 +114,10 @@ fn absurd_values_are_refused_with_their_limits() {
         ("server.metrics_listen", "on"),
         ("server.metrics_listen", "127.0.0.1"),
         ("secrets.brand", "T A"),
+        ("retention.ended", "999ms"),
+        ("retention.ended", "11years"),
+        ("retention.short_lived", "0s"),
+        ("retention.sweep_every", "25h"),
     ] {
         let message = error(&[(key, value)], &[]);
         assert!(message.contains(key), "{key}: {message}");

@@ -13,6 +13,7 @@ pub mod pepper;
 pub mod permission;
 pub mod policy;
 pub mod profile;
+pub mod retention;
 pub mod rotation;
 pub mod scope;
 pub mod secret;

@@ -37,6 +37,7 @@ words! {
     Take = "take",
     Spending = "spending",
     Census = "census",
+    Sweep = "sweep",
     Confirm = "confirm",
     ProbeRead = "probe_read",
     ProbeWrite = "probe_write",

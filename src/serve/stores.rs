@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig, StoreUrl};
+use crate::domain::retention::Retention;
 use crate::store::redis::{self, RedisOptions, RedisStore};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -46,6 +47,7 @@ pub(super) async fn open(
                 path: path.clone(),
                 require_existing: config.store.require_existing,
                 clock: Arc::new(SystemClock),
+                retention: config.retention.retention,
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
@@ -53,7 +55,10 @@ pub(super) async fn open(
             Ok((Arc::new(store), roots))
         }
         StoreUrl::Redis(url) => {
-            let options = redis_options(&config.store, url);
+            let options = RedisOptions {
+                retention: config.retention.retention,
+                ..redis_options(&config.store, url)
+            };
             if init_store {
                 init_in_time(&options).await?;
             }
@@ -124,5 +129,6 @@ fn redis_options(config: &StoreConfig, url: &str) -> RedisOptions {
         read_timeout: config.read_timeout,
         write_timeout: config.write_timeout,
         clock: None,
+        retention: Retention::default(),
     }
 }

@@ -15,7 +15,7 @@ use crate::metrics::{Failure, Metrics, Operation};
 
 use super::{
     Census, Change, Creation, Deletion, Durability, Found, LimitStore, NamespaceStore, Page, Rule,
-    Store, StoreError, StoreId, StoreStatus, Take, Taken, TokenStore,
+    Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take, Taken, TokenStore,
 };
 
 /// A store, measured.
@@ -127,6 +127,13 @@ impl NamespaceStore for Measured {
     ) -> Result<Census, StoreError> {
         let census = self.store.census(reach, after, size);
         self.timed(Operation::Census, census).await
+    }
+}
+
+#[async_trait]
+impl Sweeping for Measured {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.timed(Operation::Sweep, self.store.sweep()).await
     }
 }
 

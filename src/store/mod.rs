@@ -97,6 +97,34 @@ pub trait NamespaceStore: Send + Sync {
     ) -> Result<Census, StoreError>;
 }
 
+/// Removing what was kept long enough.
+#[async_trait]
+pub trait Sweeping: Send + Sync {
+    /// Takes one bounded step: removes some tokens whose
+    /// [`vanish_time`](crate::domain::retention) has come by the store's time, each with all that
+    /// is kept about it, so that it is as if it had never been.
+    ///
+    /// No mark of a deletion stays: the end of a vanished token lies so far back that no
+    /// repetition of its request can still be under way. A token that changes meanwhile is judged
+    /// as it stands then. Any number may sweep at once, and any may die at it: what one leaves
+    /// undone, the next finds.
+    async fn sweep(&self) -> Result<Swept, StoreError>;
+}
+
+/// Answer of [`Sweeping::sweep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many tokens it removed.
+    pub removed: usize,
+    /// There may be more to do at once.
+    pub more: bool,
+}
+
+/// Most tokens that one step of a sweep looks at: few enough that others hardly wait for it.
+pub const SWEPT_MAX: u32 = 512;
+/// How long a due token whose record cannot be read is left alone, before it is told again.
+pub const UNREADABLE_POSTPONED: Duration = Duration::from_secs(24 * 3600);
+
 /// What a store says about itself.
 #[async_trait]
 pub trait StoreStatus: Send + Sync {
@@ -125,8 +153,11 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static {}
-impl<T: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static> Store for T {}
+pub trait Store:
+    TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static
+{
+}
+impl<T: TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]

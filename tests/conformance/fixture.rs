@@ -10,6 +10,7 @@ use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::caller::Reach;
 use token_authority::domain::name::Namespace;
 use token_authority::domain::page::{Cursor, Filter, PageSize};
+use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
@@ -41,6 +42,7 @@ pub(crate) async fn on_sqlite() -> Bench {
             path: path.clone(),
             require_existing: false,
             clock,
+            retention: Retention::default(),
         };
         let opening: Opening = Box::pin(async move {
             let store = SqliteStore::open(options).expect("the store opens");
@@ -65,6 +67,7 @@ pub(crate) async fn on_redis() -> Bench {
         read_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(10),
         clock: Some(clock),
+        retention: Retention::default(),
     };
     init(&options(Arc::new(ManualClock::at(BEGIN))))
         .await

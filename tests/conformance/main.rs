@@ -17,6 +17,7 @@ mod owners;
 mod policies;
 mod races;
 mod requests;
+mod retention;
 mod status;
 mod tokens;
 
@@ -142,6 +143,21 @@ conformance! {
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,
         one_of_many_changes_wins_a_revision,
+    }
+    retention {
+        a_short_lived_token_vanishes_a_day_after_it_expired,
+        a_token_that_lived_for_a_day_vanishes_thirty_days_after_it_expired,
+        a_revoked_token_vanishes_thirty_days_after_its_revocation,
+        a_token_without_an_end_never_vanishes,
+        a_token_whose_end_was_moved_later_vanishes_after_the_new_end,
+        a_token_whose_end_was_moved_earlier_vanishes_after_the_new_end,
+        a_token_whose_end_was_taken_away_stays,
+        of_a_vanished_token_nothing_is_left,
+        a_request_is_free_once_its_token_vanished,
+        a_deleted_token_does_not_vanish_again,
+        many_vanish_in_bounded_steps_and_nobody_else,
+        of_two_who_sweep_at_once_each_token_falls_to_one,
+        a_sweep_beside_changes_takes_what_has_ended_only,
     }
     status {
         a_sound_store_can_be_read_and_written,

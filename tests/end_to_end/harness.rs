@@ -45,12 +45,18 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn on_sqlite() -> Self {
+        let mut authority = Self::before_sqlite_start();
+        authority.start();
+        authority
+    }
+
+    /// With the path of a database, and an authority that is not yet started.
+    pub(crate) fn before_sqlite_start() -> Self {
         let mut authority = Self::stopped(None);
         let path = authority.folder.path().join("token-authority.db");
         authority
             .arguments
             .extend(["--store".to_owned(), format!("sqlite:{}", path.display())]);
-        authority.start();
         authority
     }
 

@@ -23,6 +23,7 @@ mod policies;
 mod raw_bytes;
 mod request_ids;
 mod restrictions;
+mod retention;
 mod root_token;
 mod round_trips;
 mod scrape;

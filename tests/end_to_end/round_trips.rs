@@ -16,6 +16,7 @@ use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Namespace, TokenName};
 use token_authority::domain::pepper::Keyring;
 use token_authority::domain::profile::Profile;
+use token_authority::domain::retention::Retention;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::{Expiration, TokenId};
 use token_authority::domain::update::Patch;
@@ -44,6 +45,7 @@ impl Bench {
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             clock: None,
+            retention: Retention::default(),
         };
         init(&options).await.unwrap();
         let store = Arc::new(RedisStore::start(options).unwrap());

@@ -12,6 +12,7 @@ mod owners;
 mod proxies;
 mod replays;
 mod start;
+mod sweep;
 mod trust;
 mod wide;
 

@@ -1,4 +1,5 @@
-//! Creating tokens: index first, then the record, so that no record is ever missed by a listing.
+//! Creating tokens: index first, then the record, so that no record is ever missed by a listing or
+//! a sweep.
 //! Each attempt adds and removes entries of its own only; one that dies leaves entries that no
 //! record bears out, which listings pass over.
 //!
@@ -174,7 +175,10 @@ impl RedisStore {
             .arg(value)
             .arg(window)
             .arg(self.access.now());
-        let answer = line.marked_script(limit, &call).await?;
+        let end = self.note_end(None, token);
+        let answer = line
+            .marked_script_behind(limit, end.as_ref(), &call)
+            .await?;
         let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
         Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
     }

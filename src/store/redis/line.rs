@@ -74,9 +74,23 @@ impl<'a> Line<'a> {
 
     /// Runs a script.
     pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
-        let mut answer = self.exchange(limit, Request::One(&call.by_hash())).await?;
+        self.script_behind(limit, None, call).await
+    }
+
+    /// Runs a script after another one, `first`, in the same exchange.
+    ///
+    /// Redis carries out in order what it gets over one connection, so the script is never run
+    /// where `first` was not sent. It is sent whole: by its hash it might be unknown, and the
+    /// script not.
+    pub(super) async fn script_behind(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let (mut answer, _) = self.run(limit, first, call.by_hash(), None).await?;
         if is_unknown_script(&answer) {
-            answer = self.exchange(limit, Request::One(&call.whole())).await?;
+            (answer, _) = self.run(limit, None, call.whole(), None).await?;
         }
         self.accept(limit, answer)
     }
@@ -88,9 +102,21 @@ impl<'a> Line<'a> {
         limit: Duration,
         call: &Call,
     ) -> Result<Value, StoreError> {
-        let mut answers = self.marked(limit, call.by_hash()).await?;
+        self.marked_script_behind(limit, None, call).await
+    }
+
+    /// The same after another script, as in [`Self::script_behind`].
+    pub(super) async fn marked_script_behind(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let marker = Some(marker(self.links.keys()));
+        let run = async |first, script| self.run(limit, first, script, marker.clone()).await;
+        let mut answers = run(first, call.by_hash()).await?;
         if is_unknown_script(&answers.0) {
-            answers = self.marked(limit, call.whole()).await?;
+            answers = run(None, call.whole()).await?;
         }
         self.vouched(limit, answers)
     }
@@ -101,7 +127,8 @@ impl<'a> Line<'a> {
         limit: Duration,
         cmd: Cmd,
     ) -> Result<Value, StoreError> {
-        let answers = self.marked(limit, cmd).await?;
+        let marker = Some(marker(self.links.keys()));
+        let answers = self.run(limit, None, cmd, marker).await?;
         self.vouched(limit, answers)
     }
 
@@ -116,13 +143,53 @@ impl<'a> Line<'a> {
         self.accept(limit, answer)
     }
 
-    async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
-        let mut both = pipe();
-        both.add_command(cmd).add_command(marker(self.links.keys()));
-        let answers = self.pipeline(limit, &both).await?;
-        let answers = <[Value; 2]>::try_from(answers);
-        let [first, second] = answers.map_err(|_| unexpected("not two answers"))?;
-        Ok((first, second))
+    /// Sends a script between two others at most, and answers what it and the last one answered.
+    async fn run(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        script: Cmd,
+        last: Option<Cmd>,
+    ) -> Result<(Value, Value), StoreError> {
+        if first.is_none() && last.is_none() {
+            let answer = self.exchange(limit, Request::One(&script)).await?;
+            return Ok((answer, Value::Nil));
+        }
+        let mut all = pipe();
+        for command in first
+            .map(Call::whole)
+            .into_iter()
+            .chain([script])
+            .chain(last)
+        {
+            all.add_command(command);
+        }
+        let mut answers = self.pipeline(limit, &all).await?.into_iter();
+        if first.is_some() {
+            self.accept(limit, answers.next().unwrap_or_default())?;
+        }
+        let answer = answers.next().unwrap_or_default();
+        Ok((answer, answers.next().unwrap_or_default()))
+    }
+
+    /// Runs any number of scripts, in few exchanges and in any order; an error of one is the error
+    /// of all.
+    pub(super) async fn scripts(
+        &self,
+        limit: Duration,
+        calls: &[Call],
+    ) -> Result<Vec<Value>, StoreError> {
+        let by_hash = calls.iter().map(Call::by_hash).collect();
+        let mut answers = self.raw_commands(limit, by_hash).await?;
+        let unknown = |at: &usize| is_unknown_script(&answers[*at]);
+        let unknown: Vec<usize> = (0..calls.len()).filter(unknown).collect();
+        let whole = unknown.iter().map(|at| calls[*at].whole()).collect();
+        let again = self.raw_commands(limit, whole).await?;
+        for (at, answer) in unknown.into_iter().zip(again) {
+            answers[at] = answer;
+        }
+        let accept = |answer| self.accept(limit, answer);
+        answers.into_iter().map(accept).collect()
     }
 
     /// Reads the marker, and makes sure that it is the one that was verified: then what was found

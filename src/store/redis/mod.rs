@@ -5,6 +5,7 @@
 
 mod census;
 mod create;
+mod due;
 mod error;
 mod identity;
 mod index;
@@ -22,6 +23,7 @@ mod server;
 mod source;
 mod standing;
 mod strikes;
+mod sweep;
 mod tokens;
 mod walk;
 mod watch;
@@ -40,6 +42,7 @@ use self::series::Series;
 use self::watch::News;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
+use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
 pub use self::options::{OptionsError, RedisOptions};
@@ -75,6 +78,7 @@ impl RedisStore {
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
             clock: options.clock,
+            retention: options.retention,
         });
         Ok(Self {
             series: Series::new(access.clone()),
@@ -154,6 +158,7 @@ struct Access {
     read_timeout: Duration,
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
+    retention: Retention,
 }
 
 impl Access {

@@ -11,6 +11,7 @@ use redis::{
 };
 
 use crate::clock::Clock;
+use crate::domain::retention::Retention;
 use crate::store::{Durability, StoreId};
 
 /// How a store on Redis is reached, and what is demanded of it.
@@ -34,6 +35,8 @@ pub struct RedisOptions {
     pub write_timeout: Duration,
     /// The time of all rules; `None` takes the time of Redis, as it must be outside tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// How long ended tokens are kept.
+    pub retention: Retention,
 }
 
 /// Options that cannot be used. Messages never hold a password.
@@ -60,6 +63,7 @@ impl RedisOptions {
             read_timeout: Duration::from_millis(100),
             write_timeout: Duration::from_secs(1),
             clock: None,
+            retention: Retention::default(),
         }
     }
 
@@ -145,6 +149,7 @@ impl fmt::Debug for RedisOptions {
             read_timeout,
             write_timeout,
             clock,
+            retention,
         } = self;
         let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
         f.debug_struct("RedisOptions")
@@ -157,6 +162,7 @@ impl fmt::Debug for RedisOptions {
             .field("read_timeout", read_timeout)
             .field("write_timeout", write_timeout)
             .field("clock", &clock.as_ref().map(|_| "given"))
+            .field("retention", retention)
             .finish()
     }
 }

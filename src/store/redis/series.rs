@@ -169,18 +169,41 @@ impl Series {
         Ok(())
     }
 
+    /// Removes many entries, which may lie in any buckets.
+    pub(super) async fn remove_all(
+        &self,
+        line: &Line<'_>,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        let limit = self.access.write_timeout;
+        let ask = |entry: &Entry| self.ask_directory(&entry.series, Some(entry.time));
+        let asked = entries.iter().map(ask).collect();
+        let answers = line.commands(limit, asked).await?;
+        let mut removals = Vec::with_capacity(entries.len());
+        for (entry, answer) in entries.iter().zip(answers) {
+            removals.push(self.removal(read_directory(answer)?, entry));
+        }
+        line.commands(limit, removals).await?;
+        Ok(())
+    }
+
     async fn remove_from(
         &self,
         line: &Line<'_>,
         bucket: Bucket,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
+        let limit = self.access.write_timeout;
+        let removal = self.removal(bucket, entry);
+        let removed: u64 = read(line.command(limit, &removal).await?)?;
+        Ok(removed > 0)
+    }
+
+    fn removal(&self, bucket: Bucket, entry: &Entry) -> Cmd {
         let mut command = cmd("ZREM");
         command.arg(self.access.keys.entries(&entry.series, bucket.number));
         command.arg(entry.text());
-        let limit = self.access.write_timeout;
-        let removed: u64 = read(line.command(limit, &command).await?)?;
-        Ok(removed > 0)
+        command
     }
 
     /// Makes sure that `namespace` is among the namespaces that are listed.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
 
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
@@ -29,6 +30,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         path,
         require_existing,
         clock,
+        retention,
     } = options;
     let path = place::resolve(&path)?;
     // Before the lock, which would leave a file behind beside nothing.
@@ -58,6 +60,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         connection,
         id: meta.id.clone(),
         time: Arc::clone(&time),
+        retention,
         file: Arc::clone(&file),
         kept: meta.mark,
         limiter: Arc::clone(&limiter),
@@ -66,9 +69,17 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         lock,
     };
     let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
-    Ok(Inner::new(
-        meta.id, time, file, points, lists, limiter, writer,
-    ))
+    Ok(Inner {
+        id: meta.id,
+        time,
+        retention,
+        file,
+        points,
+        lists,
+        list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+        limiter,
+        writer,
+    })
 }
 
 fn connect(path: &Path) -> Result<Connection, Fault> {
@@ -79,9 +90,11 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// Settings of the writing connection. The first one changes the file.
+/// Settings of the writing connection. The first two change the file.
 fn tune(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let set = || -> Result<String, rusqlite::Error> {
+        // So that the file can shrink. It counts for a file without any page only, so it comes first.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         let mode = connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         connection.pragma_update(None, "synchronous", "FULL")?;

@@ -43,6 +43,7 @@ impl Bench {
             path: self.path(),
             require_existing,
             clock: self.clock.clone(),
+            retention: Retention::default(),
         })
     }
 

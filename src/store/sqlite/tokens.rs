@@ -8,6 +8,7 @@ use super::error::Fault;
 use super::schema;
 use super::time::StoreTime;
 use crate::domain::name::{Namespace, Owner, PoolName};
+use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, REPLAY_WINDOW, RequestKey, Ruling, Token, TokenId};
 use crate::store::{Change, Creation, Deletion, Rule, StoreError, StoreId, record};
@@ -20,6 +21,7 @@ pub(super) struct Acts<'a> {
     pub(super) connection: &'a Connection,
     pub(super) id: &'a StoreId,
     pub(super) time: &'a StoreTime,
+    pub(super) retention: Retention,
 }
 
 impl Acts<'_> {
@@ -60,7 +62,7 @@ impl Acts<'_> {
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
         self.insert(&token)?;
-        self.purge(now)?;
+        self.purge(now, PURGED_AT_ONCE)?;
         Ok(Creation::Created(token))
     }
 
@@ -77,13 +79,15 @@ impl Acts<'_> {
         changed.revision = now.micros().max(token.revision + 1);
         self.connection
             .prepare_cached(
-                "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, record = ?5 WHERE id = ?1",
+                "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \
+                 record = ?6 WHERE id = ?1",
             )?
             .execute((
                 id.as_str(),
                 changed.profile.owner.as_ref().map(Owner::as_str),
                 changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
+                self.vanish_time(&changed),
                 record::encode(&changed),
             ))?;
         Ok(Change::Changed(changed))
@@ -111,7 +115,7 @@ impl Acts<'_> {
                 token.revision.cast_signed(),
                 now.saturating_add(REPLAY_WINDOW).micros().cast_signed(),
             ))?;
-        self.purge(now)?;
+        self.purge(now, PURGED_AT_ONCE)?;
         Ok(Deletion::Deleted)
     }
 
@@ -174,8 +178,8 @@ impl Acts<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO tokens \
-                 (id, namespace, owner, pool, create_time, revision, request_key, record) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, record) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute((
                 token.id.as_str(),
@@ -185,19 +189,28 @@ impl Acts<'_> {
                 token.create_time.micros().cast_signed(),
                 token.revision.cast_signed(),
                 token.origin.as_ref().map(|origin| origin.key.0),
+                self.vanish_time(token),
                 record::encode(token),
             ))?;
         Ok(())
     }
 
-    fn purge(&self, now: Timestamp) -> Result<(), Fault> {
-        self.connection
+    /// The column that says when a sweep looks at the token.
+    fn vanish_time(&self, token: &Token) -> Option<i64> {
+        let time = token.vanish_time(&self.retention)?;
+        Some(time.micros().cast_signed())
+    }
+
+    /// Removes at most `most` outdated markers, and answers how many.
+    pub(super) fn purge(&self, now: Timestamp, most: u32) -> Result<usize, Fault> {
+        let purged = self
+            .connection
             .prepare_cached(
                 "DELETE FROM deleted WHERE rowid IN \
                  (SELECT rowid FROM deleted WHERE until <= ?1 ORDER BY until LIMIT ?2)",
             )?
-            .execute((now.micros().cast_signed(), PURGED_AT_ONCE))?;
-        Ok(())
+            .execute((now.micros().cast_signed(), most))?;
+        Ok(purged)
     }
 
     fn select(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Option<Token>, Fault> {

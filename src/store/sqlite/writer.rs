@@ -19,6 +19,7 @@ use super::place::{FileIdentity, Lock};
 use super::schema;
 use super::time::StoreTime;
 use super::tokens::Acts;
+use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, StoreId};
 
@@ -53,6 +54,7 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) id: StoreId,
     pub(super) time: Arc<StoreTime>,
+    pub(super) retention: Retention,
     pub(super) file: Arc<FileIdentity>,
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
@@ -193,6 +195,7 @@ impl Desk {
             connection: &self.connection,
             id: &self.id,
             time: &self.time,
+            retention: self.retention,
         };
         let before = self.connection.total_changes();
         for job in jobs {

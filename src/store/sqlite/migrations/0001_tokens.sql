@@ -26,6 +26,8 @@ CREATE TABLE tokens (
     create_time INTEGER NOT NULL,
     revision    INTEGER NOT NULL,
     request_key BLOB,
+    -- When a sweep looks whether the token goes; NULL for one that has no end.
+    vanish_time INTEGER,
     record      BLOB    NOT NULL
 ) STRICT;
 
@@ -41,6 +43,8 @@ CREATE INDEX tokens_namespace_pool ON tokens (namespace, pool, create_time) WHER
 CREATE INDEX tokens_all ON tokens (create_time, id);
 CREATE INDEX tokens_owner ON tokens (owner, create_time, id) WHERE owner IS NOT NULL;
 CREATE INDEX tokens_pool ON tokens (pool, create_time, id) WHERE pool IS NOT NULL;
+
+CREATE INDEX tokens_vanish ON tokens (vanish_time) WHERE vanish_time IS NOT NULL;
 
 -- Deleted tokens, remembered until a late repetition of their request cannot come any more.
 CREATE TABLE deleted (

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::domain::retention::Retention;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
@@ -101,6 +102,7 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
         path: Path::new("/absent/folder/a.db").to_owned(),
         require_existing: false,
         clock: bench.clock.clone(),
+        retention: Retention::default(),
     });
     let reason = absent.err().map(|error| error.to_string());
     assert!(reason.is_some_and(|reason| reason.contains("/absent/folder/a.db")));
