@@ -27,6 +27,7 @@ Exit codes:
   5  invalid argument, failed precondition, or already exists
   6  server unavailable or unreachable, or deadline exceeded
   7  anything else
+  8  another change of the token came before: look at it again, and repeat
 serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
 ends it at once, with 143 or 130.
 
@@ -82,7 +83,7 @@ pub(super) enum Command {
     Init(ServeArgs),
     /// Print the effective configuration of a server as TOML, secrets redacted
     Config(ServeArgs),
-    /// Create, inspect, judge and end tokens
+    /// Create, inspect, change, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
     /// Look at namespaces

@@ -1,14 +1,20 @@
 //! The command line: a gRPC client like any other, and the door to the server; it holds no rules.
 
 mod args;
+mod change;
+mod change_args;
 mod client;
 mod facts;
 mod failure;
+mod issued;
 mod json;
+mod limit_spec;
+mod limit_state;
 mod namespace;
 mod output;
 mod pages;
 mod secret;
+mod span;
 mod table;
 mod token;
 mod token_args;

@@ -5,6 +5,7 @@
 )]
 
 mod canned;
+mod changes;
 mod program;
 
 use std::io::Write;
