@@ -2,6 +2,7 @@
 
 pub mod args;
 mod layers;
+mod peppers;
 mod roots;
 mod server;
 mod store;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
+use crate::domain::pepper::Keyring;
 use crate::domain::secret::Brand;
 
 pub use layers::DEFAULTS;
@@ -66,6 +68,8 @@ pub struct Config {
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
+    /// The peppers in use, the present one first.
+    pub keyring: Keyring,
     pub root_tokens: Vec<RootToken>,
     /// `None` when neither the configuration nor the environment says where.
     pub root_token_file: Option<PathBuf>,
@@ -143,6 +147,8 @@ struct File {
 struct SecretsTable {
     brand: String,
     accepted_brands: Vec<toml::Value>,
+    // Read by hand, as the root tokens are.
+    peppers: Vec<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +205,7 @@ impl File {
             store: store.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
+            keyring: peppers::parse(secrets.peppers)?,
             root_tokens: roots::parse(access.root_tokens, environment)?,
             root_token_file,
             limits: limits.parse()?,
