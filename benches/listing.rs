@@ -38,6 +38,7 @@ fn main() {
             let options = SqliteOptions {
                 path: folder.path().join(name),
                 require_existing: false,
+                peppers: Vec::new(),
                 clock: Arc::new(SystemClock),
             };
             Arc::new(SqliteStore::open(options).expect("the store opens"))

@@ -20,7 +20,6 @@ use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
-use crate::domain::pepper::Keyring;
 use crate::store::Store;
 use crate::telemetry;
 use crate::transport::grpc::gate::Gate;
@@ -90,7 +89,7 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
 pub fn init(args: &ServeArgs) -> Result<String, ServeError> {
     let config = Config::load(args, &config::environment()?)?;
     start_log(&config)?;
-    let id = runtime()?.block_on(stores::init(&config.store))?;
+    let id = runtime()?.block_on(stores::init(&config))?;
     Ok(id.to_string())
 }
 
@@ -147,7 +146,7 @@ async fn serve_store(
         .into_iter()
         .map(|RootToken { name, digest }| Root::new(name, digest))
         .collect();
-    let mint = Mint::new(config.brand, config.accepted_brands, Keyring::default());
+    let mint = Mint::new(config.brand, config.accepted_brands, config.keyring);
     let authority = Authority::new(store.clone(), roots, mint)
         .map_err(|error| ServeError::Failed(error.to_string()))?;
     let (ready, readiness) = watch::channel(Readiness::default());

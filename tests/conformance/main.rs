@@ -13,6 +13,7 @@ mod fixture;
 mod limits;
 mod listing;
 mod owners;
+mod peppers;
 mod races;
 mod requests;
 mod status;
@@ -120,6 +121,12 @@ conformance! {
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,
         one_of_many_changes_wins_a_revision,
+    }
+    peppers {
+        a_store_knows_its_peppers_again,
+        another_pepper_under_a_known_id_is_an_outage_to_every_act,
+        a_pepper_is_known_from_the_first_opening_on,
+        a_refused_pepper_leaves_no_other_behind,
     }
     status {
         a_sound_store_can_be_read_and_written,

@@ -42,6 +42,7 @@ impl Bench {
             connections: 1,
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            peppers: Vec::new(),
             clock: None,
         };
         init(&options).await.unwrap();

@@ -8,6 +8,7 @@ mod faults;
 mod kit;
 mod listing;
 mod owners;
+mod peppers;
 mod proxies;
 mod replays;
 mod start;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 
 use super::error::{Effect, understand, unexpected};
-use super::identity::{marker, no_marker};
+use super::identity::no_marker;
 use super::link::{Link, Links, Request};
 use super::scripts::Call;
 use crate::store::StoreError;
@@ -92,14 +92,13 @@ impl<'a> Line<'a> {
         if is_unknown_script(&answers.0) {
             answers = self.marked(limit, call.whole()).await?;
         }
-        let marker = self.accept(limit, answers.1).map_err(no_marker)?;
-        self.links.check_marker(marker)?;
+        self.check_marker(limit, answers.1)?;
         self.accept(limit, answers.0)
     }
 
     async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
         let mut both = pipe();
-        both.add_command(cmd).add_command(marker(self.links.keys()));
+        both.add_command(cmd).add_command(self.marker());
         let answers = self.pipeline(limit, &both).await?;
         let answers = <[Value; 2]>::try_from(answers);
         let [first, second] = answers.map_err(|_| unexpected("not two answers"))?;
@@ -109,8 +108,31 @@ impl<'a> Line<'a> {
     /// Reads the marker, and makes sure that it is the one that was verified: then what was found
     /// absent over this line before is absent from this very store.
     pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
-        let marker = self.command(limit, &marker(self.links.keys())).await;
-        self.links.check_marker(marker.map_err(no_marker)?)
+        let marker = self.exchange(limit, Request::One(&self.marker())).await?;
+        self.check_marker(limit, marker)
+    }
+
+    /// The command that reads the marker, for [`Self::check_marker`].
+    pub(super) fn marker(&self) -> Cmd {
+        self.links.marker()
+    }
+
+    /// Judges what reading the marker answered.
+    pub(super) fn check_marker(&self, limit: Duration, marker: Value) -> Result<(), StoreError> {
+        let marker = self.accept(limit, marker).map_err(no_marker)?;
+        self.links.check_marker(&self.link, marker)
+    }
+
+    /// An error if a digest under pepper `id` must not be written, because its check value could
+    /// not be.
+    pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {
+        self.link.keeps_pepper(id)
+    }
+
+    /// An error if no new secret can be made.
+    pub(super) fn new_digests_may_be_kept(&self) -> Result<(), StoreError> {
+        let present = self.links.acceptance().peppers().present();
+        present.map_or(Ok(()), |id| self.keeps_pepper(id))
     }
 
     /// Sends and waits; errors of single commands are still inside of the answer.

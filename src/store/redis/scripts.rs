@@ -56,6 +56,7 @@ scripts! {
     CLAIM_REQUEST: include_str!("scripts/claim_request.lua"),
     END_CLAIM: include_str!("scripts/end_claim.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
+    KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
 }

@@ -10,6 +10,7 @@ mod limiter;
 mod limits;
 mod listing;
 mod open;
+mod peppers;
 mod place;
 mod reader;
 mod schema;
@@ -33,11 +34,13 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::pepper::PepperCheck;
 use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
 use limiter::Limiter;
+use peppers::Peppers;
 use place::FileIdentity;
 use reader::Readers;
 use time::StoreTime;
@@ -53,6 +56,8 @@ pub struct SqliteOptions {
     pub path: PathBuf,
     /// Refuse where there is no database, instead of creating one.
     pub require_existing: bool,
+    /// The peppers in use, the present one first.
+    pub peppers: Vec<PepperCheck>,
     /// The store's clock. Set back, the store's time stands still until it has caught up.
     pub clock: Arc<dyn Clock>,
 }
@@ -102,36 +107,17 @@ struct Inner {
     lists: Readers,
     list_room: Arc<Semaphore>,
     limiter: Arc<Limiter>,
+    peppers: Arc<Peppers>,
     writer: Writer,
 }
 
 impl Inner {
-    fn new(
-        id: StoreId,
-        time: Arc<StoreTime>,
-        file: Arc<FileIdentity>,
-        points: Readers,
-        lists: Readers,
-        limiter: Arc<Limiter>,
-        writer: Writer,
-    ) -> Self {
-        Self {
-            id,
-            time,
-            file,
-            points,
-            lists,
-            list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
-            limiter,
-            writer,
-        }
-    }
-
     fn acts<'a>(&'a self, connection: &'a Connection) -> Acts<'a> {
         Acts {
             connection,
             id: &self.id,
             time: &self.time,
+            peppers: &self.peppers,
         }
     }
 
@@ -142,7 +128,7 @@ impl Inner {
             Ok(Found { now, token })
         })?;
         // Known or not: SQLite reads on from a file that is gone, and never sees the one in its place.
-        self.file.confirm()?;
+        self.sound()?;
         Ok(found)
     }
 
@@ -152,7 +138,7 @@ impl Inner {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page, StoreError> {
-        self.file.confirm()?;
+        self.sound()?;
         self.lists.with(|connection| {
             // One snapshot for the marker and all namespaces; nothing is written, so it is dropped.
             let snapshot = connection.unchecked_transaction()?;
@@ -161,8 +147,24 @@ impl Inner {
         })
     }
 
-    fn confirm(&self) -> Result<(), StoreError> {
+    /// An error if the file is not the one that was opened, or was used with other peppers.
+    fn sound(&self) -> Result<(), StoreError> {
         self.file.confirm()?;
+        self.peppers.confirm()
+    }
+
+    /// Carries out an act that writes, on tokens and what belongs to them.
+    async fn write<T, F>(&self, act: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Acts<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        self.peppers.confirm()?;
+        self.writer.carry_out(act).await
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.sound()?;
         self.points
             .with(|connection| schema::confirm(connection, &self.id))
     }
@@ -193,17 +195,17 @@ impl TokenStore for SqliteStore {
 
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {
         let act = move |acts: &Acts<'_>| acts.create(&draft);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError> {
         let act = move |acts: &Acts<'_>| acts.change(id, &rule);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError> {
         let act = move |acts: &Acts<'_>| acts.delete(id, &rule);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn list(
@@ -239,7 +241,7 @@ impl StoreStatus for SqliteStore {
             acts.time.now();
             Ok(())
         };
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {

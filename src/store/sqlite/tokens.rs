@@ -4,6 +4,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Fault;
+use super::peppers::Peppers;
 use super::schema;
 use super::time::StoreTime;
 use crate::domain::name::{Namespace, Owner, PoolName};
@@ -19,6 +20,7 @@ pub(super) struct Acts<'a> {
     pub(super) connection: &'a Connection,
     pub(super) id: &'a StoreId,
     pub(super) time: &'a StoreTime,
+    pub(super) peppers: &'a Peppers,
 }
 
 impl Acts<'_> {
@@ -52,6 +54,7 @@ impl Acts<'_> {
         };
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
+        self.peppers.keep_those_of(self.connection, &token)?;
         self.insert(&token)?;
         self.purge(now)?;
         Ok(Creation::Created(token))
@@ -68,6 +71,7 @@ impl Acts<'_> {
             Ruling::Replace(changed) => *changed,
         };
         changed.revision = now.micros().max(token.revision + 1);
+        self.peppers.keep_those_of(self.connection, &changed)?;
         self.connection
             .prepare_cached(
                 "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, record = ?5 WHERE id = ?1",
