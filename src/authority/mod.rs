@@ -8,6 +8,7 @@ mod decide;
 pub mod error;
 mod known;
 pub mod mint;
+mod missing_peppers;
 pub mod readiness;
 mod refusal;
 pub mod seen;
