@@ -12,6 +12,7 @@ use clap::{
 
 use crate::config::args::ServeArgs;
 
+use super::namespace::NamespaceCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
 
@@ -46,7 +47,7 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-/// Where and as whom calls are made; used by `token` and `whoami`.
+/// Where and as whom calls are made; used by `token`, `namespace` and `whoami`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Client options")]
 pub(super) struct ClientArgs {
@@ -84,6 +85,9 @@ pub(super) enum Command {
     /// Create, inspect, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
+    /// Look at namespaces
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Namespace(NamespaceCommand),
     /// Print who the caller is and what it may do
     Whoami,
 }

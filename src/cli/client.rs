@@ -154,6 +154,15 @@ impl Client {
         self.answer(answer)
     }
 
+    pub(super) async fn list_namespaces(
+        &mut self,
+        message: pb::ListNamespacesRequest,
+    ) -> Result<pb::ListNamespacesResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.list_namespaces(request).await;
+        self.answer(answer)
+    }
+
     pub(super) async fn revoke(
         &mut self,
         message: pb::RevokeRequest,

@@ -5,7 +5,9 @@ mod client;
 mod facts;
 mod failure;
 mod json;
+mod namespace;
 mod output;
+mod pages;
 mod secret;
 mod table;
 mod token;
@@ -85,7 +87,7 @@ fn carry_out(
             let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
-        command @ (Command::Token(_) | Command::Whoami) => {
+        command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,
                 environment,
@@ -107,6 +109,7 @@ fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match command {
             Command::Token(command) => token::run(&mut session, command).await,
+            Command::Namespace(command) => namespace::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }
     })

@@ -11,12 +11,10 @@ use super::Session;
 use super::facts::{self, facts, moment};
 use super::failure::{Exit, Failure};
 use super::json;
+use super::pages::MORE;
 use super::table;
 use super::token_args::{CreateArgs, ListArgs, RevokeArgs, RevokeTarget, TokenCommand};
 use super::validate;
-
-/// Most tokens that one page holds.
-const PAGE_SIZE_MAX: u32 = 1000;
 
 pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Result<Exit, Failure> {
     match command {
@@ -106,8 +104,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         pool,
         states,
         labels,
-        limit,
-        all,
+        extent,
     } = args;
     let mut request = pb::ListRequest {
         namespace,
@@ -118,26 +115,16 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
             .map(|state| pb::State::from(state).into())
             .collect(),
         labels: labelled(labels)?,
-        page_size: PAGE_SIZE_MAX,
+        page_size: 0,
         page_token: String::new(),
     };
     let mut client = session.client().await?;
     let mut tokens = Vec::new();
-    // A page may be empty and have a successor, so only the token of the next page counts.
     loop {
-        if !all {
-            let missing = (limit as usize).saturating_sub(tokens.len());
-            request.page_size = u32::try_from(missing).unwrap_or(limit).min(PAGE_SIZE_MAX);
-        }
+        request.page_size = extent.page_size(tokens.len());
         let page = client.list(request.clone()).await?;
         tokens.extend(page.tokens);
-        if !page.next_page_token.is_empty() && page.next_page_token == request.page_token {
-            let why = "the server answers the same page again and again";
-            return Err(Failure::Broken(why.to_owned()));
-        }
-        request.page_token = page.next_page_token;
-        let enough = !all && tokens.len() >= limit as usize;
-        if enough || request.page_token.is_empty() {
+        if !extent.turn(&mut request.page_token, page.next_page_token, tokens.len())? {
             break;
         }
     }
@@ -150,8 +137,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         table::columns(facts::HEAD, &rows)
     })?;
     if !session.json && !listed.next_page_token.is_empty() {
-        let more = "There are more; say --limit N or --all.";
-        session.output.note(more);
+        session.output.note(MORE);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use prost_types::Timestamp;
 use crate::transport::grpc::pb;
 
 use super::args::EXIT_CODES;
+use super::pages::Extent;
 use super::secret::SecretArg;
 
 #[derive(Subcommand, Debug)]
@@ -114,18 +115,8 @@ pub(super) struct ListArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Most tokens to print
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 50,
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub limit: u32,
-
-    /// Print every token
-    #[arg(long, conflicts_with = "limit")]
-    pub all: bool,
+    #[command(flatten)]
+    pub extent: Extent,
 }
 
 #[derive(Args, Debug)]

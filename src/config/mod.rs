@@ -1,7 +1,9 @@
 //! The configuration: read once, parsed into values that cannot be wrong, secrets redacted.
 
 pub mod args;
+mod audit;
 mod layers;
+mod namespaces;
 mod peppers;
 mod roots;
 mod server;
@@ -17,14 +19,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
 use crate::domain::pepper::Keyring;
+use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
+pub use audit::AuditPlace;
 pub use layers::DEFAULTS;
+pub use namespaces::NAMESPACE_KEYS;
 pub use roots::RootToken;
-pub use server::ServerConfig;
+pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
+use audit::AuditTable;
 use server::ServerTable;
 use store::StoreTable;
 
@@ -75,6 +81,8 @@ pub struct Config {
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    pub audit: AuditPlace,
+    pub policies: Policies,
 }
 
 /// Bounds on what callers may ask at once.
@@ -140,6 +148,9 @@ struct File {
     access: AccessTable,
     limits: LimitsTable,
     log: LogTable,
+    audit: AuditTable,
+    // Read by hand: serde's errors would not name the key.
+    namespaces: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +195,8 @@ impl File {
             access,
             limits,
             log,
+            audit,
+            namespaces,
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
@@ -210,6 +223,8 @@ impl File {
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
+            audit: audit.parse()?,
+            policies: namespaces::parse(namespaces)?,
         })
     }
 }

@@ -99,6 +99,11 @@ fn absurd_values_are_refused_with_their_limits() {
         ("secrets.accepted_brands", "[\"T A\"]"),
         ("log.filter", "a=b=c"),
         ("log.format", "xml"),
+        ("audit.to", ""),
+        ("audit.to", "file:"),
+        ("audit.to", "/var/log/audit"),
+        ("server.metrics_listen", "on"),
+        ("server.metrics_listen", "127.0.0.1"),
         ("secrets.brand", "T A"),
     ] {
         let message = error(&[(key, value)], &[]);
@@ -132,6 +137,24 @@ fn plaintext_beyond_loopback_must_be_asked_for() {
         .is_ok()
     );
     assert!(load(&[("server.listen", "[::1]:0")], &[]).is_ok());
+    let metrics = ("server.metrics_listen", "0.0.0.0:9100");
+    assert!(error(&[metrics], &[]).contains("server.metrics_listen"));
+    assert!(load(&[metrics, ("server.allow_plaintext", "true")], &[]).is_ok());
+}
+
+#[test]
+fn metrics_and_audit_lines_have_their_places() {
+    let defaults = load(&[], &[]).unwrap();
+    assert_eq!(defaults.server.metrics, MetricsPlace::Beside);
+    assert_eq!(defaults.audit, AuditPlace::Log);
+    let other = [
+        ("server.metrics_listen", "127.0.0.1:0"),
+        ("audit.to", "file:log"),
+    ];
+    let other = load(&other, &[]).unwrap();
+    let own = MetricsPlace::Own(vec!["127.0.0.1:0".parse().unwrap()]);
+    assert_eq!(other.server.metrics, own);
+    assert_eq!(other.audit, AuditPlace::File("log".into()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod name;
 pub mod page;
 pub mod pepper;
 pub mod permission;
+pub mod policy;
 pub mod profile;
 pub mod rotation;
 pub mod scope;

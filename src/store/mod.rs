@@ -13,8 +13,10 @@
 //!   was used with another pepper of the same id is an error to every act.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
+pub mod census;
 pub mod limits;
 pub mod listing;
+pub mod measured;
 mod peppers;
 pub mod record;
 pub mod redis;
@@ -28,11 +30,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::alphabet;
+use crate::domain::caller::Reach;
 use crate::domain::flaw::{Flaw, quoted};
+use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 
+use census::Census;
 pub use limits::{LimitStore, Take, Taken};
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
@@ -51,7 +56,9 @@ pub trait TokenStore: Send + Sync {
     /// [`crate::domain::token::REPLAY_WINDOW`] beyond its deletion.
     ///
     /// The token begins at the store's time; within a namespace no two tokens have the same
-    /// `create_time`.
+    /// `create_time`. What `draft.bounds` demand is judged in the same step: however many create at
+    /// once, a namespace never holds more tokens than it may, and none is refused while there is
+    /// room for it and for all that were begun before it.
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError>;
 
     /// Applies `rule` to the token as it stands, and stores what it answers under a new revision
@@ -72,6 +79,25 @@ pub trait TokenStore: Send + Sync {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page, StoreError>;
+}
+
+/// The acts on namespaces, which exist by the tokens that they hold.
+#[async_trait]
+pub trait NamespaceStore: Send + Sync {
+    /// Lists the namespaces of `reach` that hold tokens, in the order of their names, those behind
+    /// `after` only, each with how many it holds. A token counts from its creation until its
+    /// deletion, whether it is in force or not; while creations are under way, those that will be
+    /// refused may count, too.
+    ///
+    /// The cost does not grow with the number of tokens (on Redis by a small read for each 65 536),
+    /// and at most [`listing::EXAMINED_MAX`] namespaces are examined; a page may be short, or empty,
+    /// and still have a successor.
+    async fn census(
+        &self,
+        reach: &Reach,
+        after: Option<&Namespace>,
+        size: PageSize,
+    ) -> Result<Census, StoreError>;
 }
 
 /// What a store says about itself.
@@ -102,8 +128,8 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + LimitStore + StoreStatus + 'static {}
-impl<T: TokenStore + LimitStore + StoreStatus + 'static> Store for T {}
+pub trait Store: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static {}
+impl<T: TokenStore + NamespaceStore + LimitStore + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]

@@ -155,6 +155,32 @@ impl TokenService for Canned {
         }))
     }
 
+    /// Five namespaces, `n0` to `n4`, never more than two on a page, and an empty page before them.
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> Answer<pb::ListNamespacesResponse> {
+        let asked = self.note(request)?;
+        let Ok(from) = asked.page_token.parse::<u32>() else {
+            return Ok(Response::new(pb::ListNamespacesResponse {
+                namespaces: Vec::new(),
+                next_page_token: "0".to_owned(),
+            }));
+        };
+        let to = 5.min(from + asked.page_size.clamp(1, 2));
+        let summary = |n| pb::NamespaceSummary {
+            namespace: format!("n{n}"),
+            tokens: 1u64 << (10 * n),
+        };
+        Ok(Response::new(pb::ListNamespacesResponse {
+            namespaces: (from..to).map(summary).collect(),
+            next_page_token: match to {
+                5 => String::new(),
+                to => to.to_string(),
+            },
+        }))
+    }
+
     async fn update(&self, request: Request<pb::UpdateRequest>) -> Answer<pb::UpdateResponse> {
         let asked = self.note(request)?;
         Ok(Response::new(pb::UpdateResponse { token: asked.token }))

@@ -33,7 +33,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     open: Open,
     _folder: Option<TempDir>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 pub(crate) async fn on_sqlite() -> Bench {
@@ -104,7 +104,7 @@ impl Bench {
             clock,
             open,
             _folder: folder,
-            _server: server,
+            server,
         }
     }
 
@@ -117,6 +117,14 @@ impl Bench {
     pub(crate) async fn reopen_with(&mut self, peppers: &[PepperCheck]) {
         self.store.close().await;
         self.store = (self.open)(self.clock.clone(), peppers.to_vec()).await;
+    }
+
+    /// The same store as another process has it; where only one process may have it, this one's.
+    pub(crate) async fn beside(&self) -> Arc<dyn Store> {
+        match self.server {
+            Some(_) => (self.open)(self.clock.clone(), Vec::new()).await,
+            None => self.store.clone(),
+        }
     }
 
     /// Moves the clock on.

@@ -12,8 +12,10 @@
 mod fixture;
 mod limits;
 mod listing;
+mod namespaces;
 mod owners;
 mod peppers;
+mod policies;
 mod races;
 mod requests;
 mod status;
@@ -86,6 +88,26 @@ conformance! {
         a_page_examines_a_bounded_number_of_entries,
         no_two_tokens_of_a_namespace_are_equally_old,
         a_pool_holds_the_tokens_of_its_namespace_only,
+    }
+    namespaces {
+        a_new_store_has_no_namespaces,
+        counts_follow_creations_and_deletions,
+        an_ended_token_counts_until_it_is_deleted,
+        what_came_to_nothing_is_not_counted,
+        namespaces_are_listed_by_name_whatever_the_page,
+        more_namespaces_than_one_exchange_carries_are_all_counted,
+        only_namespaces_in_reach_are_listed,
+        an_emptied_namespace_vanishes_and_may_come_back,
+        namespaces_come_and_go_without_shifting_a_page,
+    }
+    policies {
+        a_namespace_holds_no_more_tokens_than_it_may,
+        a_limit_may_come_late_and_go,
+        ended_tokens_take_room_until_they_are_deleted,
+        a_request_is_answered_in_a_full_namespace_too,
+        a_taken_id_is_answered_in_a_full_namespace_too,
+        an_end_beyond_the_longest_lifetime_is_refused_and_leaves_nothing,
+        a_namespace_is_never_overfilled_however_many_come_at_once,
     }
     owners {
         a_token_is_listed_by_its_new_owner_and_no_more_by_the_old,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use token_authority::domain::caller::Reach;
 use token_authority::domain::page::PageSize;
 use token_authority::domain::pepper::PepperCheck;
 use token_authority::domain::spending::Scope;
@@ -28,6 +29,7 @@ async fn every_act_is_refused(bench: &Bench, token: &Token) {
         dry_run: false,
     };
     let page = store.list(&everything(), None, PageSize::asked(5)).await;
+    let census = store.census(&Reach::All, None, PageSize::asked(5)).await;
     let spending = store.spending(std::slice::from_ref(&take.token)).await;
     let answers = [
         ("find", store.find(id).await.map(drop)),
@@ -37,6 +39,7 @@ async fn every_act_is_refused(bench: &Bench, token: &Token) {
         ("change", store.change(id, revoking("")).await.map(drop)),
         ("delete", store.delete(id, willing()).await.map(drop)),
         ("list", page.map(drop)),
+        ("census", census.map(drop)),
         ("take", store.take(&take).await.map(drop)),
         ("spending", spending.map(drop)),
         ("confirm", store.confirm().await),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use token_authority::authority::Authority;
 use token_authority::authority::access::{Right, Root};
 use token_authority::authority::act;
+use token_authority::authority::call::Call;
 use token_authority::authority::mint::Mint;
 use token_authority::authority::tokens::Order;
 use token_authority::authority::validate::Question;
@@ -68,12 +69,12 @@ impl Bench {
         let identity = Identity::Root {
             name: "test".to_owned(),
         };
-        self.authority
-            .permit(&Arc::new(Caller {
-                identity,
-                grants: Grants::root(),
-            }))
-            .unwrap()
+        let caller = Arc::new(Caller {
+            identity,
+            grants: Grants::root(),
+        });
+        let (id, peer) = (self.authority.call_id(None), None);
+        self.authority.permit(&caller, &Call { id, peer }).unwrap()
     }
 
     async fn create(&self) -> String {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation ends a test")]
 
 mod acts;
+mod census;
 mod faults;
 mod kit;
 mod listing;

@@ -7,6 +7,7 @@ use token_authority::domain::caller::Reach;
 use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
 use token_authority::domain::page::Filter;
+use token_authority::domain::policy::Bounds;
 use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::{Brand, SecretDigest};
 use token_authority::domain::token::{Draft, Expiration, Origin, RequestKey, Ruling, TokenId};
@@ -27,6 +28,7 @@ pub(crate) fn draft() -> Draft {
             bytes: [7; 32],
         },
         origin: None,
+        bounds: Bounds::default(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
+//! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
 //!
 //! User text comes into a key only where its alphabet knows no braces, colons or glob characters
 //! (namespaces, pools), else as a hash (owners).
@@ -35,11 +36,6 @@ pub(super) struct Keys {
 pub(super) struct SeriesName(String);
 
 impl SeriesName {
-    /// The namespaces that ever held a token.
-    pub(super) fn namespaces() -> Self {
-        Self("s".to_owned())
-    }
-
     pub(super) fn namespace(namespace: &Namespace) -> Self {
         Self(format!("n:{namespace}"))
     }
@@ -114,6 +110,10 @@ impl Keys {
     pub(super) fn directory(&self, series: &SeriesName) -> String {
         format!("{}:{{{series}}}:d", self.prefix)
     }
+
+    pub(super) fn namespaces(&self) -> String {
+        format!("{}:{{s}}:n", self.prefix)
+    }
 }
 
 /// What Redis hashes to find the slot of a key.
@@ -171,11 +171,10 @@ mod tests {
     fn every_series_has_its_own_name() {
         let (owner, pool) = (Owner::parse("a").unwrap(), PoolName::parse("a").unwrap());
         let names = std::collections::HashSet::from([
-            SeriesName::namespaces(),
             SeriesName::namespace(&space()),
             SeriesName::owner(&space(), &owner),
             SeriesName::pool(&space(), &pool),
         ]);
-        assert_eq!(names.len(), 4);
+        assert_eq!(names.len(), 3);
     }
 }

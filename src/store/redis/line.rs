@@ -92,8 +92,27 @@ impl<'a> Line<'a> {
         if is_unknown_script(&answers.0) {
             answers = self.marked(limit, call.whole()).await?;
         }
-        self.check_marker(limit, answers.1)?;
-        self.accept(limit, answers.0)
+        self.vouched(limit, answers)
+    }
+
+    /// Sends one command and reads the marker after it, as [`Self::marked_script`] does.
+    pub(super) async fn marked_command(
+        &self,
+        limit: Duration,
+        cmd: Cmd,
+    ) -> Result<Value, StoreError> {
+        let answers = self.marked(limit, cmd).await?;
+        self.vouched(limit, answers)
+    }
+
+    /// An answer, if the marker beside it is the one that was verified.
+    fn vouched(
+        &self,
+        limit: Duration,
+        (answer, marker): (Value, Value),
+    ) -> Result<Value, StoreError> {
+        self.check_marker(limit, marker)?;
+        self.accept(limit, answer)
     }
 
     async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {

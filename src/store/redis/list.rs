@@ -70,8 +70,8 @@ impl RedisStore {
         };
         match &filter.reach {
             Reach::All => {
-                let mut namespaces = Namespaces::open(&self.access, &self.series, line).await?;
-                while let Some(some) = namespaces.next().await? {
+                let mut namespaces = Namespaces::after(&self.access, line, None);
+                while let Some(some) = namespaces.next(PIPELINE_MAX).await? {
                     walk.add(some.iter().map(series).collect()).await?;
                 }
             }

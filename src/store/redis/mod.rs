@@ -3,6 +3,7 @@
 //! A token is one string, so that every act on it is one script on one key. The listing indexes
 //! stand beside it and may lag behind: an entry counts only where a record of its time stands.
 
+mod census;
 mod create;
 mod error;
 mod identity;

@@ -3,6 +3,7 @@
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::census::population;
 use super::error::Fault;
 use super::peppers::Peppers;
 use super::schema;
@@ -52,6 +53,12 @@ impl Acts<'_> {
             Ok(token) => token,
             Err(refusal) => return Ok(Creation::Refused(refusal)),
         };
+        if draft.bounds.tokens_max.is_some() {
+            let others = population(self.connection, &draft.namespace)?;
+            if let Err(refusal) = draft.find_room(others) {
+                return Ok(Creation::Refused(refusal));
+            }
+        }
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
         self.peppers.keep_those_of(self.connection, &token)?;

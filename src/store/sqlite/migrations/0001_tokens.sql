@@ -1,4 +1,5 @@
--- Tokens, the markers of deleted ones, and what the store knows about itself.
+-- Tokens, how many of them each namespace holds, the markers of deleted ones, and what the store
+-- knows about itself.
 --
 -- Times are microseconds since 1970. Columns beside `record` exist only so that an index can see
 -- them. Indexes ascend and are walked backwards: rows arrive in ascending order, and SQLite fills
@@ -58,6 +59,23 @@ CREATE TABLE deleted (
 CREATE UNIQUE INDEX deleted_id ON deleted (id);
 CREATE INDEX deleted_request ON deleted (request_key) WHERE request_key IS NOT NULL;
 CREATE INDEX deleted_until ON deleted (until);
+
+-- How many tokens each namespace holds; one that holds none has no row. Triggers keep it, so that
+-- no statement which adds or removes tokens can forget to.
+CREATE TABLE namespaces (
+    namespace TEXT    PRIMARY KEY,
+    tokens    INTEGER NOT NULL CHECK (tokens > 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER tokens_counted_in AFTER INSERT ON tokens BEGIN
+    INSERT INTO namespaces (namespace, tokens) VALUES (new.namespace, 1)
+    ON CONFLICT (namespace) DO UPDATE SET tokens = tokens + 1;
+END;
+
+CREATE TRIGGER tokens_counted_out AFTER DELETE ON tokens BEGIN
+    DELETE FROM namespaces WHERE namespace = old.namespace AND tokens = 1;
+    UPDATE namespaces SET tokens = tokens - 1 WHERE namespace = old.namespace;
+END;
 
 -- What is spent of rate limits, as it was at most a second ago, and of quotas, as it is.
 CREATE TABLE rate_spending (
