@@ -39,6 +39,7 @@ fn main() {
             let options = SqliteOptions {
                 path: folder.path().join(name),
                 require_existing: false,
+                peppers: Vec::new(),
                 clock: Arc::new(SystemClock),
                 retention: Retention::default(),
             };

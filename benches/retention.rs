@@ -53,6 +53,7 @@ async fn on_sqlite(many: usize) -> bool {
     let clock = clock();
     let open = || -> Arc<dyn Store> {
         let options = SqliteOptions {
+            peppers: Vec::new(),
             path: path.clone(),
             require_existing: false,
             clock: clock.clone(),

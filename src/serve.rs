@@ -22,7 +22,6 @@ use crate::authority::readiness::{self, Readiness};
 use crate::authority::sweeper;
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
-use crate::domain::pepper::Keyring;
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
@@ -94,7 +93,7 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
 pub fn init(args: &ServeArgs) -> Result<String, ServeError> {
     let config = Config::load(args, &config::environment()?)?;
     start_log(&config)?;
-    let id = runtime()?.block_on(stores::init(&config.store))?;
+    let id = runtime()?.block_on(stores::init(&config))?;
     Ok(id.to_string())
 }
 
@@ -162,7 +161,7 @@ async fn serve_store(
         .collect();
     let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
     let (brand, accepted) = (config.brand.clone(), config.accepted_brands.clone());
-    let mint = Mint::new(brand, accepted, Keyring::default());
+    let mint = Mint::new(brand, accepted, config.keyring.clone());
     let authority = Authority::new(store.clone(), roots, mint)
         .map_err(|error| ServeError::Failed(error.to_string()))?
         .observed(metrics.clone(), trail.clone())

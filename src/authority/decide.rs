@@ -110,7 +110,7 @@ impl Authority {
         };
         // As early as can be: whether its time has come is asked by whoever takes.
         let now = Timestamp::from_micros(0);
-        let credential = self.mint.recognise(&token, presented, reach)?;
+        let credential = self.mint.guess(&token, presented, reach);
         let passes = credential.is_some_and(|own| judge(&token, own, now) == Verdict::Valid);
         let token = Some(token);
         Ok(passes.then_some(Found { now, token }))

@@ -9,6 +9,7 @@ mod decide;
 pub mod error;
 mod known;
 pub mod mint;
+mod missing_peppers;
 pub mod namespaces;
 mod numbering;
 pub mod readiness;

@@ -5,7 +5,7 @@ use std::fs;
 use toml::{Table, Value};
 
 use super::args::ServeArgs;
-use super::{Config, ConfigError, Environment, namespaces};
+use super::{Config, ConfigError, Environment, namespaces, peppers};
 
 /// The annotated default configuration; it is the defaults.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
@@ -66,6 +66,7 @@ pub(super) fn printed(mut table: Table, config: &Config) -> Result<String, Confi
         }
     };
     put("store", "url", Value::String(config.store.url.to_string()));
+    put("secrets", "peppers", peppers::redacted(&config.keyring));
     let roots = config.root_tokens.iter().map(|root| {
         let pairs = [("name", root.name.as_str()), ("token", root.redacted())];
         let pairs = pairs.map(|(key, text)| (key.to_owned(), Value::String(text.to_owned())));

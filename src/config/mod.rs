@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod layers;
 mod namespaces;
+mod peppers;
 mod retention;
 mod roots;
 mod server;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
+use crate::domain::pepper::Keyring;
 use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
@@ -76,6 +78,8 @@ pub struct Config {
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
+    /// The peppers in use, the present one first.
+    pub keyring: Keyring,
     pub root_tokens: Vec<RootToken>,
     /// `None` when neither the configuration nor the environment says where.
     pub root_token_file: Option<PathBuf>,
@@ -159,6 +163,8 @@ struct File {
 struct SecretsTable {
     brand: String,
     accepted_brands: Vec<toml::Value>,
+    // Read by hand, as the root tokens are.
+    peppers: Vec<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +225,7 @@ impl File {
             retention: retention.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
+            keyring: peppers::parse(secrets.peppers)?,
             root_tokens: roots::parse(access.root_tokens, environment)?,
             root_token_file,
             limits: limits.parse()?,

@@ -9,12 +9,15 @@
 //!   not answer; after an error of a changing method the outcome is unknown.
 //! - "Absent" is answered only by a store that has just shown its identity marker: an emptied or
 //!   exchanged store is an error, never an absence.
+//! - Before a token is made under a pepper, the store keeps that pepper's check value; a store that
+//!   was used with another pepper of the same id is an error to every act.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
 pub mod census;
 pub mod limits;
 pub mod listing;
 pub mod measured;
+mod peppers;
 pub mod record;
 pub mod redis;
 pub mod spending;
@@ -211,8 +214,8 @@ pub enum StoreError {
     Unreachable(String),
     #[error("the store did not answer within {} ms", .0.as_millis())]
     Slow(Duration),
-    /// Without marker, with another's marker, evicting, or less durable than demanded: an outage
-    /// until an operator acts.
+    /// Without marker, with another's marker, used with another pepper, evicting, or less durable
+    /// than demanded: an outage until an operator acts.
     #[error("the store is not acceptable: {0}")]
     Unacceptable(String),
     #[error("the store does not accept writes: {0}")]

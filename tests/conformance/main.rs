@@ -14,6 +14,7 @@ mod limits;
 mod listing;
 mod namespaces;
 mod owners;
+mod peppers;
 mod policies;
 mod races;
 mod requests;
@@ -158,6 +159,12 @@ conformance! {
         many_vanish_in_bounded_steps_and_nobody_else,
         of_two_who_sweep_at_once_each_token_falls_to_one,
         a_sweep_beside_changes_takes_what_has_ended_only,
+    }
+    peppers {
+        a_store_knows_its_peppers_again,
+        another_pepper_under_a_known_id_is_an_outage_to_every_act,
+        a_pepper_is_known_from_the_first_opening_on,
+        a_refused_pepper_leaves_no_other_behind,
     }
     status {
         a_sound_store_can_be_read_and_written,

@@ -19,6 +19,7 @@ mod life;
 mod metrics;
 mod namespaces;
 mod outages;
+mod peppers;
 mod policies;
 mod raw_bytes;
 mod request_ids;
@@ -117,6 +118,11 @@ on_both_stores! {
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
+    }
+    peppers {
+        two_peppers_live_until_the_older_one_is_taken_away,
+        a_wrong_pepper_is_an_outage_and_the_right_one_ends_it,
+        a_store_that_was_stolen_without_its_pepper_is_of_no_use,
     }
     metrics {
         every_kind_of_call_is_counted,

@@ -44,6 +44,7 @@ impl Bench {
             connections: 1,
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            peppers: Vec::new(),
             clock: None,
             retention: Retention::default(),
         };

@@ -53,6 +53,42 @@ async fn redis_dump(authority: &Authority) -> Vec<u8> {
     dump
 }
 
+/// What somebody has who stole the store: all of a Redis, or the files of SQLite.
+pub(crate) async fn stolen(authority: &Authority) -> Vec<u8> {
+    if authority.redis.is_some() {
+        return redis_dump(authority).await;
+    }
+    let mut files = files_below(authority.folder.path());
+    files.retain(|file| file.to_string_lossy().contains(".db"));
+    let contents = files.iter().map(|file| std::fs::read(file).unwrap());
+    contents.collect::<Vec<_>>().concat()
+}
+
+/// Two peppers: one in a file away from all that the server writes, one in the configuration.
+struct Peppers {
+    _folder: tempfile::TempDir,
+    setting: String,
+    texts: [String; 2],
+}
+
+impl Peppers {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pepper");
+        let texts = ["file", "here"].map(|place| format!("pepper-canary-in-{place}").repeat(2));
+        let [first, second] = &texts;
+        std::fs::write(&path, first).unwrap();
+        let setting = format!(
+            "secrets.peppers=[{{ id = 2, pepper_file = {path:?} }}, {{ id = 1, pepper = {second:?} }}]"
+        );
+        Self {
+            _folder: folder,
+            setting,
+            texts,
+        }
+    }
+}
+
 /// Calls of every kind, with secrets where they belong and where they do not; answers the secrets.
 async fn calls_of_every_kind(authority: &Authority, request_id: &str) -> BTreeSet<String> {
     let mut root = authority.root().await;
@@ -160,7 +196,11 @@ fn metrics(authority: &Authority) -> Vec<u8> {
     texts.concat().into_bytes()
 }
 
-pub(crate) async fn no_secret_is_kept_or_logged_anywhere(authority: Authority) {
+pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authority) {
+    let peppers = Peppers::new();
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--set", &peppers.setting]);
+    authority.start();
     authority.serving(true).await;
     if authority.redis.is_some() {
         authority
@@ -185,6 +225,10 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(authority: Authority) {
     );
     let mut authority = again(authority, "stdout");
     secrets.extend(calls_of_every_kind(&authority, "stdout").await);
+    let config = crate::harness::command(&["config", "--set", &peppers.setting]).output();
+    let printed = config.unwrap().stdout;
+    assert!(!printed.is_empty(), "the configuration is printed");
+    dump.extend(printed);
 
     if authority.redis.is_some() {
         dump.extend(redis_dump(&authority).await);
@@ -205,13 +249,12 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(authority: Authority) {
         authority.log().contains("TRACE"),
         "the log was at its most talkative"
     );
-    for secret in &secrets {
-        // The id within is public; what follows it, and any good part of that, is not.
-        let hidden = if secret == ROOT_TOKEN {
-            secret.as_str()
-        } else {
-            &secret[25..]
-        };
+    // The id within a secret is public; what follows it, and any good part of that, is not.
+    let hidden = secrets.iter().map(|secret| match secret.as_str() {
+        ROOT_TOKEN => ROOT_TOKEN,
+        secret => &secret[25..],
+    });
+    for hidden in hidden.chain(peppers.texts.iter().map(String::as_str)) {
         let part = &hidden[4..24];
         let hex: String = part.bytes().map(|byte| format!("{byte:02x}")).collect();
         for form in [

@@ -9,6 +9,7 @@ mod faults;
 mod kit;
 mod listing;
 mod owners;
+mod peppers;
 mod proxies;
 mod replays;
 mod start;

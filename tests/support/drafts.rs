@@ -33,6 +33,15 @@ pub(crate) fn draft() -> Draft {
     }
 }
 
+/// A draft whose secret was made under a pepper.
+pub(crate) fn peppered(key_id: u32) -> Draft {
+    let bytes = [9; 32];
+    Draft {
+        digest: SecretDigest { key_id, bytes },
+        ..draft()
+    }
+}
+
 pub(crate) fn saying(profile: Profile) -> Draft {
     Draft { profile, ..draft() }
 }

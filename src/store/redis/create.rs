@@ -28,6 +28,7 @@ impl RedisStore {
     /// Carries out [`crate::store::TokenStore::create`].
     pub(super) async fn create_token(&self, draft: &Draft) -> Result<Creation, StoreError> {
         let line = &self.access.links.line()?;
+        line.keeps_pepper(draft.digest.key_id)?;
         let root = draft.origin.as_ref().map(root_of);
         if let Some(root) = root
             && let Some(earlier) = self.earlier(line, draft, root).await?

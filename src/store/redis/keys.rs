@@ -4,7 +4,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `ta:store` | the identity marker |
+//! | `ta:store` | the identity marker, with the check values of peppers |
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
 //! | `ta:{TAG}:l:REST` | what is spent of the rate limits of the token `TAG` `REST` |
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |

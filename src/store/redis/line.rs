@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 
 use super::error::{Effect, understand, unexpected};
-use super::identity::{marker, no_marker};
+use super::identity::no_marker;
 use super::link::{Link, Links, Request};
 use super::scripts::Call;
 use crate::store::StoreError;
@@ -112,7 +112,7 @@ impl<'a> Line<'a> {
         first: Option<&Call>,
         call: &Call,
     ) -> Result<Value, StoreError> {
-        let marker = Some(marker(self.links.keys()));
+        let marker = Some(self.marker());
         let run = async |first, script| self.run(limit, first, script, marker.clone()).await;
         let mut answers = run(first, call.by_hash()).await?;
         if is_unknown_script(&answers.0) {
@@ -127,7 +127,7 @@ impl<'a> Line<'a> {
         limit: Duration,
         cmd: Cmd,
     ) -> Result<Value, StoreError> {
-        let marker = Some(marker(self.links.keys()));
+        let marker = Some(self.marker());
         let answers = self.run(limit, None, cmd, marker).await?;
         self.vouched(limit, answers)
     }
@@ -138,8 +138,7 @@ impl<'a> Line<'a> {
         limit: Duration,
         (answer, marker): (Value, Value),
     ) -> Result<Value, StoreError> {
-        let marker = self.accept(limit, marker).map_err(no_marker)?;
-        self.links.check_marker(marker)?;
+        self.check_marker(limit, marker)?;
         self.accept(limit, answer)
     }
 
@@ -195,8 +194,31 @@ impl<'a> Line<'a> {
     /// Reads the marker, and makes sure that it is the one that was verified: then what was found
     /// absent over this line before is absent from this very store.
     pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
-        let marker = self.command(limit, &marker(self.links.keys())).await;
-        self.links.check_marker(marker.map_err(no_marker)?)
+        let marker = self.exchange(limit, Request::One(&self.marker())).await?;
+        self.check_marker(limit, marker)
+    }
+
+    /// The command that reads the marker, for [`Self::check_marker`].
+    pub(super) fn marker(&self) -> Cmd {
+        self.links.marker()
+    }
+
+    /// Judges what reading the marker answered.
+    pub(super) fn check_marker(&self, limit: Duration, marker: Value) -> Result<(), StoreError> {
+        let marker = self.accept(limit, marker).map_err(no_marker)?;
+        self.links.check_marker(&self.link, marker)
+    }
+
+    /// An error if a digest under pepper `id` must not be written, because its check value could
+    /// not be.
+    pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {
+        self.link.keeps_pepper(id)
+    }
+
+    /// An error if no new secret can be made.
+    pub(super) fn new_digests_may_be_kept(&self) -> Result<(), StoreError> {
+        let present = self.links.acceptance().peppers().present();
+        present.map_or(Ok(()), |id| self.keeps_pepper(id))
     }
 
     /// Sends and waits; errors of single commands are still inside of the answer.

@@ -17,6 +17,7 @@ mod link;
 mod list;
 mod namespaces;
 mod options;
+mod peppers;
 mod scripts;
 mod series;
 mod server;
@@ -120,6 +121,7 @@ impl StoreStatus for RedisStore {
 
     async fn probe_write(&self) -> Result<(), StoreError> {
         let line = self.access.links.line()?;
+        line.new_digests_may_be_kept()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
         let answer = line.script(self.access.read_timeout, &question).await;
         answer.map(drop)

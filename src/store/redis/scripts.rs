@@ -60,6 +60,7 @@ scripts! {
     NOTE_DUE: include_str!("scripts/note_due.lua"),
     SETTLE_DUE: include_str!("scripts/settle_due.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
+    KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
 }

@@ -11,7 +11,6 @@ use redis::cmd;
 use super::RedisStore;
 use super::due::{CREATION_TAKES_MAX, Due};
 use super::error::{read, unexpected};
-use super::identity::marker;
 use super::index::Entry;
 use super::keys::DueShard;
 use super::line::Line;
@@ -123,11 +122,13 @@ impl RedisStore {
             both.arg(keys.record(*id)).arg(keys.remains(*id));
             commands.push(both);
         }
-        commands.push(marker(keys));
-        let mut answers = line.commands(limit, commands).await?;
+        commands.push(line.marker());
+        let mut answers = line.raw_commands(limit, commands).await?;
         let marker = answers.pop().ok_or_else(|| unexpected("no marker"))?;
-        self.access.links.check_marker(marker)?;
-        let mut answers = answers.into_iter();
+        line.check_marker(limit, marker)?;
+        let accept = |answer| line.accept(limit, answer);
+        let answers = answers.into_iter().map(accept);
+        let mut answers = answers.collect::<Result<Vec<_>, _>>()?.into_iter();
         let mut fates = Vec::with_capacity(due.len());
         for (due, id) in due.iter().zip(ids) {
             let fate = match id {

@@ -54,6 +54,9 @@ impl TokenStore for RedisStore {
                 Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
                 Ruling::Replace(changed) => *changed,
             };
+            for digest in changed.secrets.digests() {
+                line.keeps_pepper(digest.key_id)?;
+            }
             let (left, joined) = (Entry::of_owner(&token), Entry::of_owner(&changed));
             let moved = left != joined;
             if moved {

@@ -11,6 +11,7 @@ mod limiter;
 mod limits;
 mod listing;
 mod open;
+mod peppers;
 mod place;
 mod reader;
 mod schema;
@@ -35,12 +36,14 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
 use limiter::Limiter;
+use peppers::Peppers;
 use place::FileIdentity;
 use reader::Readers;
 use time::StoreTime;
@@ -56,6 +59,8 @@ pub struct SqliteOptions {
     pub path: PathBuf,
     /// Refuse where there is no database, instead of creating one.
     pub require_existing: bool,
+    /// The peppers in use, the present one first.
+    pub peppers: Vec<PepperCheck>,
     /// The store's clock. Set back, the store's time stands still until it has caught up.
     pub clock: Arc<dyn Clock>,
     /// How long ended tokens are kept.
@@ -124,6 +129,7 @@ struct Inner {
     lists: Readers,
     list_room: Arc<Semaphore>,
     limiter: Arc<Limiter>,
+    peppers: Arc<Peppers>,
     writer: Writer,
 }
 
@@ -134,6 +140,7 @@ impl Inner {
             id: &self.id,
             time: &self.time,
             retention: self.retention,
+            peppers: &self.peppers,
         }
     }
 
@@ -144,7 +151,7 @@ impl Inner {
             Ok(Found { now, token })
         })?;
         // Known or not: SQLite reads on from a file that is gone, and never sees the one in its place.
-        self.file.confirm()?;
+        self.sound()?;
         Ok(found)
     }
 
@@ -162,7 +169,7 @@ impl Inner {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        self.file.confirm()?;
+        self.sound()?;
         self.lists.with(|connection| {
             // Nothing is written, so it is dropped.
             let snapshot = connection.unchecked_transaction()?;
@@ -171,8 +178,24 @@ impl Inner {
         })
     }
 
-    fn confirm(&self) -> Result<(), StoreError> {
+    /// An error if the file is not the one that was opened, or was used with other peppers.
+    fn sound(&self) -> Result<(), StoreError> {
         self.file.confirm()?;
+        self.peppers.confirm()
+    }
+
+    /// Carries out an act that writes, on tokens and what belongs to them.
+    async fn write<T, F>(&self, act: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Acts<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        self.peppers.confirm()?;
+        self.writer.carry_out(act).await
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.sound()?;
         self.points
             .with(|connection| schema::confirm(connection, &self.id))
     }
@@ -203,17 +226,17 @@ impl TokenStore for SqliteStore {
 
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {
         let act = move |acts: &Acts<'_>| acts.create(&draft);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError> {
         let act = move |acts: &Acts<'_>| acts.change(id, &rule);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError> {
         let act = move |acts: &Acts<'_>| acts.delete(id, &rule);
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn list(
@@ -250,7 +273,7 @@ impl StoreStatus for SqliteStore {
             acts.time.now();
             Ok(())
         };
-        self.inner.writer.carry_out(act).await
+        self.inner.write(act).await
     }
 
     async fn confirm(&self) -> Result<(), StoreError> {

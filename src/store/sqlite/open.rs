@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
 use super::limiter::Limiter;
+use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
 use super::reader::Readers;
 use super::schema::{self, Kind};
@@ -29,6 +30,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let SqliteOptions {
         path,
         require_existing,
+        peppers,
         clock,
         retention,
     } = options;
@@ -50,6 +52,8 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     }
     tune(&connection, &path)?;
     let meta = schema::migrate(&mut connection).map_err(faulty)?;
+    let peppers = Peppers::settle(&mut connection, peppers).map_err(faulty)?;
+    let peppers = Arc::new(peppers);
 
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
@@ -64,6 +68,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         file: Arc::clone(&file),
         kept: meta.mark,
         limiter: Arc::clone(&limiter),
+        peppers: Arc::clone(&peppers),
         flushed: None,
         folding: Folding::default(),
         lock,
@@ -78,6 +83,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         lists,
         list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
         limiter,
+        peppers,
         writer,
     })
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::census::population;
 use super::error::Fault;
+use super::peppers::Peppers;
 use super::schema;
 use super::time::StoreTime;
 use crate::domain::name::{Namespace, Owner, PoolName};
@@ -22,6 +23,7 @@ pub(super) struct Acts<'a> {
     pub(super) id: &'a StoreId,
     pub(super) time: &'a StoreTime,
     pub(super) retention: Retention,
+    pub(super) peppers: &'a Peppers,
 }
 
 impl Acts<'_> {
@@ -61,6 +63,7 @@ impl Acts<'_> {
         }
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
+        self.peppers.keep_those_of(self.connection, &token)?;
         self.insert(&token)?;
         self.purge(now, PURGED_AT_ONCE)?;
         Ok(Creation::Created(token))
@@ -77,6 +80,7 @@ impl Acts<'_> {
             Ruling::Replace(changed) => *changed,
         };
         changed.revision = now.micros().max(token.revision + 1);
+        self.peppers.keep_those_of(self.connection, &changed)?;
         self.connection
             .prepare_cached(
                 "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \

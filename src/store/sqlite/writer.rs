@@ -15,6 +15,7 @@ use super::checkpoint::{self, Folding};
 use super::error::Fault;
 use super::job::{Job, job};
 use super::limiter::{Limiter, Written};
+use super::peppers::Peppers;
 use super::place::{FileIdentity, Lock};
 use super::schema;
 use super::time::StoreTime;
@@ -59,6 +60,7 @@ pub(super) struct Desk {
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) peppers: Arc<Peppers>,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
     pub(super) folding: Folding,
@@ -196,6 +198,7 @@ impl Desk {
             id: &self.id,
             time: &self.time,
             retention: self.retention,
+            peppers: &self.peppers,
         };
         let before = self.connection.total_changes();
         for job in jobs {

@@ -17,6 +17,12 @@ CREATE TABLE meta (
     root       BLOB
 ) STRICT;
 
+-- By which each pepper is known again that the store was used with; never changed.
+CREATE TABLE peppers (
+    id          INTEGER PRIMARY KEY,
+    check_value BLOB    NOT NULL
+) STRICT;
+
 -- With a rowid: only the narrow index of the ids is filled in random order, not the records.
 CREATE TABLE tokens (
     id          TEXT    NOT NULL,

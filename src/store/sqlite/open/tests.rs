@@ -101,6 +101,7 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
     let absent = SqliteStore::open(SqliteOptions {
         path: Path::new("/absent/folder/a.db").to_owned(),
         require_existing: false,
+        peppers: Vec::new(),
         clock: bench.clock.clone(),
         retention: Retention::default(),
     });
