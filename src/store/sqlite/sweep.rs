@@ -7,11 +7,16 @@ use super::tokens::{Acts, read_id, read_token};
 use crate::domain::time::Timestamp;
 use crate::store::{SWEPT_MAX, StoreError, Swept, UNREADABLE_POSTPONED};
 
+/// Most tokens of one step: few enough that others who write do not wait for long, and enough that
+/// the flush of each step is worth it. Where tokens do not go in the order in which they came, each
+/// takes a handful of pages from disk and back.
+const STEP: u32 = 256;
+const _: () = assert!(STEP <= SWEPT_MAX);
 /// Free pages that the file keeps for what comes next, 1 MB, and one in so many of all its pages.
 const FREE_KEPT: i64 = 256;
 const FREE_SHARE_KEPT: i64 = 20;
 /// Most pages that one step gives back: each may cost the move of another page.
-const GIVEN_BACK_MAX: i64 = 256;
+const GIVEN_BACK_MAX: i64 = 128;
 
 /// By the index alone: nothing that is not due is looked at.
 const DUE: &str = "SELECT id, revision, record, rowid FROM tokens INDEXED BY tokens_vanish \
@@ -43,11 +48,11 @@ impl Acts<'_> {
                 }
             }
         }
-        let purged = self.purge(now, SWEPT_MAX)?;
+        let purged = self.purge(now, STEP)?;
         let shrinking = give_back(self.connection)?;
         Ok(Swept {
             removed,
-            more: due.len().max(purged) >= SWEPT_MAX as usize || shrinking,
+            more: due.len().max(purged) == STEP as usize || shrinking,
         })
     }
 
@@ -55,7 +60,7 @@ impl Acts<'_> {
     /// they were written.
     fn due(&self, now: Timestamp) -> Result<Vec<(i64, Fate)>, Fault> {
         let mut statement = self.connection.prepare_cached(DUE)?;
-        let mut rows = statement.query((now.micros().cast_signed(), SWEPT_MAX))?;
+        let mut rows = statement.query((now.micros().cast_signed(), STEP))?;
         let mut due = Vec::new();
         while let Some(row) = rows.next()? {
             let fate = match read_token(row) {
