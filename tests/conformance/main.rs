@@ -140,6 +140,7 @@ conformance! {
         a_reset_forgets_what_was_spent,
         what_is_spent_survives_a_restart,
         a_deleted_token_leaves_nothing_spent_behind,
+        a_vanished_token_leaves_nothing_spent_behind,
         a_store_judges_limits_as_the_rules_do,
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,

@@ -1,19 +1,16 @@
 //! Ended tokens: how long they are listed, and that nothing is left of them after that.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use token_authority::domain::limit::Quota;
 use token_authority::domain::page::Filter;
-use token_authority::domain::spending::Scope;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, State, Token, TokenId};
-use token_authority::store::{Change, Creation, SWEPT_MAX, Take, Taken};
+use token_authority::store::{Change, Creation, SWEPT_MAX};
 
 use crate::fixture::{Bench, everything};
 use crate::support::drafts::{
-    draft, ending_after, ending_at, owned, pooled, rate_limits, requested, revoking, swept, willing,
+    draft, ending_after, ending_at, owned, pooled, requested, revoking, swept, willing,
 };
 
 const MICRO: Duration = Duration::from_micros(1);
@@ -134,18 +131,7 @@ pub(crate) async fn a_token_whose_end_was_taken_away_stays(bench: Bench) {
 pub(crate) async fn of_a_vanished_token_nothing_is_left(bench: Bench) {
     let mut made = pooled(owned("ann"), "gpu");
     made.expiration = Expiration::After(HOUR);
-    made.profile.rate_limits = rate_limits(&[("", 9, 86_400, 0)]);
-    made.profile.quota = Quota::new(9, None).ok();
     let token = bench.create(made.clone()).await;
-    let take = Take {
-        token: Arc::new(token.clone()),
-        until: None,
-        cost: 1,
-        scope: Scope::All,
-        dry_run: false,
-    };
-    let taken = bench.store.take(&take).await;
-    assert!(matches!(taken, Ok(Taken::Admitted(_))));
     vanishes_at(&bench, token.id, end(&token).saturating_add(DAY)).await;
     let change = bench.store.change(token.id, revoking("")).await;
     assert_eq!(change, Ok(Change::Absent));
@@ -163,8 +149,6 @@ pub(crate) async fn of_a_vanished_token_nothing_is_left(bench: Bench) {
             assert!(bench.walk(&filter, size).await.is_empty());
         }
     }
-    let spending = bench.store.spending(&[take.token]).await.unwrap();
-    assert_eq!(spending[0].quota, None);
     // Not even its id is remembered.
     assert_eq!(bench.create(made).await.id, token.id);
 }
