@@ -15,7 +15,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::fixture::Bench;
-use crate::support::drafts::{draft, limited, rate_limits, requested, willing};
+use crate::support::drafts::{
+    draft, ending_after, limited, rate_limits, requested, swept, willing,
+};
 
 fn take(token: &Token) -> Take {
     Take {
@@ -277,6 +279,22 @@ pub(crate) async fn a_deleted_token_leaves_nothing_spent_behind(mut bench: Bench
     bench.store.close().await;
     bench.reopen().await;
     assert_eq!(count(&bench, &token).await, 0);
+}
+
+pub(crate) async fn a_vanished_token_leaves_nothing_spent_behind(bench: Bench) {
+    let profile = limited(rate_limits(&[("", 2, 3600, 0)]), quota(2)).profile;
+    let hour = Duration::from_secs(3600);
+    let token = bench
+        .create(token_authority::domain::token::Draft {
+            profile,
+            ..ending_after(hour)
+        })
+        .await;
+    assert_eq!(count(&bench, &token).await, 2);
+    bench.pass(hour * 26);
+    assert_eq!(swept(bench.store.as_ref()).await, 1);
+    let spending = bench.store.spending(&[Arc::new(token)]).await.unwrap();
+    assert_eq!(spending[0].quota, None);
 }
 
 /// Numbers that look random and are the same in each run.

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -41,16 +42,23 @@ pub(crate) struct Authority {
     arguments: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
     starts: usize,
+    stdout: Arc<Mutex<String>>,
 }
 
 impl Authority {
     pub(crate) fn on_sqlite() -> Self {
+        let mut authority = Self::before_sqlite_start();
+        authority.start();
+        authority
+    }
+
+    /// With the path of a database, and an authority that is not yet started.
+    pub(crate) fn before_sqlite_start() -> Self {
         let mut authority = Self::stopped(None);
         let path = authority.folder.path().join("token-authority.db");
         authority
             .arguments
             .extend(["--store".to_owned(), format!("sqlite:{}", path.display())]);
-        authority.start();
         authority
     }
 
@@ -108,6 +116,7 @@ impl Authority {
             arguments: arguments.chain(settings).collect(),
             environment: Vec::new(),
             starts: 0,
+            stdout: Arc::default(),
         }
     }
 
@@ -134,8 +143,16 @@ impl Authority {
         let mut child = OwnedChild::spawn(command.stdout(Stdio::piped()).stderr(log))
             .expect("the binary starts");
         let mut line = String::new();
-        let stdout = child.0.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let mut stdout = BufReader::new(child.0.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("a line");
+        let rest = self.stdout.clone();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let mut rest = rest.lock().expect("a sound lock");
+                rest.push_str(&line);
+                rest.push('\n');
+            }
+        });
         let address = line.trim_end().strip_prefix("listening on ");
         self.address = address
             .unwrap_or_else(|| panic!("{line:?}\n{}", self.log()))
@@ -181,6 +198,11 @@ impl Authority {
             (1..=self.starts).map(|start| fs::read(self.log_path(start)).expect("a log file"));
         logs.map(|log| String::from_utf8_lossy(&log).into_owned())
             .collect()
+    }
+
+    /// Whatever standard output said after the first line of each start.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.lock().expect("a sound lock").clone()
     }
 
     fn log_path(&self, start: usize) -> PathBuf {
@@ -284,6 +306,18 @@ impl Interceptor for Credential {
                 .insert("authorization", bearer.clone());
         }
         Ok(request)
+    }
+}
+
+/// Waits until `look` finds something.
+pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < patience, "what is waited for never came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

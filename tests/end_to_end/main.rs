@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod audit;
 mod bad_input;
 mod bad_limits;
 mod caller_limits;
@@ -15,20 +16,26 @@ mod deadlines;
 mod disk;
 mod drain;
 mod escalation;
-mod guesses;
 mod harness;
 mod health;
 mod hidden;
 mod life;
 mod limits;
+mod metrics;
+mod namespaces;
 mod outages;
+mod peppers;
+mod policies;
 mod quotas;
 mod raw_bytes;
+mod request_ids;
 mod restrictions;
+mod retention;
 mod root_token;
 mod rotations;
 mod round_trips;
 mod rpcs;
+mod scrape;
 mod secrecy;
 mod startup;
 mod updates;
@@ -75,6 +82,18 @@ on_both_stores! {
         namespaces_are_walls,
         tricky_paths_are_refused,
         addresses_are_judged_whatever_their_family,
+    }
+    namespaces {
+        namespaces_are_listed_with_what_they_hold,
+        namespaces_are_listed_as_far_as_the_caller_may_read,
+        page_tokens_of_namespaces_serve_whom_they_were_given,
+    }
+    policies {
+        a_policy_gives_tokens_their_end_and_bounds_it,
+        a_full_namespace_takes_no_more_tokens,
+        a_policy_holds_for_whoever_creates_from_the_start_on,
+        a_policy_bounds_changes_of_an_end_and_leaves_others_alone,
+        a_policy_gives_tokens_their_rate_limits,
     }
     access {
         nothing_is_answered_without_a_credential,
@@ -172,6 +191,26 @@ on_both_stores! {
         an_exhausted_quota_is_full_again_with_the_next_period,
         what_is_spent_survives_a_stop,
         no_use_of_a_quota_is_given_twice_over_a_kill,
+    }
+    peppers {
+        two_peppers_live_until_the_older_one_is_taken_away,
+        a_wrong_pepper_is_an_outage_and_the_right_one_ends_it,
+        a_store_that_was_stolen_without_its_pepper_is_of_no_use,
+    }
+    metrics {
+        every_kind_of_call_is_counted,
+        strangers_make_no_series,
+        plain_http_is_answered_beside_grpc,
+    }
+    request_ids {
+        a_callers_id_is_in_answers_errors_and_log_lines,
+        a_call_without_an_id_gets_one_that_nothing_else_has,
+        what_can_be_no_id_is_replaced,
+    }
+    audit {
+        every_management_call_leaves_one_line_in_the_file,
+        audit_lines_on_standard_output_are_the_same,
+        a_hangup_opens_the_file_again,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

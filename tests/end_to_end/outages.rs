@@ -15,7 +15,7 @@ use crate::harness::{
 };
 
 /// Asserts that a call failed for want of the store, and says when to try again.
-fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
+pub(crate) fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
     let status = answer.expect_err(rpc);
     assert_eq!(
         (status.code(), reason(&status).as_str()),
@@ -26,7 +26,7 @@ fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
 }
 
 /// Asserts that nothing about tokens is answered, known or unknown.
-async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
+pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
     for id in [token_id, "zzzzzzzzzzzzzzzzzzzzzz"] {
         let token_id = id.to_owned();
         let target = Some(Target::TokenId(id.to_owned()));
@@ -129,7 +129,7 @@ async fn a_redis_that_dies_and_comes_back_is_found_again() {
 }
 
 /// Waits until the log of a server that does not serve says why.
-async fn refused_because(authority: &Authority, why: &str) {
+pub(crate) async fn refused_because(authority: &Authority, why: &str) {
     let patience = Instant::now() + PATIENCE;
     while !authority.log().contains(why) {
         assert!(

@@ -15,10 +15,12 @@ use super::checkpoint::{self, Folding};
 use super::error::Fault;
 use super::job::{Job, job};
 use super::limiter::{Limiter, Written};
+use super::peppers::Peppers;
 use super::place::{FileIdentity, Lock};
 use super::schema;
 use super::time::StoreTime;
 use super::tokens::Acts;
+use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, StoreId};
 
@@ -53,10 +55,12 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) id: StoreId,
     pub(super) time: Arc<StoreTime>,
+    pub(super) retention: Retention,
     pub(super) file: Arc<FileIdentity>,
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) peppers: Arc<Peppers>,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
     pub(super) folding: Folding,
@@ -208,6 +212,8 @@ impl Desk {
             connection: &self.connection,
             id: &self.id,
             time: &self.time,
+            retention: self.retention,
+            peppers: &self.peppers,
         };
         let before = self.connection.total_changes();
         for job in jobs {
