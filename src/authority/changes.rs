@@ -176,11 +176,12 @@ impl Authority {
         }
     }
 
-    /// Sees an updated token. What is left of a quota is written down under its new limit, so that
-    /// a limit that was lowered and raised again owes nothing.
+    /// Sees an updated token. What is left of its limits is written down under the new ones: so a
+    /// quota that was lowered and raised again owes nothing, and what was used of a rate limit
+    /// drains as it says now.
     async fn settle(&self, token: Token, now: Timestamp) -> Result<Seen, Error> {
         let token = Arc::new(token);
-        if token.profile.quota.is_none() {
+        if !token.is_limited() {
             return self.see(token, now).await;
         }
         let nothing = Take {

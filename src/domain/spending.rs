@@ -27,8 +27,9 @@ pub struct RateSpending {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     pub name: LimitName,
-    /// The step of the pace that `units` were counted with.
+    /// Step and drain of the pace that `units` were counted with.
     pub step: u64,
+    pub drain: u64,
     pub units: u64,
 }
 
@@ -133,6 +134,7 @@ impl Left {
         let backlog = |(limit, units): (&RateLimit, &u64)| Backlog {
             name: limit.name().clone(),
             step: limit.pace().step,
+            drain: limit.pace().drain,
             units: *units,
         };
         let rates = (!token.profile.rate_limits.is_empty()).then(|| RateSpending {
@@ -189,22 +191,32 @@ fn retry_after(limit: &RateLimit, pace: &Pace, backlog: u64, cost: u64) -> Optio
 
 impl RateSpending {
     /// The backlog of `limit` at `now`. What was counted under the same name at another pace stays
-    /// spent, in whole uses.
+    /// spent, in whole uses, until it has drained at that pace or at the present one.
     fn backlog(&self, limit: &RateLimit, now: Timestamp) -> u64 {
         let pace = limit.pace();
-        let known = self
-            .backlogs
-            .iter()
-            .find(|known| known.name == *limit.name());
-        let units = known.map_or(0, |known| {
-            if known.step == pace.step {
-                known.units
-            } else {
-                let uses = known.units.div_ceil(known.step).min(limit.burst());
-                uses * pace.step
-            }
-        });
-        pace.drained(units.min(pace.full), now.saturating_since(self.time))
+        let elapsed = now.saturating_since(self.time);
+        let same_name = |known: &&Backlog| known.name == *limit.name();
+        let Some(known) = self.backlogs.iter().find(same_name) else {
+            return 0;
+        };
+        if (known.step, known.drain) == (pace.step, pace.drain) {
+            return pace.drained(known.units.min(pace.full), elapsed);
+        }
+        let in_present_units = |units: u64| {
+            let uses = units.div_ceil(known.step).min(limit.burst());
+            uses * pace.step
+        };
+        let at_present_pace = pace.drained(in_present_units(known.units), elapsed);
+        at_present_pace.min(in_present_units(known.drained(elapsed)))
+    }
+}
+
+impl Backlog {
+    /// What is left of it after `span`, at its own pace.
+    fn drained(&self, span: Duration) -> u64 {
+        let gone = span.as_micros().saturating_mul(u128::from(self.drain));
+        self.units
+            .saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX))
     }
 }
 

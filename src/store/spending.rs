@@ -1,6 +1,6 @@
 //! The stored form of what is spent of limits: short texts, which Redis' scripts read and write too.
 //!
-//! Rate limits: `<since> <time>`, then ` <name> <step> <units>` for each. Quota:
+//! Rate limits: `<since> <time>`, then ` <name> <step> <drain> <units>` for each. Quota:
 //! `<since> <time> <limit> <left>`. Times are microseconds since 1970.
 
 use std::fmt::Write;
@@ -19,9 +19,15 @@ pub fn encode_rates(rates: &RateSpending) -> String {
         backlogs,
     } = rates;
     let mut text = format!("{} {}", since.micros(), time.micros());
-    for Backlog { name, step, units } in backlogs {
+    for backlog in backlogs {
+        let Backlog {
+            name,
+            step,
+            drain,
+            units,
+        } = backlog;
         // Writing to a string cannot fail.
-        let _ = write!(text, " {name} {step} {units}");
+        let _ = write!(text, " {name} {step} {drain} {units}");
     }
     text
 }
@@ -34,6 +40,7 @@ pub fn decode_rates(text: &[u8]) -> Result<RateSpending, StoreError> {
         backlogs.push(Backlog {
             name: LimitName::parse(name).map_err(|flaw| corrupt(&flaw.to_string()))?,
             step: words.number().and_then(positive)?,
+            drain: words.number()?,
             units: words.number()?,
         });
     }
@@ -104,6 +111,7 @@ mod tests {
         let backlog = |name: &str, units| Backlog {
             name: LimitName::parse(name).unwrap(),
             step: 300_000,
+            drain: 2,
             units,
         };
         let rates = RateSpending {
@@ -112,7 +120,7 @@ mod tests {
             backlogs: vec![backlog("", 3), backlog("a.b", 0)],
         };
         let text = encode_rates(&rates);
-        assert_eq!(text, "1 2 default 300000 3 a.b 300000 0");
+        assert_eq!(text, "1 2 default 300000 2 3 a.b 300000 2 0");
         assert_eq!(decode_rates(text.as_bytes()), Ok(rates));
         let quota = QuotaSpending {
             since: time(1),

@@ -409,3 +409,51 @@ pub(crate) async fn a_limit_admits_its_burst_and_then_one_at_a_time(authority: A
         assert!(passed <= most, "{passed} of {most}");
     }
 }
+
+pub(crate) async fn a_changed_limit_goes_on_from_what_was_used_of_it(authority: Authority) {
+    let mut root = authority.root().await;
+    // So slow that nothing of it comes back while the test runs.
+    let before = vec![rate("", 10, DAY, 0)];
+    let (token, secret) = create(&mut root, limited(before, None)).await;
+    ask(&mut root, costing(&secret, 7)).await;
+    for (limit, left) in [
+        (rate("", 20, 20 * DAY, 0), 13),
+        (rate("", 10, DAY, 12), 5),
+        (rate("other", 4, DAY, 0), 4),
+    ] {
+        let wanted = Token {
+            rate_limits: vec![limit],
+            ..token.clone()
+        };
+        update(&mut root, &wanted, &["rate_limits"]).await;
+        let got = get(&mut root, &token.token_id).await;
+        assert_eq!(remaining(&got.rate_limits), [left]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_what_was_used_of_a_limit_as_long_as_the_limit_says_now() {
+    let authority = Authority::on_redis();
+    let mut root = authority.root().await;
+    let request = limited(vec![rate("", 10, 1, 0)], None);
+    let (token, secret) = create(&mut root, request).await;
+    ask(&mut root, costing(&secret, 10)).await;
+    let key = {
+        let keys: Vec<String> = authority.redis().ask(&["KEYS", "ta:*:l:*"]).await;
+        let [key] = keys.as_slice() else {
+            panic!("{keys:?}");
+        };
+        key.clone()
+    };
+    let lives = async || -> i64 { authority.redis().ask(&["PTTL", &key]).await };
+    assert!(lives().await <= 61_000, "a minute beyond its meaning");
+    let slow = Token {
+        rate_limits: vec![rate("", 10, 100 * DAY, 0)],
+        ..token
+    };
+    let left = update(&mut root, &slow, &["rate_limits"]).await;
+    let left = remaining(&get(&mut root, &left.token_id).await.rate_limits);
+    let used = i64::try_from(10 - left[0]).unwrap();
+    let day = 86_400_000;
+    assert!(lives().await >= (10 * used - 1) * day, "{used} are used");
+}

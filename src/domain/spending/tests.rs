@@ -324,3 +324,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_used_at_another_pace_drains_at_that_one_or_at_the_present() {
+    let fast = limited(&[named("", 10, Duration::from_secs(1), 0)], None);
+    let slow = limited(&[named("", 10, Duration::from_secs(86_400), 0)], None);
+    let used = |token: &Token| {
+        let mut spending = Spending::default();
+        assert_eq!(count(token, &mut spending, at(100)), 10);
+        spending
+    };
+    let left = |token: &Token, spending: &Spending, micros| {
+        let left = Left::of(token, spending, Timestamp::from_micros(micros));
+        left.statuses(token, None)[0].remaining
+    };
+    let second = 1_000_000;
+    let spent = used(&fast);
+    assert_eq!(left(&slow, &spent, 100 * second), 0);
+    assert_eq!(left(&slow, &spent, 100 * second + second / 2), 5);
+    assert_eq!(left(&slow, &spent, 101 * second), 10, "all had drained");
+    let spent = used(&slow);
+    assert_eq!(left(&fast, &spent, 100 * second), 0);
+    assert_eq!(left(&fast, &spent, 100 * second + second / 2), 5);
+    assert_eq!(left(&fast, &spent, 101 * second), 10);
+}

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Takes a use from all limits of a token, or from none of them.
 -- KEYS[1]  record of the token
--- KEYS[2]  what is spent of its rate limits: "since time", then " name step units" for each
+-- KEYS[2]  what is spent of its rate limits: "since time", then
+--          " name step drain units" for each
 -- KEYS[3]  what is spent of its quota: "since time limit left"
 -- ARGV[1]  revision that was judged (8 bytes, big-endian)
 -- ARGV[2]  first instant at which the judgement no longer holds, in microseconds since 1970, or ""
@@ -48,8 +49,12 @@ local known, elapsed = {}, 0
 local stored = words(redis.call('GET', KEYS[2]))
 if stored[1] == ARGV[7] then
   elapsed = math.max(now - tonumber(stored[2]), 0)
-  for at = 3, #stored, 3 do
-    known[stored[at]] = { step = tonumber(stored[at + 1]), units = tonumber(stored[at + 2]) }
+  for at = 3, #stored, 4 do
+    known[stored[at]] = {
+      step = tonumber(stored[at + 1]),
+      drain = tonumber(stored[at + 2]),
+      units = tonumber(stored[at + 3]),
+    }
   end
 end
 local time = stored[1] == ARGV[7] and math.max(now, tonumber(stored[2])) or now
@@ -63,12 +68,19 @@ for at = 1, count do
     drain = tonumber(ARGV[base + 3]),
     full = tonumber(ARGV[base + 4]),
   }
-  local before = known[rate.name] or { step = rate.step, units = 0 }
-  rate.units = before.units
-  if before.step ~= rate.step then
-    rate.units = math.min(math.ceil(before.units / before.step), rate.full / rate.step) * rate.step
+  local before = known[rate.name] or { step = rate.step, drain = rate.drain, units = 0 }
+  if before.step == rate.step and before.drain == rate.drain then
+    rate.units = math.max(math.min(before.units, rate.full) - elapsed * rate.drain, 0)
+  else
+    -- Counted at another pace: spent, in whole uses, until drained at that one or at the present.
+    local function present(units)
+      return math.min(math.ceil(units / before.step), rate.full / rate.step) * rate.step
+    end
+    rate.units = math.min(
+      present(math.max(before.units - elapsed * before.drain, 0)),
+      math.max(present(before.units) - elapsed * rate.drain, 0)
+    )
   end
-  rate.units = math.max(math.min(rate.units, rate.full) - elapsed * rate.drain, 0)
   if cost > rate.full / rate.step or rate.units + cost * rate.step > rate.full then
     verdict = 'rate'
   end
@@ -109,6 +121,7 @@ if verdict == 'admitted' and spend then
     drained = math.max(drained, rate.units / rate.drain)
     text[#text + 1] = rate.name
     text[#text + 1] = string.format('%.0f', rate.step)
+    text[#text + 1] = string.format('%.0f', rate.drain)
     text[#text + 1] = string.format('%.0f', rate.units)
   end
   -- Kept a minute longer than it says anything.
