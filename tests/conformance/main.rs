@@ -144,6 +144,7 @@ conformance! {
         a_store_judges_limits_as_the_rules_do,
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,
+        a_use_under_way_takes_nothing_back_from_a_later_grant,
         one_of_many_changes_wins_a_revision,
     }
     retention {

@@ -1,5 +1,6 @@
 //! The authority as a child process, its store, and clients that carry a credential.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, ValidateRequest, ValidateResponse,
+    self, CreateRequest, GetRequest, GetResponse, RotateRequest, UpdateRequest, ValidateRequest,
+    ValidateResponse,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -80,6 +82,16 @@ impl Authority {
             String::from_utf8_lossy(&init.stderr)
         );
         authority.arguments.extend(["--store".to_owned(), url]);
+        authority
+    }
+
+    /// A second process over the same Redis.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut authority = Self::stopped(None);
+        authority
+            .arguments
+            .extend(["--store".to_owned(), other.redis().url()]);
+        authority.start();
         authority
     }
 
@@ -212,6 +224,11 @@ impl Authority {
     /// A client with the root token, once the authority serves.
     pub(crate) async fn root(&self) -> Client {
         self.serving(true).await;
+        self.client_as_root()
+    }
+
+    /// The same over a connection of its own, whether it serves or not.
+    pub(crate) fn client_as_root(&self) -> Client {
         self.client(Some(ROOT_TOKEN))
     }
 
@@ -339,6 +356,71 @@ pub(crate) fn named(name: &str) -> CreateRequest {
         name: name.to_owned(),
         ..CreateRequest::default()
     }
+}
+
+/// What Get answers about a token.
+pub(crate) async fn get(client: &mut Client, token_id: &str) -> GetResponse {
+    let token_id = token_id.to_owned();
+    let answer = client.get(GetRequest { token_id }).await;
+    answer.expect("a token").into_inner()
+}
+
+/// A request to change what `paths` name to what `token` says.
+pub(crate) fn change(token: &pb::Token, paths: &[&str]) -> UpdateRequest {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    UpdateRequest {
+        token: Some(token.clone()),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        revision: None,
+    }
+}
+
+/// Changes a token and answers it as it is then.
+pub(crate) async fn update(client: &mut Client, token: &pb::Token, paths: &[&str]) -> pb::Token {
+    let answer = client.update(change(token, paths)).await;
+    answer
+        .expect("a changed token")
+        .into_inner()
+        .token
+        .expect("a token")
+}
+
+/// A request to rotate a token's secret, with so much grace for the present one.
+pub(crate) fn rotation(token_id: &str, grace: Duration) -> RotateRequest {
+    RotateRequest {
+        token_id: token_id.to_owned(),
+        grace_period: Some(span(grace)),
+        ..RotateRequest::default()
+    }
+}
+
+pub(crate) fn span(span: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(span).expect("a short span")
+}
+
+/// Code and reason of an error.
+pub(crate) fn told(status: &Status) -> (Code, String) {
+    (status.code(), reason(status))
+}
+
+/// The fields that an `INVALID_ARGUMENT` names; each once, and with a description.
+pub(crate) fn fields(status: &Status) -> BTreeSet<String> {
+    use tonic_types::StatusExt;
+    let expected = (Code::InvalidArgument, "INVALID_REQUEST".to_owned());
+    assert_eq!(told(status), expected, "{status:?}");
+    let bad = status.get_details_bad_request().expect("violations");
+    let mut fields = BTreeSet::new();
+    for violation in bad.field_violations {
+        assert!(!violation.description.is_empty(), "{}", violation.field);
+        let new = fields.insert(violation.field.clone());
+        assert!(new, "{} is named twice: {status:?}", violation.field);
+    }
+    fields
+}
+
+/// A set of names, to compare with [`fields`].
+pub(crate) fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The name of the `ErrorReason` that a status carries.

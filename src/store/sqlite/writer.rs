@@ -114,8 +114,11 @@ impl Writer {
 
 impl Desk {
     fn work(mut self, jobs: &Receiver<Message>) {
+        let mut paced = Instant::now();
         loop {
-            match jobs.recv_timeout(MARK_LAG) {
+            // Acts that come meanwhile do not put it off.
+            let rest = SPENDING_LAG.saturating_sub(paced.elapsed());
+            match jobs.recv_timeout(rest) {
                 Ok(Message::Job(first)) => {
                     let (batch, last) = gather(first, jobs);
                     self.serve(batch);
@@ -123,7 +126,11 @@ impl Desk {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.keep_pace(),
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.keep_pace() {
+                        paced = Instant::now();
+                    }
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -141,14 +148,21 @@ impl Desk {
         }
     }
 
-    /// Writes the mark where reading alone has moved the time on, and what was spent.
-    fn keep_pace(&mut self) {
+    /// Writes the mark where reading alone has moved the time on, and what was spent; answers
+    /// whether more is to be written than it took at once.
+    fn keep_pace(&mut self) -> bool {
         if self.lag() < MARK_LAG && !self.limiter.is_dirty() {
-            return;
+            return false;
         }
         match self.transact(std::iter::empty()) {
-            Ok(()) => self.fold(),
-            Err(error) => tracing::warn!(%error, "the store's time could not be written down"),
+            Ok(()) => {
+                self.fold();
+                self.flushed.is_none()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store's time could not be written down");
+                false
+            }
         }
     }
 
@@ -179,7 +193,8 @@ impl Desk {
                 self.kept = mark;
                 if let Some(written) = written {
                     self.limiter.confirm(&written, mark);
-                    self.flushed = Some(Instant::now());
+                    // What found no room is written with the next transaction.
+                    self.flushed = (!written.is_full()).then(Instant::now);
                 }
                 Ok(())
             }
