@@ -11,7 +11,7 @@ use crate::rpcs::{self, Rpc, name_of};
 /// An id that no token has.
 const ABSENT: &str = "zzzzzzzzzzzzzzzzzzzzzz";
 /// Methods that name neither a token nor a namespace.
-const NAME_NOTHING: [&str; 2] = ["ListNamespaces", "WhoAmI"];
+const NAME_NOTHING: [&str; 2] = ["WhoAmI", "ListNamespaces"];
 
 /// The permission that a method needs, as the one table says.
 fn permission(rpc: &Rpc) -> &'static str {

@@ -134,6 +134,26 @@ on_both_stores! {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
     }
+    peppers {
+        two_peppers_live_until_the_older_one_is_taken_away,
+        a_wrong_pepper_is_an_outage_and_the_right_one_ends_it,
+        a_store_that_was_stolen_without_its_pepper_is_of_no_use,
+    }
+    metrics {
+        every_kind_of_call_is_counted,
+        strangers_make_no_series,
+        plain_http_is_answered_beside_grpc,
+    }
+    request_ids {
+        a_callers_id_is_in_answers_errors_and_log_lines,
+        a_call_without_an_id_gets_one_that_nothing_else_has,
+        what_can_be_no_id_is_replaced,
+    }
+    audit {
+        every_management_call_leaves_one_line_in_the_file,
+        audit_lines_on_standard_output_are_the_same,
+        a_hangup_opens_the_file_again,
+    }
     updates {
         a_mask_names_only_what_can_be_changed,
         each_field_changes_alone,
@@ -192,26 +212,6 @@ on_both_stores! {
         an_exhausted_quota_is_full_again_with_the_next_period,
         what_is_spent_survives_a_stop,
         no_use_of_a_quota_is_given_twice_over_a_kill,
-    }
-    peppers {
-        two_peppers_live_until_the_older_one_is_taken_away,
-        a_wrong_pepper_is_an_outage_and_the_right_one_ends_it,
-        a_store_that_was_stolen_without_its_pepper_is_of_no_use,
-    }
-    metrics {
-        every_kind_of_call_is_counted,
-        strangers_make_no_series,
-        plain_http_is_answered_beside_grpc,
-    }
-    request_ids {
-        a_callers_id_is_in_answers_errors_and_log_lines,
-        a_call_without_an_id_gets_one_that_nothing_else_has,
-        what_can_be_no_id_is_replaced,
-    }
-    audit {
-        every_management_call_leaves_one_line_in_the_file,
-        audit_lines_on_standard_output_are_the_same,
-        a_hangup_opens_the_file_again,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

@@ -117,8 +117,8 @@ pub(crate) async fn strangers_make_no_series(authority: Authority) {
     let names = |metrics: &Scrape| -> BTreeSet<String> {
         let stable = metrics
             .names()
-            // Of the store's watch, which may come at any time.
-            .filter(|name| !name.contains("probe_"));
+            // Of the store's watch and the sweeper, which may come at any time.
+            .filter(|name| !name.contains("probe_") && !name.contains("\"sweep\""));
         stable.map(str::to_owned).collect()
     };
     let before = names(&Scrape::of(&authority));

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
 use crate::harness::{Authority, ROOT_TOKEN, create, named, reason};
@@ -49,8 +48,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Calls a method by its path, and answers how many bytes came back. Every call has the same name,
-/// so that the answers to two of them may be the same to the last byte.
+/// Calls a method by its path, and answers how many bytes came back.
 pub(crate) async fn send(
     authority: &Authority,
     credential: &str,
@@ -63,8 +61,9 @@ pub(crate) async fn send(
     let mut request = Request::new(message);
     let credential = credential.parse().expect("visible ASCII");
     request.metadata_mut().insert("x-api-key", credential);
-    let name = MetadataValue::from_static("raw");
-    request.metadata_mut().insert("x-request-id", name);
+    // Errors repeat it; so that equal errors are equal.
+    let id = "raw".parse().expect("visible ASCII");
+    request.metadata_mut().insert("x-request-id", id);
     let path = http::uri::PathAndQuery::from_str(path).expect("a sound path");
     client
         .unary(request, path, Raw)
