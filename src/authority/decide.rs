@@ -93,7 +93,8 @@ impl Authority {
                 }
             }
         }
-        Err(Error::Contended)
+        let why = format!("token {} kept changing while it was judged", presented.id);
+        Err(Error::StoreUnavailable(why))
     }
 
     /// The token as it was seen last, if it would pass: then it is worth taking at once.

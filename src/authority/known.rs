@@ -8,37 +8,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::token::{Token, TokenId};
 
-/// Most tokens that are remembered: some 10 MB where each has a page of scopes and patterns.
-const TOKENS_MAX: usize = 8192;
+/// Tokens of one generation: two of them take some 10 MB where each token has a page of scopes and
+/// patterns.
+const GENERATION_MAX: usize = 4096;
 
-/// A bounded table; where it is full, any token makes room.
+/// Two generations of tokens: what is used moves into the younger one, and when that is full, the
+/// older one goes.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<HashMap<TokenId, Arc<Token>>>);
+pub(super) struct Known(Mutex<Generations>);
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<TokenId, Arc<Token>>,
+    old: HashMap<TokenId, Arc<Token>>,
+}
 
 impl Known {
     pub(super) fn guess(&self, id: TokenId) -> Option<Arc<Token>> {
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(&id).cloned()
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = known.young.get(&id) {
+            return Some(token.clone());
+        }
+        let token = known.old.remove(&id)?;
+        known.insert(token.clone());
+        Some(token)
     }
 
     /// Remembers a token if it has limits: others need no guess.
     pub(super) fn remember(&self, token: &Arc<Token>) {
-        if !token.is_limited() {
-            return;
+        if token.is_limited() {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(token.clone());
         }
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tokens.len() >= TOKENS_MAX
-            && !tokens.contains_key(&token.id)
-            && let Some(any) = tokens.keys().next().copied()
-        {
-            tokens.remove(&any);
-        }
-        tokens.insert(token.id, token.clone());
     }
 
     pub(super) fn forget(&self, id: TokenId) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.remove(&id);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.young.remove(&id);
+        known.old.remove(&id);
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, token: Arc<Token>) {
+        if self.young.len() >= GENERATION_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(token.id, token);
     }
 }
 
@@ -74,13 +90,18 @@ mod tests {
         let plain = token(None);
         known.remember(&plain);
         assert!(known.guess(plain.id).is_none());
-        let mut last = plain;
-        for _ in 0..TOKENS_MAX + 10 {
+        let busy = token(Quota::new(1, None).ok());
+        known.remember(&busy);
+        let mut last = busy.clone();
+        for _ in 0..3 * GENERATION_MAX {
             last = token(Quota::new(1, None).ok());
             known.remember(&last);
+            assert!(known.guess(busy.id).is_some(), "what is used stays");
         }
         assert!(known.guess(last.id).is_some());
-        assert!(known.0.lock().unwrap().len() <= TOKENS_MAX);
+        let kept = known.0.lock().unwrap();
+        assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION_MAX);
+        drop(kept);
         known.forget(last.id);
         assert!(known.guess(last.id).is_none());
     }

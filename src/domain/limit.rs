@@ -197,7 +197,7 @@ impl RateLimits {
         Flaw::new(format!("has {count} entries; at most {most} are allowed"))
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &RateLimit> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &RateLimit> + Clone {
         self.0.iter()
     }
 

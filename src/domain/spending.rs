@@ -155,6 +155,10 @@ impl Left {
     /// Each rate limit as it stands; `refused` is the cost of a use that did not pass.
     pub fn statuses(&self, token: &Token, refused: Option<u64>) -> Vec<RateStatus> {
         let limits = token.profile.rate_limits.iter();
+        // Where one limit will never let it pass, there is nothing to wait for at the others.
+        let bursts = limits.clone().map(RateLimit::burst);
+        let smallest = bursts.min().unwrap_or(u64::MAX);
+        let refused = refused.filter(|cost| *cost <= smallest);
         let status = |(limit, backlog): (&RateLimit, &u64)| {
             let pace = limit.pace();
             RateStatus {
@@ -162,7 +166,7 @@ impl Left {
                 limit: limit.burst(),
                 remaining: pace.full.saturating_sub(*backlog) / pace.step,
                 reset_after: pace.time_to_drain(*backlog),
-                retry_after: refused.and_then(|cost| retry_after(limit, &pace, *backlog, cost)),
+                retry_after: refused.and_then(|cost| retry_after(&pace, *backlog, cost)),
             }
         };
         limits.zip(&self.backlogs).map(status).collect()
@@ -171,20 +175,12 @@ impl Left {
     /// Until a use of `cost` that did not pass would pass all rate limits; `None` if it passes
     /// them, or never will.
     pub fn retry_after(&self, token: &Token, cost: u64) -> Option<Duration> {
-        let statuses = self.statuses(token, Some(cost));
-        let longest = statuses
-            .iter()
-            .filter_map(|status| status.retry_after)
-            .max();
-        let limits = token.profile.rate_limits.iter();
-        longest.filter(|_| limits.map(RateLimit::burst).all(|burst| cost <= burst))
+        let statuses = self.statuses(token, Some(cost)).into_iter();
+        statuses.filter_map(|status| status.retry_after).max()
     }
 }
 
-fn retry_after(limit: &RateLimit, pace: &Pace, backlog: u64, cost: u64) -> Option<Duration> {
-    if cost > limit.burst() {
-        return None;
-    }
+fn retry_after(pace: &Pace, backlog: u64, cost: u64) -> Option<Duration> {
     let beyond = (backlog + cost * pace.step).checked_sub(pace.full)?;
     (beyond > 0).then(|| pace.time_to_drain(beyond))
 }

@@ -93,6 +93,21 @@ fn a_cost_beyond_the_burst_never_passes_and_nobody_is_told_to_wait() {
     assert_eq!(left.retry_after(&token, 6), None);
     assert_eq!(left.admits(&token, 5, Scope::All), Ok(()));
     assert_eq!(left.admits(&token, 0, Scope::All), Ok(()));
+    let hour = Duration::from_secs(3600);
+    let two = limited(&[named("a", 5, hour, 0), named("b", 9, hour, 0)], None);
+    let mut spending = Spending::default();
+    assert_eq!(spend(&two, &mut spending, 5, at(100)), Ok(()));
+    let left = Left::of(&two, &spending, at(100));
+    assert!(
+        left.statuses(&two, Some(6))
+            .iter()
+            .all(|one| one.retry_after.is_none())
+    );
+    assert!(
+        left.statuses(&two, Some(5))
+            .iter()
+            .all(|one| one.retry_after.is_some())
+    );
 }
 
 #[test]
