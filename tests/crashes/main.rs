@@ -1,0 +1,19 @@
+//! The real binary, and the Redis under it, ended or broken under load, again and again: what was
+//! acknowledged is there afterwards, and nothing is there by halves.
+//!
+//! Twenty rounds by default; `TOKEN_AUTHORITY_TEST_ROUNDS` asks for more.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod audit;
+mod callers;
+mod killed_authority;
+mod killed_redis;
+mod kit;
+mod ledger;
+
+#[path = "../end_to_end/harness.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod harness;
+#[path = "../support/mod.rs"]
+mod support;
