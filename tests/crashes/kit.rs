@@ -6,14 +6,18 @@ use token_authority::transport::grpc::pb::{
     self, DeleteRequest, GetRequest, RevokeRequest, revoke_request::Target,
 };
 use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Authority, Client, ROOT_TOKEN, mark};
+use crate::harness::{Authority, Client, PATIENCE, ROOT_TOKEN, mark};
 use crate::support::redis_server::RedisServer;
 
 const ROUNDS: usize = 20;
 
 /// How soon a service is well again by itself, once what it needs is there.
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Name under which health tells whether changes can be kept.
+pub(crate) const MANAGEMENT: &str = "tokenauthority.v1.TokenService.management";
 
 /// How often something is ended; `TOKEN_AUTHORITY_TEST_ROUNDS` can only ask for more.
 #[expect(
@@ -24,6 +28,11 @@ pub(crate) fn rounds() -> usize {
     let asked = std::env::var("TOKEN_AUTHORITY_TEST_ROUNDS").ok();
     let asked = asked.map(|text| text.parse().expect("a number of rounds"));
     ROUNDS.max(asked.unwrap_or_default())
+}
+
+/// How many times the work of twenty rounds is to be done.
+pub(crate) fn repetitions() -> usize {
+    rounds().div_ceil(ROUNDS)
 }
 
 /// An authority that logs no more than an operator would read: traces of a load fill disks.
@@ -49,6 +58,12 @@ pub(crate) async fn serving_over(url: &str, flags: &[&str]) -> Authority {
 /// A client over a connection of its own.
 pub(crate) fn connect(authority: &Authority) -> Client {
     authority.client(Some(ROOT_TOKEN))
+}
+
+/// Waits until health says `wanted` of `service`.
+pub(crate) async fn health_says(authority: &Authority, service: &str, wanted: ServingStatus) {
+    let told = async || authority.health(service).await == Some(wanted);
+    within(PATIENCE, &format!("health: {service:?} {wanted:?}"), told).await;
 }
 
 /// Waits for a condition, and fails if it does not come about in time.

@@ -7,10 +7,12 @@
 
 mod audit;
 mod callers;
+mod half_open;
 mod killed_authority;
 mod killed_redis;
 mod kit;
 mod ledger;
+mod proxy;
 
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
