@@ -7,6 +7,7 @@
 
 mod audit;
 mod callers;
+mod forgotten_scripts;
 mod half_open;
 mod killed_authority;
 mod killed_redis;
