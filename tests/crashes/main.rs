@@ -8,6 +8,7 @@
 mod audit;
 mod callers;
 mod forgotten_scripts;
+mod full_memory;
 mod half_open;
 mod killed_authority;
 mod killed_redis;
