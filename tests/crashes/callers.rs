@@ -13,7 +13,10 @@ use crate::harness::{Client, PATIENCE, presenting};
 use crate::kit::{by_id, deletion, within};
 use crate::ledger::{Change, Entry, Facts, Purse};
 
-pub(crate) const CALLERS: usize = 8;
+/// Callers who make tokens, and those who only spend quotas: a use is lost between its answer and
+/// its commit in a moment so short that only many uses meet it.
+const CALLERS: usize = 8;
+const SPENDERS: usize = 4;
 
 /// What is acknowledged at least before a round ends.
 const ACKNOWLEDGED_MIN: usize = 80;
@@ -51,7 +54,8 @@ impl Round {
         connect: impl Fn() -> Vec<Client>,
     ) -> Self {
         let acknowledged = Arc::<AtomicUsize>::default();
-        let callers = (0..CALLERS).map(|caller| {
+        let callers = (0..CALLERS + SPENDERS).map(|caller| {
+            let only_spends = caller >= CALLERS;
             let caller = Caller {
                 name: format!("r{number}c{caller}"),
                 clients: connect(),
@@ -62,7 +66,7 @@ impl Round {
                 entries: Vec::new(),
                 begun: None,
             };
-            tokio::spawn(caller.work())
+            tokio::spawn(caller.work(only_spends))
         });
         Self {
             number,
@@ -107,9 +111,13 @@ struct Caller {
 }
 
 impl Caller {
-    async fn work(mut self) -> Told {
+    async fn work(mut self, only_spends: bool) -> Told {
         let status = loop {
-            if let Err(status) = self.live().await {
+            let done = match only_spends {
+                true => self.spend().await,
+                false => self.live().await,
+            };
+            if let Err(status) = done {
                 break status;
             }
         };
