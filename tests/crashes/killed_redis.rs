@@ -14,6 +14,9 @@ use crate::kit::{
     HEALED_WITHIN, by_id, connect, deletion, get, rounds, serving_over, strict_redis, within,
 };
 
+/// One of so many times it is killed once more as soon as it is back, while it is found again.
+const AGAIN_EVERY: usize = 4;
+
 /// Tokens of which it is known what Validate must say, if it says anything.
 #[derive(Clone)]
 struct Landmarks {
@@ -130,6 +133,10 @@ async fn what_was_acknowledged_survives_kill_after_kill_of_redis() {
             landmarks.are_hidden(client).await;
         }
         redis.restart();
+        if number % AGAIN_EVERY == 0 {
+            redis.kill();
+            redis.restart();
+        }
         heal(&authorities, &landmarks).await;
         stop.send_replace(true);
         for watcher in watchers {
