@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::callers::rotation;
 use crate::harness::{Client, create, presenting, verdict};
-use crate::kit::{by_id, connect, deletion, found, rounds, serving_over, strict_redis};
+use crate::kit::{by_id, connect, deletion, found, marked_redis, rounds, serving_over};
 use crate::ledger::{Facts, Purse};
 
 const CALLERS: usize = 6;
@@ -54,7 +54,7 @@ impl Stop {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_that_are_forgotten_under_load_fail_not_a_single_call() {
-    let redis = strict_redis();
+    let redis = marked_redis(&[]);
     let authority = serving_over(&redis.url(), &[]).await;
     let mut root = connect(&authority);
     let purses = Arc::new([

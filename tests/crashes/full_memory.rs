@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use crate::callers::rotation;
 use crate::harness::{Authority, Client, ask, create, is_outage, named, presenting, verdict};
 use crate::kit::{
-    MANAGEMENT, by_id, connect, deletion, found, health_says, serving_over, strict_redis,
+    MANAGEMENT, by_id, connect, deletion, found, health_says, marked_redis, serving_over,
 };
 use crate::support::redis_server::RedisServer;
 
@@ -181,7 +181,7 @@ async fn health(authority: &Authority, validates: ServingStatus, manages: Servin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_redis_judges_and_takes_rights_away_but_creates_nothing_by_halves() {
     use ServingStatus::{NotServing, Serving};
-    let redis = strict_redis();
+    let redis = marked_redis(&[]);
     let authority = serving_over(&redis.url(), &[]).await;
     let mut root = connect(&authority);
     let tokens = Tokens::create(&mut root).await;

@@ -8,8 +8,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::{Authority, Client, create, is_outage, named, presenting, verdict};
 use crate::kit::{
-    HEALED_WITHIN, MANAGEMENT, by_id, connect, found, get, health_says, repetitions, serving_over,
-    strict_redis, within,
+    HEALED_WITHIN, MANAGEMENT, by_id, connect, found, get, health_says, marked_redis, repetitions,
+    serving_over, within,
 };
 use crate::proxy::Proxy;
 use crate::support::redis_server::RedisServer;
@@ -33,7 +33,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        let redis = strict_redis();
+        let redis = marked_redis(&[]);
         let proxy = Proxy::before(redis.port).await;
         let millis = STORE_TIMEOUT.as_millis();
         let read = format!("store.read_timeout={millis}ms");

@@ -11,7 +11,7 @@ use crate::audit::Books;
 use crate::callers::Round;
 use crate::harness::{Authority, Client, create, is_outage, named, presenting};
 use crate::kit::{
-    HEALED_WITHIN, by_id, connect, deletion, get, rounds, serving_over, strict_redis, within,
+    HEALED_WITHIN, by_id, connect, deletion, get, marked_redis, rounds, serving_over, within,
 };
 
 /// One of so many times it is killed once more as soon as it is back, while it is found again.
@@ -111,7 +111,7 @@ async fn heal(authorities: &[Authority], landmarks: &Landmarks) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_after_kill_of_redis() {
-    let mut redis = strict_redis();
+    let mut redis = marked_redis(&["--appendfsync", "always"]);
     let mut authorities = Vec::new();
     for _ in 0..2 {
         let flags = ["--min-durability", "strict"];

@@ -40,9 +40,9 @@ pub(crate) fn quiet(authority: Authority) -> Authority {
     authority.with(&["--set", "log.filter=info"])
 }
 
-/// A Redis that flushes before each answer, marked as a store.
-pub(crate) fn strict_redis() -> RedisServer {
-    let redis = RedisServer::with(&["--appendfsync", "always"]);
+/// A Redis that is marked as a store.
+pub(crate) fn marked_redis(settings: &[&str]) -> RedisServer {
+    let redis = RedisServer::with(settings);
     mark(&redis);
     redis
 }
