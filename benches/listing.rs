@@ -13,6 +13,7 @@ use token_authority::clock::SystemClock;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::name::{Namespace, Owner};
 use token_authority::domain::page::{Cursor, Filter, PageSize};
+use token_authority::domain::retention::Retention;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -38,7 +39,9 @@ fn main() {
             let options = SqliteOptions {
                 path: folder.path().join(name),
                 require_existing: false,
+                peppers: Vec::new(),
                 clock: Arc::new(SystemClock),
+                retention: Retention::default(),
             };
             Arc::new(SqliteStore::open(options).expect("the store opens"))
         };

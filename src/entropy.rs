@@ -1,10 +1,12 @@
 //! The only door to randomness: the operating system's, for everything.
 
+use std::time::Duration;
+
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::domain::alphabet::fair_digit;
+use crate::domain::alphabet::{self, fair_digit};
 use crate::domain::secret::RANDOM_DIGITS;
 use crate::domain::token::TokenId;
 
@@ -44,9 +46,29 @@ pub fn secret_digits() -> Result<Zeroizing<String>, EntropyError> {
     digits(RANDOM_DIGITS)
 }
 
+/// Half of `span` to all of it, so that many who wait do not come back together.
+pub fn jittered(span: Duration) -> Duration {
+    const DIGITS: usize = 3;
+    let drawn = digits(DIGITS)
+        .ok()
+        .and_then(|text| alphabet::decode(&text))
+        .and_then(|value| u32::try_from(value).ok())
+        .unwrap_or_default();
+    let values = 62f64.powi(DIGITS as i32);
+    span.mul_f64(0.5 + 0.5 * f64::from(drawn) / values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_wait_alike_come_back_apart() {
+        let whole = Duration::from_secs(10);
+        let waits: Vec<Duration> = (0..100).map(|_| jittered(whole)).collect();
+        assert!(waits.iter().all(|wait| (whole / 2..whole).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
+    }
 
     #[test]
     fn draws_have_the_asked_length_and_do_not_repeat() {

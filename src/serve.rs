@@ -2,6 +2,7 @@
 //! them, and nothing else names a concrete store.
 
 mod listening;
+mod observing;
 mod root_token;
 mod stop;
 mod stores;
@@ -18,14 +19,16 @@ use crate::authority::Authority;
 use crate::authority::access::Root;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
+use crate::authority::sweeper;
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
-use crate::domain::pepper::Keyring;
 use crate::store::Store;
+use crate::store::measured::Measured;
 use crate::telemetry;
 use crate::transport::grpc::gate::Gate;
-use crate::transport::grpc::{self, Bounds};
+use crate::transport::grpc::{self, Bounds, Setup};
 
+use observing::{Observation, Sights};
 use stop::{Caught, Signals};
 
 /// Why the server did not start, or ended.
@@ -90,7 +93,7 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
 pub fn init(args: &ServeArgs) -> Result<String, ServeError> {
     let config = Config::load(args, &config::environment()?)?;
     start_log(&config)?;
-    let id = runtime()?.block_on(stores::init(&config.store))?;
+    let id = runtime()?.block_on(stores::init(&config))?;
     Ok(id.to_string())
 }
 
@@ -124,6 +127,7 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
     let address = listener
         .local_addr()
         .map_err(|error| ServeError::Failed(error.to_string()))?;
+    let observation = Observation::begin(&config).await?;
     let (store, roots) = tokio::select! {
         opened = stores::open(&config, init_store) => opened?,
         signal = signals.next() => {
@@ -131,8 +135,15 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
             return Ok(());
         }
     };
-    listening::announce(address, roots.file.as_deref(), !config.log.json);
-    serve_store(config, store, roots.tokens, listener, signals).await
+    let people = !config.log.json;
+    listening::announce(
+        address,
+        observation.address(),
+        roots.file.as_deref(),
+        people,
+    );
+    let store = Arc::new(Measured::new(store, observation.metrics.clone()));
+    serve_store(config, store, roots.tokens, listener, observation, signals).await
 }
 
 /// Serves what is in `store` until told to stop, and drains.
@@ -141,17 +152,23 @@ async fn serve_store(
     store: Arc<dyn Store>,
     roots: Vec<RootToken>,
     listener: TcpListener,
+    observation: Observation,
     mut signals: Signals,
 ) -> Result<(), ServeError> {
     let roots = roots
         .into_iter()
         .map(|RootToken { name, digest }| Root::new(name, digest))
         .collect();
-    let mint = Mint::new(config.brand, config.accepted_brands, Keyring::default());
+    let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
+    let (brand, accepted) = (config.brand.clone(), config.accepted_brands.clone());
+    let mint = Mint::new(brand, accepted, config.keyring.clone());
     let authority = Authority::new(store.clone(), roots, mint)
-        .map_err(|error| ServeError::Failed(error.to_string()))?;
+        .map_err(|error| ServeError::Failed(error.to_string()))?
+        .observed(metrics.clone(), trail.clone())
+        .with_policies(config.policies.clone());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
+    let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {
         message_bytes: config.limits.message_bytes,
         calls_per_connection: config.limits.calls_per_connection,
@@ -164,15 +181,21 @@ async fn serve_store(
         // An error means that the sender is gone: time to stop all the same.
         let _ = stopped.await;
     };
-    let serving = grpc::serve(
-        listener,
-        Arc::new(authority),
-        gate.clone(),
+    let sights = Sights {
+        gate: gate.clone(),
+        store: store.clone(),
+        readiness: readiness.clone(),
+        draining: draining.clone(),
+    };
+    let (http, showing) = observation.show(&config, sights);
+    let setup = Setup {
+        authority: Arc::new(authority),
+        metrics,
+        gate: gate.clone(),
         bounds,
-        readiness,
-        draining,
-        stopping,
-    );
+        http,
+    };
+    let serving = grpc::serve(listener, setup, readiness, draining, stopping);
     let mut serving = std::pin::pin!(serving);
     let failed =
         |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Failed(error.to_string());
@@ -181,10 +204,15 @@ async fn serve_store(
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),
     }
     drain.send_replace(true);
+    sweeping.abort();
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();
         store.close().await;
+        trail.close().await;
+        if let Some(showing) = showing {
+            showing.abort();
+        }
         drained
     };
     tokio::select! {

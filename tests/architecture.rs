@@ -32,6 +32,8 @@ const WALLS: &[Wall] = &[
             "crate::telemetry",
             "crate::clock",
             "crate::entropy",
+            "crate::metrics",
+            "crate::trail",
         ],
         reason: "the domain knows rules only, no room above it",
     },
@@ -49,6 +51,31 @@ const WALLS: &[Wall] = &[
         reason: "the domain is pure: no async, no I/O, no wire or stored form",
     },
     Wall {
+        room: "src/metrics",
+        never: &[
+            "crate::store",
+            "crate::authority",
+            "crate::transport",
+            "crate::cli",
+            "crate::config",
+            "crate::serve",
+            "crate::trail",
+        ],
+        reason: "what is counted knows the domain's words only, not who counts",
+    },
+    Wall {
+        room: "src/trail",
+        never: &[
+            "crate::store",
+            "crate::authority",
+            "crate::transport",
+            "crate::cli",
+            "crate::config",
+            "crate::serve",
+        ],
+        reason: "a trail takes lines, whoever writes them",
+    },
+    Wall {
         room: "src/store",
         never: &[
             "crate::authority",
@@ -56,6 +83,7 @@ const WALLS: &[Wall] = &[
             "crate::cli",
             "crate::config",
             "crate::serve",
+            "crate::trail",
             "tonic",
         ],
         reason: "a store knows the domain and its own contract only",
@@ -91,7 +119,7 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         room: "src/transport",
-        never: &["crate::store", "redis", "rusqlite"],
+        never: &["crate::store", "crate::trail", "redis", "rusqlite"],
         reason: "a transport asks the authority; it never reaches around it",
     },
     Wall {
@@ -126,6 +154,16 @@ const HOMES: &[(&str, &str, &str)] = &[
         "rusqlite",
         "src/store/sqlite",
         "the driver stays with its store",
+    ),
+    (
+        "prometheus_client",
+        "src/metrics",
+        "how metrics are kept stays with them",
+    ),
+    (
+        "axum",
+        "src/transport/http",
+        "pages stay with their transport",
     ),
     ("rand", "src/entropy", "randomness has one door"),
     (

@@ -265,8 +265,14 @@ const BREAKS: [Change; 18] = [
         "Validate: server streaming was \"false\"",
     ),
     (
-        |set| service(set).method[0].options = None,
-        "Validate: idempotency was \"NO_SIDE_EFFECTS\"",
+        |set| {
+            let mut methods = service(set).method.iter_mut();
+            methods
+                .find(|method| method.name() == "Get")
+                .unwrap()
+                .options = None;
+        },
+        "Get: idempotency was \"NO_SIDE_EFFECTS\"",
     ),
     (
         |set| file(set, "token").options = None,

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Command};
-use token_authority::config::DEFAULTS;
 use token_authority::config::args::ServeArgs;
+use token_authority::config::{DEFAULTS, NAMESPACE_KEYS};
 use toml::{Table, Value};
 
 const README: &str = include_str!("../README.md");
 
 const HEAD: &str = "| key | default | environment | flag | meaning |";
+
+const NAMESPACE_HEAD: &str = "| key of `[namespaces.NAME]` | value | meaning |";
 
 /// What the README's table says about one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,17 @@ fn rows(readme: &str) -> Result<BTreeMap<String, Row>, String> {
 /// What stands between backticks in a cell.
 fn code(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
+}
+
+/// The keys of a namespace's section that the README's other table names.
+fn namespace_keys(readme: &str) -> Vec<String> {
+    let table = readme
+        .lines()
+        .skip_while(|line| *line != NAMESPACE_HEAD)
+        .skip(2);
+    let rows = table.take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| code(row).next().map(str::to_owned))
+        .collect()
 }
 
 /// All keys and their defaults.
@@ -116,6 +129,19 @@ fn faults(readme: &str) -> Vec<String> {
 #[test]
 fn the_readme_names_every_key_with_its_default_variable_and_flag() {
     assert_eq!(faults(README), Vec::<String>::new());
+}
+
+#[test]
+fn the_readme_and_the_annotated_defaults_name_every_key_of_a_namespace() {
+    let mut named = namespace_keys(README);
+    named.sort();
+    let mut keys = NAMESPACE_KEYS.map(str::to_owned);
+    keys.sort();
+    assert_eq!(named, keys);
+    for key in NAMESPACE_KEYS {
+        let example = format!("#   {key} = ");
+        assert!(DEFAULTS.contains(&example), "{key}");
+    }
 }
 
 #[test]

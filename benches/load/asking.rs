@@ -8,7 +8,7 @@ use prost_types::Duration;
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{
-    CreateRequest, ValidateRequest, ValidateResponse, Verdict,
+    CreateRequest, RateLimit, ValidateRequest, ValidateResponse, Verdict,
 };
 use tokio::task::JoinSet;
 use tonic::Request;
@@ -57,6 +57,23 @@ pub(crate) fn shop_token(number: usize) -> CreateRequest {
             nanos: 0,
         })),
         ..CreateRequest::default()
+    }
+}
+
+/// The same with a rate limit that is judged and never reached.
+pub(crate) fn limited_token(number: usize) -> CreateRequest {
+    let most = 1_000_000_000;
+    CreateRequest {
+        rate_limits: vec![RateLimit {
+            name: "ample".to_owned(),
+            requests: most,
+            period: Some(Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
+            burst: most,
+        }],
+        ..shop_token(number)
     }
 }
 

@@ -38,21 +38,37 @@ impl Rows {
 
     /// A further variant is one more row here, about tokens that are created as it needs them.
     async fn filled(options: &Options) -> Result<Self, Fault> {
-        let sqlite = Arc::new(Server::on_sqlite(options.connections).await?);
-        let redis = Arc::new(Server::on_redis(options.connections).await?);
+        let sqlite = Server::on_sqlite(options.connections).await?;
+        let redis = Server::on_redis(options.connections).await?;
         let mut rows = Vec::new();
-        for (server, names) in [
+        for (server, [plain, by_root, limited]) in [
             (
-                &sqlite,
-                ["Validate, SQLite", "Validate, SQLite, root calls"],
+                Arc::new(sqlite),
+                [
+                    "Validate, SQLite",
+                    "Validate, SQLite, root calls",
+                    "Validate, SQLite, rate limit",
+                ],
             ),
-            (&redis, ["Validate, Redis", "Validate, Redis, root calls"]),
+            (
+                Arc::new(redis),
+                [
+                    "Validate, Redis",
+                    "Validate, Redis, root calls",
+                    "Validate, Redis, rate limit",
+                ],
+            ),
         ] {
-            let subjects = created(server, options, options.tokens, asking::shop_token).await?;
-            let gateway = created(server, options, 1, |_| asking::gateway_token()).await?;
-            let callers = [&gateway[0].secret, ROOT_TOKEN].map(Caller::bearing);
-            for (name, caller) in names.into_iter().zip(callers) {
-                let (server, subjects) = (server.clone(), subjects.clone());
+            let shop = created(&server, options, options.tokens, asking::shop_token).await?;
+            let paced = created(&server, options, options.tokens, asking::limited_token).await?;
+            let gateway = created(&server, options, 1, |_| asking::gateway_token()).await?;
+            let [gateway, root] = [&gateway[0].secret, ROOT_TOKEN].map(Caller::bearing);
+            for (name, caller, subjects) in [
+                (plain, gateway.clone(), shop.clone()),
+                (by_root, root, shop),
+                (limited, gateway, paced),
+            ] {
+                let server = server.clone();
                 rows.push(Row {
                     name,
                     server,

@@ -13,10 +13,12 @@ use crate::domain::name::Namespace;
 use crate::domain::spending::Scope;
 use crate::domain::token::{Refusal, Token, TokenId};
 use crate::domain::verdict::{self, Verdict};
+use crate::trail::Trail;
 
 use super::Authority;
 use super::act::Act;
 use super::audit::{self, Audit};
+use super::call::Call;
 use super::decide::{Decision, Use};
 use super::error::Error;
 use super::seen::Seen;
@@ -41,10 +43,11 @@ impl Root {
     }
 }
 
-/// A caller who has proven who it is.
+/// A caller who has proven who it is, for one call.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub caller: Arc<Caller>,
+    pub call: Call,
     own: Option<Decision>,
 }
 
@@ -63,6 +66,8 @@ const CALL: Use = Use {
 pub struct Right<A> {
     caller: Arc<Caller>,
     reach: Reach,
+    call: Call,
+    trail: Arc<Trail>,
     audit: Option<Audit>,
     act: PhantomData<fn() -> A>,
 }
@@ -76,28 +81,23 @@ impl Authority {
         &self,
         rpc: &'static str,
         credential: Option<&str>,
-        peer: Option<IpAddr>,
+        call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(credential, peer).await {
-            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, error)),
-            Err(Error::CallerLimited {
-                caller,
-                retry_after,
-            }) => {
-                let error = Error::CallerLimited {
-                    caller: caller.clone(),
-                    retry_after,
-                };
-                audit::refused(rpc, &caller, &error);
+        match self.known_caller(credential, call.peer).await {
+            Ok((caller, own)) => Ok(Session { caller, own, call }),
+            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+            Err(error) => {
+                if let Error::CallerLimited { caller, .. } = &error {
+                    audit::refused(&self.trail, &call, rpc, caller, &error);
+                }
                 Err(error)
             }
-            session => session,
         }
     }
 
     /// Writes the audit line of a caller who could not be known, and hands the error on.
-    pub fn unknown_caller(&self, rpc: &'static str, error: Error) -> Error {
-        audit::refused(rpc, &"unknown", &error);
+    pub fn unknown_caller(&self, rpc: &'static str, call: &Call, error: Error) -> Error {
+        audit::refused(&self.trail, call, rpc, &"unknown", &error);
         error
     }
 
@@ -105,14 +105,14 @@ impl Authority {
         &self,
         credential: Option<&str>,
         peer: Option<IpAddr>,
-    ) -> Result<Session, Error> {
+    ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
         let Some(secret) = credential else {
             return Err(Error::Unauthenticated(
                 "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
             ));
         };
         if let Some(caller) = self.root_caller(secret) {
-            return Ok(Session { caller, own: None });
+            return Ok((caller, None));
         }
         let refused = Error::Unauthenticated("the credential is not in force");
         let Some(presented) = self.mint.read(secret) else {
@@ -144,10 +144,7 @@ impl Authority {
             identity: Identity::of(token),
             grants: Grants::of(&token.profile.scopes, &token.namespace),
         };
-        Ok(Session {
-            caller: Arc::new(caller),
-            own: Some(own),
-        })
+        Ok((Arc::new(caller), Some(own)))
     }
 
     /// The caller's own token; `None` for root callers.
@@ -171,21 +168,24 @@ impl Authority {
         self.roots.iter().fold(None, matching)
     }
 
-    /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere.
-    pub fn permit<A: Act>(&self, caller: &Arc<Caller>) -> Result<Right<A>, Error> {
+    /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere, and
+    /// where its audit line could not be written.
+    pub fn permit<A: Act>(&self, caller: &Arc<Caller>, call: &Call) -> Result<Right<A>, Error> {
         let Some(reach) = caller.grants.reach(A::PERMISSION) else {
             let error = Error::PermissionMissing {
                 permission: A::PERMISSION,
                 namespace: None,
             };
-            audit::refused(A::RPC, &caller.identity, &error);
+            audit::refused(&self.trail, call, A::RPC, &caller.identity, &error);
             return Err(error);
         };
-        let audit = Audit::open(A::RPC, &caller.identity, A::AUDITED);
+        let audit = A::AUDITED.then(|| Audit::open(&self.trail, call, A::RPC, &caller.identity));
         Ok(Right {
             caller: caller.clone(),
             reach,
-            audit,
+            call: call.clone(),
+            trail: self.trail.clone(),
+            audit: audit.transpose()?,
             act: PhantomData,
         })
     }
@@ -220,6 +220,9 @@ impl<A: Act> Right<A> {
         let namespace = named
             .cloned()
             .unwrap_or_else(|| self.caller.identity.home());
+        if let Some(audit) = &self.audit {
+            audit.within(&namespace);
+        }
         if self.reach.covers(&namespace) {
             return Ok(namespace);
         }
@@ -266,7 +269,8 @@ impl<A: Act> Right<A> {
                 None,
                 Err(error @ (Error::PermissionMissing { .. } | Error::GrantExceedsCaller { .. })),
             ) => {
-                audit::refused(A::RPC, &self.caller.identity, error);
+                let caller = &self.caller.identity;
+                audit::refused(&self.trail, &self.call, A::RPC, caller, error);
             }
             (None, _) => {}
         }

@@ -47,6 +47,8 @@ acts! {
     Get: Read, audited true;
     /// Listing tokens.
     List: Read, audited true;
+    /// Listing namespaces.
+    ListNamespaces: Read, audited true;
     /// Revoking a token by its id.
     Revoke: Revoke, audited true;
     /// Deleting a token.
@@ -60,11 +62,15 @@ acts! {
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 10] = [
+pub const TABLE: [(&str, Needs); 11] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (Create::RPC, Needs::Permission(Create::PERMISSION)),
     (Get::RPC, Needs::Permission(Get::PERMISSION)),
     (List::RPC, Needs::Permission(List::PERMISSION)),
+    (
+        ListNamespaces::RPC,
+        Needs::Permission(ListNamespaces::PERMISSION),
+    ),
     (Revoke::RPC, Needs::PermissionOrSecret(Revoke::PERMISSION)),
     (Delete::RPC, Needs::Permission(Delete::PERMISSION)),
     (Update::RPC, Needs::Permission(Update::PERMISSION)),

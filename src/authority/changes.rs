@@ -27,6 +27,15 @@ pub struct RotateOrder {
     pub request_id: Option<RequestId>,
 }
 
+/// A token after a change that was allowed.
+struct Outcome {
+    token: Token,
+    /// When it was so, by the store's time.
+    now: Timestamp,
+    /// Whether there was anything to be changed.
+    changed: bool,
+}
+
 impl Authority {
     pub async fn update(
         &self,
@@ -35,16 +44,24 @@ impl Authority {
         patch: Patch,
     ) -> Result<Seen, Error> {
         let caller = right.caller().grants.clone();
+        let policies = Arc::clone(&self.policies);
         let rule = move |token: &Token, now| {
             let asked = patch.scopes.as_deref().unwrap_or_default();
             match caller.exceeded_by(asked, &token.namespace) {
                 Some(scope) => Ruling::Refuse(Refusal::ExceedsCaller {
                     scope: scope.clone(),
                 }),
-                None => token.update(now, &patch),
+                None => {
+                    let policy = policies.of(&token.namespace);
+                    let reviewed = policy.review(token, now, token.update(now, &patch));
+                    reviewed.unwrap_or_else(|flaw| {
+                        let field = "token.expire_time".to_owned();
+                        Ruling::Refuse(Refusal::Breaks { field, flaw })
+                    })
+                }
             }
         };
-        let (token, now) = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         self.settle(token, now).await
     }
 
@@ -75,7 +92,7 @@ impl Authority {
             origin,
         };
         let rule = move |token: &Token, now| token.rotate(now, &rotation);
-        let (token, now) = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         let seen = self.see(Arc::new(token), now).await?;
         Ok(Issued { seen, secret })
     }
@@ -86,7 +103,7 @@ impl Authority {
         id: TokenId,
     ) -> Result<Seen, Error> {
         let rule = |token: &Token, now| token.reset_limits(now);
-        let (token, now) = self.change(right, id, rule).await?;
+        let Outcome { token, now, .. } = self.change(right, id, rule).await?;
         self.see(Arc::new(token), now).await
     }
 
@@ -98,7 +115,10 @@ impl Authority {
         reason: Reason,
     ) -> Result<Revocation, Error> {
         let rule = move |token: &Token, now| token.revoke(now, reason.clone());
-        let (token, _) = self.change(right, id, rule).await?;
+        let Outcome { token, changed, .. } = self.change(right, id, rule).await?;
+        if changed {
+            self.metrics.tokens_revoked.inc();
+        }
         token
             .revoked
             .ok_or_else(|| Error::Internal("a revoked token is not revoked".to_owned()))
@@ -110,7 +130,10 @@ impl Authority {
         let rule: Rule =
             Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
         let deleted = match self.store.delete(id, rule).await? {
-            Deletion::Deleted => Ok(()),
+            Deletion::Deleted => {
+                self.metrics.tokens_deleted.inc();
+                Ok(())
+            }
             Deletion::Absent => Err(Error::TokenNotFound(id)),
             Deletion::Refused(refusal) => self.unseen(refused(refusal, id, "")).await,
         };
@@ -118,13 +141,13 @@ impl Authority {
         deleted
     }
 
-    /// Applies `rule` to a token that the right covers; answers it, and when it was so.
+    /// Applies `rule` to a token that the right covers.
     async fn change<A: Act>(
         &self,
         right: &mut Right<A>,
         id: TokenId,
         rule: impl Fn(&Token, Timestamp) -> Ruling + Send + Sync + 'static,
-    ) -> Result<(Token, Timestamp), Error> {
+    ) -> Result<Outcome, Error> {
         right.about(id);
         let guard = right.guard();
         let rule: Rule = Arc::new(move |token, now| match guard(token) {
@@ -133,10 +156,18 @@ impl Authority {
         });
         match self.store.change(id, rule).await? {
             Change::Changed(token) => {
-                let now = token.update_time;
-                Ok((token, now))
+                let (now, changed) = (token.update_time, true);
+                Ok(Outcome {
+                    token,
+                    now,
+                    changed,
+                })
             }
-            Change::Kept(token, now) => Ok((token, now)),
+            Change::Kept(token, now) => Ok(Outcome {
+                token,
+                now,
+                changed: false,
+            }),
             Change::Absent => Err(Error::TokenNotFound(id)),
             Change::Refused(refusal) => {
                 let error = refused(refusal, id, "token.expire_time");

@@ -46,7 +46,7 @@ impl Authority {
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,
     ) -> Result<Option<Decision>, Error> {
-        let mut found = match self.guessed(presented, reach, &judge, use_.scope)? {
+        let mut found = match self.guessed(presented, reach, &judge, use_.scope) {
             Some(guess) => guess,
             None => self.found(presented).await?,
         };
@@ -103,17 +103,16 @@ impl Authority {
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         scope: Scope,
-    ) -> Result<Option<Found>, Error> {
-        let known = self.known.guess(presented.id);
-        let Some(token) = known.filter(|token| counts(token, scope)) else {
-            return Ok(None);
-        };
+    ) -> Option<Found> {
+        let token = self.known.guess(presented.id)?;
+        if !counts(&token, scope) {
+            return None;
+        }
         // As early as can be: whether its time has come is asked by whoever takes.
         let now = Timestamp::from_micros(0);
-        let credential = self.mint.recognise(&token, presented, reach)?;
-        let passes = credential.is_some_and(|own| judge(&token, own, now) == Verdict::Valid);
+        let own = self.mint.guess(&token, presented, reach)?;
         let token = Some(token);
-        Ok(passes.then_some(Found { now, token }))
+        (judge(token.as_ref()?, own, now) == Verdict::Valid).then_some(Found { now, token })
     }
 
     async fn found(&self, presented: &Presented) -> Result<Found, Error> {

@@ -32,6 +32,8 @@ pub enum Error {
     TokenNotFound(TokenId),
     #[error("the request_id made token {0} and cannot be replayed any more")]
     RequestIdUsed(TokenId),
+    #[error("the namespace \"{namespace}\" holds {limit} tokens, as many as it may")]
+    NamespaceFull { namespace: Namespace, limit: u64 },
     /// The token has another revision than the call asked for.
     #[error("the token has revision {current}, not {asked}: another change came before")]
     RevisionMoved { asked: u64, current: u64 },
@@ -56,6 +58,9 @@ pub enum Error {
     /// The store cannot answer; the outcome of a change is unknown. The text is for the log only.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// The audit lines of earlier calls cannot be written; nothing was done.
+    #[error("audit lines cannot be written now; nothing was done")]
+    AuditUnavailable,
     /// A bug, or a machine that cannot give random bytes; the text is for the log only.
     #[error("internal: {0}")]
     Internal(String),
@@ -91,6 +96,7 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::TokenNotFound(_) => "not_found",
             Self::RequestIdUsed(_) => "request_id_used",
+            Self::NamespaceFull { .. } => "namespace_full",
             Self::RevisionMoved { .. } => "revision_moved",
             Self::TokenOver { .. } => "token_over",
             Self::StillInGrace { .. } => "still_in_grace",
@@ -98,6 +104,7 @@ impl Error {
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",
             Self::StoreUnavailable(_) => "store_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::Internal(_) => "internal",
         }
     }

@@ -1,5 +1,7 @@
 //! The mint: makes secrets, and knows them again.
 
+use std::sync::Arc;
+
 use crate::domain::caller::Reach;
 use crate::domain::pepper::Keyring;
 use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
@@ -8,6 +10,7 @@ use crate::domain::verdict::{self, Credential};
 use crate::entropy::{self, EntropyError};
 
 use super::error::Error;
+use super::missing_peppers::MissingPeppers;
 
 /// Brands and peppers of a deployment.
 #[derive(Clone, Debug)]
@@ -15,6 +18,7 @@ pub struct Mint {
     /// The current brand first; never empty.
     brands: Vec<Brand>,
     keyring: Keyring,
+    missing: Arc<MissingPeppers>,
 }
 
 impl Mint {
@@ -23,6 +27,7 @@ impl Mint {
         Self {
             brands: std::iter::once(brand).chain(earlier).collect(),
             keyring,
+            missing: Arc::default(),
         }
     }
 
@@ -43,7 +48,8 @@ impl Mint {
         Presented::read(text, &self.brands)
     }
 
-    /// Which of the token's secrets was presented, where the token is within reach.
+    /// Which of the token's secrets was presented, where the token is within reach; an error, which
+    /// the operator is told, if that depends on a pepper that is missing.
     pub(super) fn recognise(
         &self,
         token: &Token,
@@ -51,8 +57,20 @@ impl Mint {
         reach: &Reach,
     ) -> Result<Option<Credential>, Error> {
         verdict::recognise(token, presented, &self.keyring, reach).map_err(|pepper| {
+            self.missing.tell(pepper, token.id);
             let why = format!("token {}: pepper {} is not configured", token.id, pepper.0);
             Error::StoreUnavailable(why)
         })
+    }
+
+    /// The same of a token as it was seen before. Where a pepper is missing nothing is said: as it
+    /// is now, the token may do without.
+    pub(super) fn guess(
+        &self,
+        token: &Token,
+        presented: &Presented,
+        reach: &Reach,
+    ) -> Option<Credential> {
+        verdict::recognise(token, presented, &self.keyring, reach).unwrap_or(None)
     }
 }

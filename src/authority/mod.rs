@@ -2,29 +2,37 @@
 
 pub mod access;
 pub mod act;
-pub mod audit;
+mod audit;
+pub mod call;
 pub mod changes;
 mod decide;
 pub mod error;
 mod known;
 pub mod mint;
+mod missing_peppers;
+pub mod namespaces;
+mod numbering;
 pub mod readiness;
 mod refusal;
 pub mod seen;
 mod surrender;
+pub mod sweeper;
 pub mod tokens;
 pub mod validate;
 
 use std::sync::Arc;
 
+use crate::domain::policy::Policies;
 use crate::entropy::EntropyError;
+use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::trail::Trail;
 
 use access::Root;
 use known::Known;
 use mint::Mint;
+use numbering::Numbering;
 use surrender::PeerBudgets;
-use validate::ValidationIds;
 
 /// The authority: a store, and who may do what with it.
 pub struct Authority {
@@ -32,19 +40,51 @@ pub struct Authority {
     roots: Vec<Root>,
     mint: Mint,
     known: Known,
-    validation_ids: ValidationIds,
+    policies: Arc<Policies>,
+    validation_ids: Numbering,
+    call_ids: Numbering,
     surrenders: PeerBudgets,
+    metrics: Arc<Metrics>,
+    trail: Arc<Trail>,
 }
 
 impl Authority {
+    /// Audit lines go into the log, and what is counted is read by nobody, unless
+    /// [`Authority::observed`] says otherwise.
     pub fn new(store: Arc<dyn Store>, roots: Vec<Root>, mint: Mint) -> Result<Self, EntropyError> {
         Ok(Self {
             store,
             roots,
             mint,
             known: Known::default(),
-            validation_ids: ValidationIds::new()?,
+            policies: Arc::default(),
+            validation_ids: Numbering::new()?,
+            call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            metrics: Arc::new(Metrics::new([])),
+            trail: Arc::new(Trail::to_log()),
         })
+    }
+
+    /// The same, counting in `metrics` and writing audit lines to `trail`.
+    pub fn observed(self, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
+        Self {
+            metrics,
+            trail,
+            ..self
+        }
+    }
+
+    /// Waits until the audit lines so far are written, or are known to wait.
+    pub async fn recorded(&self) {
+        self.trail.settled().await;
+    }
+
+    /// Restricts namespaces; without, there is no restriction.
+    pub fn with_policies(self, policies: Policies) -> Self {
+        Self {
+            policies: Arc::new(policies),
+            ..self
+        }
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn refused(refusal: Refusal, id: TokenId, expire_time: &str) -> Error
             invalid(expire_time, Flaw::new(flaw))
         }
         Refusal::Breaks { field, flaw } => invalid(&field, flaw),
+        Refusal::NamespaceFull { namespace, limit } => Error::NamespaceFull { namespace, limit },
         Refusal::RequestDiffers => {
             let flaw = "was used before by this caller with other arguments";
             invalid("request_id", Flaw::new(flaw))

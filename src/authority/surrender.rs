@@ -17,6 +17,7 @@ use crate::store::{Change, Rule};
 
 use super::Authority;
 use super::audit;
+use super::call::Call;
 use super::error::Error;
 
 /// Every answer takes at least this long, so that the wait does not tell what the secret was.
@@ -32,18 +33,19 @@ impl Authority {
     /// the same wait, whatever it was; an order that could not be read is refused as it says.
     pub async fn surrender(
         &self,
-        peer: Option<IpAddr>,
+        call: &Call,
         order: Result<(Zeroizing<String>, Reason), Error>,
     ) -> Result<(), Error> {
+        audit::available(&self.trail)?;
         let begun = Instant::now();
-        let (id, result) = match self.surrenders.admit(peer, begun).and(order) {
+        let (id, result) = match self.surrenders.admit(call.peer, begun).and(order) {
             Ok((secret, reason)) => match self.mint.read(&secret) {
                 Some(presented) => (Some(presented.id), self.give_up(presented, reason).await),
                 None => (None, Ok("malformed")),
             },
             Err(error) => (None, Err(error)),
         };
-        audit::surrendered(id, &result);
+        audit::surrendered(&self.trail, call, id, &result);
         result?;
         tokio::time::sleep_until(begun + WAIT).await;
         Ok(())
@@ -64,7 +66,10 @@ impl Authority {
             }
         });
         match self.store.change(id, rule).await? {
-            Change::Changed(_) => Ok("done"),
+            Change::Changed(_) => {
+                self.metrics.tokens_revoked.inc();
+                Ok("done")
+            }
             Change::Kept(..) => Ok("kept"),
             Change::Absent => Ok("refused"),
             Change::Refused(Refusal::Undecidable) => Err(Error::StoreUnavailable(

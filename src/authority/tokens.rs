@@ -6,6 +6,7 @@ use crate::domain::caller::Namespaces;
 use crate::domain::flaw::Violations;
 use crate::domain::name::{Labels, Namespace, Owner, PoolName, RequestId};
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::policy::Bounds;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretDigest};
 use crate::domain::token::{Draft, Expiration, Origin, RequestKey, State, TokenId};
@@ -79,6 +80,7 @@ impl Authority {
                 scope: scope.clone(),
             });
         }
+        let policy = self.policies.of(&namespace);
         let caller = right.caller().identity.to_string();
         let key = order
             .request_id
@@ -101,8 +103,11 @@ impl Authority {
                 brand: self.mint.brand().clone(),
                 digest: digest.clone(),
                 origin: None,
+                bounds: Bounds::default(),
             };
-            let draft = draft.made_by(key);
+            let draft = policy
+                .settle(draft.made_by(key))
+                .map_err(|flaw| Error::Invalid(Violations::one("ttl", flaw)))?;
             let created = self.store.create(draft.clone()).await;
             if !matches!(created, Ok(Creation::Refused(_))) {
                 // After an error too: whether the token came to be is unknown then.
@@ -110,6 +115,7 @@ impl Authority {
             }
             match (created?, draft.origin) {
                 (Creation::Created(token), _) => {
+                    self.metrics.tokens_created.inc();
                     let now = token.create_time;
                     let seen = Seen::unspent(Arc::new(token), now);
                     return Ok(Issued { seen, secret });

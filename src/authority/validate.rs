@@ -1,14 +1,11 @@
 //! The question of all questions: may this secret do what is asked, now?
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::alphabet;
 use crate::domain::caller::Namespaces;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::token::Token;
 use crate::domain::verdict::{self, Credential, Request, Verdict};
-use crate::entropy::{self, EntropyError};
 
 use super::Authority;
 use super::access::Right;
@@ -48,30 +45,21 @@ pub struct Subject {
     pub left: Option<Left>,
 }
 
-/// Names judgements: a random name of this process, then a count.
-pub(super) struct ValidationIds {
-    process: String,
-    count: AtomicU64,
-}
-
-impl ValidationIds {
-    pub(super) fn new() -> Result<Self, EntropyError> {
-        Ok(Self {
-            process: entropy::digits(12)?.to_string(),
-            count: AtomicU64::new(0),
-        })
-    }
-
-    fn next(&self) -> String {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        format!("{}{}", self.process, alphabet::encode(u128::from(count), 8))
-    }
-}
-
 impl Authority {
     /// Judges a presented secret of a token in the asked namespaces, where the right covers them. An
     /// error means that there is no answer, never a refusal.
     pub async fn validate(
+        &self,
+        right: &Right<act::Validate>,
+        secret: &str,
+        question: &Question,
+    ) -> Result<Validation, Error> {
+        let validation = self.judged(right, secret, question).await?;
+        self.metrics.judged(validation.verdict);
+        Ok(validation)
+    }
+
+    async fn judged(
         &self,
         right: &Right<act::Validate>,
         secret: &str,
@@ -88,7 +76,7 @@ impl Authority {
             verdict,
             subject: None,
             cost: *cost,
-            id: self.validation_ids.next(),
+            id: self.validation_ids.next().to_string(),
         };
         let Some(presented) = self.mint.read(secret) else {
             return Ok(unknown(Verdict::Malformed));

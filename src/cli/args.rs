@@ -12,6 +12,7 @@ use clap::{
 
 use crate::config::args::ServeArgs;
 
+use super::namespace::NamespaceCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
 
@@ -26,6 +27,7 @@ Exit codes:
   5  invalid argument, failed precondition, or already exists
   6  server unavailable or unreachable, or deadline exceeded
   7  anything else
+  8  another change of the token came before: look at it again, and repeat
 serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
 ends it at once, with 143 or 130.
 
@@ -46,7 +48,7 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-/// Where and as whom calls are made; used by `token` and `whoami`.
+/// Where and as whom calls are made; used by `token`, `namespace` and `whoami`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Client options")]
 pub(super) struct ClientArgs {
@@ -81,9 +83,12 @@ pub(super) enum Command {
     Init(ServeArgs),
     /// Print the effective configuration of a server as TOML, secrets redacted
     Config(ServeArgs),
-    /// Create, inspect, judge and end tokens
+    /// Create, inspect, change, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
+    /// Look at namespaces
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Namespace(NamespaceCommand),
     /// Print who the caller is and what it may do
     Whoami,
 }

@@ -154,6 +154,42 @@ impl Client {
         self.answer(answer)
     }
 
+    pub(super) async fn list_namespaces(
+        &mut self,
+        message: pb::ListNamespacesRequest,
+    ) -> Result<pb::ListNamespacesResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.list_namespaces(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn update(
+        &mut self,
+        message: pb::UpdateRequest,
+    ) -> Result<pb::UpdateResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.update(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn rotate(
+        &mut self,
+        message: pb::RotateRequest,
+    ) -> Result<pb::RotateResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.rotate(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn reset_limits(
+        &mut self,
+        message: pb::ResetLimitsRequest,
+    ) -> Result<pb::ResetLimitsResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.reset_limits(request).await;
+        self.answer(answer)
+    }
+
     pub(super) async fn revoke(
         &mut self,
         message: pb::RevokeRequest,

@@ -4,6 +4,8 @@ use prost_types::Timestamp;
 
 use crate::transport::grpc::pb;
 
+use super::limit_spec::{quota_text, rate_limit_text};
+
 /// Names and values of everything that a token says about itself.
 pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
     let pb::Token {
@@ -19,8 +21,8 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         description,
         allowed_endpoints,
         allowed_cidrs,
-        rate_limits: _,
-        quota: _,
+        rate_limits,
+        quota,
         // The state says it.
         disabled: _,
         create_time,
@@ -28,7 +30,7 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         revoke_time,
         revoke_reason,
         secret_hint,
-        secrets: _,
+        secrets,
         secret_version,
         revision,
     } = token;
@@ -36,7 +38,8 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    vec![
+    let limits: Vec<String> = rate_limits.iter().map(rate_limit_text).collect();
+    let mut facts = vec![
         ("token_id", token_id.clone()),
         ("namespace", namespace.clone()),
         ("name", name.clone()),
@@ -47,6 +50,8 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("scopes", scopes.join(" ")),
         ("endpoints", allowed_endpoints.join(", ")),
         ("cidrs", allowed_cidrs.join(", ")),
+        ("rate_limits", limits.join(" ")),
+        ("quota", quota.as_ref().map(quota_text).unwrap_or_default()),
         ("labels", labels.join(", ")),
         ("created", moment(create_time.as_ref())),
         ("updated", moment(update_time.as_ref())),
@@ -56,7 +61,29 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("secret_hint", secret_hint.clone()),
         ("secret_version", number(u64::from(*secret_version))),
         ("revision", number(*revision)),
-    ]
+    ];
+    // Of a single one all is said already.
+    if secrets.len() > 1 {
+        facts.extend(secrets.iter().map(|known| ("secret", secret(known))));
+    }
+    facts
+}
+
+/// One version of the secret, in force or replaced.
+fn secret(known: &pb::SecretInfo) -> String {
+    let pb::SecretInfo {
+        version,
+        create_time,
+        expire_time,
+    } = known;
+    let since = moment(create_time.as_ref());
+    match expire_time {
+        Some(end) => {
+            let end = moment(Some(end));
+            format!("version {version}, created {since}, grace until {end}")
+        }
+        None => format!("version {version}, created {since}, in force"),
+    }
 }
 
 /// The head of [`row`].
@@ -159,6 +186,44 @@ mod tests {
              labels     a=1\n\
              created    2023-11-14T22:13:20.123Z\n"
         );
+    }
+
+    #[test]
+    fn limits_are_told_as_they_are_given_and_secrets_where_one_was_replaced() {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let secret = |version, create_time, expire_time| pb::SecretInfo {
+            version,
+            create_time,
+            expire_time,
+        };
+        let limited = pb::Token {
+            rate_limits: vec![
+                crate::cli::limit_spec::rate_limit("100/1m").unwrap(),
+                crate::cli::limit_spec::rate_limit("api=5/1s,burst=20").unwrap(),
+            ],
+            quota: Some(pb::Quota {
+                limit: 500,
+                remaining: 0,
+                period: None,
+            }),
+            secrets: vec![secret(2, at(60), None), secret(1, at(0), at(3600))],
+            secret_version: 2,
+            ..pb::Token::default()
+        };
+        assert_eq!(
+            table::pairs(&facts(&limited)),
+            "rate_limits     100/1m api=5/1s,burst=20\n\
+             quota           500,left=0\n\
+             secret_version  2\n\
+             secret          version 2, created 1970-01-01T00:01:00Z, in force\n\
+             secret          version 1, created 1970-01-01T00:00:00Z, \
+             grace until 1970-01-01T01:00:00Z\n"
+        );
+        let fresh = pb::Token {
+            secrets: vec![secret(1, at(0), None)],
+            ..pb::Token::default()
+        };
+        assert_eq!(table::pairs(&facts(&fresh)), "");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 use crate::serve::ServeError;
+use crate::transport::grpc::pb::ErrorReason;
 
+use super::span;
 use super::table::printable;
 
 /// What the process answers to its parent.
@@ -23,6 +24,7 @@ pub(super) enum Exit {
     Rejected = 5,
     Unavailable = 6,
     Other = 7,
+    Overtaken = 8,
 }
 
 /// Why a command was not carried out.
@@ -43,9 +45,11 @@ pub(super) enum Failure {
     },
     /// The answer could not be printed.
     Output(io::Error),
-    /// A token was created and its secret could not be printed: nobody will ever know it.
+    /// A token has a new secret that could not be printed: nobody will ever know it.
     SecretLost {
         token_id: String,
+        /// Which of the token's secrets it is.
+        version: u32,
         why: io::Error,
     },
     /// The server, or this program, does what it should not.
@@ -82,8 +86,20 @@ impl Failure {
             Self::Call { status, hint } => return call_lines(status, hint.as_deref()),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Vec::new(),
             Self::Output(error) => format!("cannot write the answer: {error}"),
-            Self::SecretLost { token_id, why } => format!(
+            Self::SecretLost {
+                token_id,
+                version: 0 | 1,
+                why,
+            } => format!(
                 "token {token_id} was created but its secret could not be written ({why}); delete it"
+            ),
+            Self::SecretLost {
+                token_id,
+                version,
+                why,
+            } => format!(
+                "token {token_id} has a new secret, version {version}, that could not be written \
+                 ({why}); rotate it again"
             ),
         };
         vec![format!("error: {}", safe(&message))]
@@ -97,10 +113,10 @@ fn exit_of(code: Code) -> Exit {
         Code::Unauthenticated | Code::PermissionDenied => Exit::Denied,
         Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => Exit::Rejected,
         Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
+        Code::Aborted => Exit::Overtaken,
         Code::Cancelled
         | Code::Unknown
         | Code::ResourceExhausted
-        | Code::Aborted
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::Internal
@@ -153,16 +169,26 @@ fn call_lines(status: &Status, hint: Option<&str>) -> Vec<String> {
         None => add(format!("code: {code:?}")),
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
-        // Up, so that whoever waits no longer is not too early.
-        let millis = delay.as_nanos().div_ceil(1_000_000);
-        let delay = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
-        let delay = humantime::format_duration(delay);
-        add(format!("try again in {delay}"));
+        add(format!("try again in {}", span::wait(delay)));
     }
-    if let Some(hint) = hint {
+    let advice = details.error_info().and_then(|info| advice(&info.reason));
+    if let Some(hint) = hint.or(advice) {
         add(format!("hint: {hint}"));
     }
     lines
+}
+
+/// What a person can do about a refused change, where the server's words do not say it.
+fn advice(reason: &str) -> Option<&'static str> {
+    match ErrorReason::from_str_name(reason)? {
+        ErrorReason::RevisionMoved => {
+            Some("look at the token as it is now, then repeat with its revision, or without one")
+        }
+        ErrorReason::StillInGrace => {
+            Some("rotate once that grace is over; a grace that was given cannot be cut short")
+        }
+        _ => None,
+    }
 }
 
 /// The message without the list of violations at its end, which follows line by line.
@@ -207,79 +233,4 @@ pub(super) fn withheld(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tonic_types::ErrorDetails;
-
-    fn call(status: Status) -> Failure {
-        Failure::Call {
-            status: Box::new(status),
-            hint: None,
-        }
-    }
-
-    #[test]
-    fn every_grpc_code_has_its_exit_code() {
-        let codes: Vec<u8> = (0..=16)
-            .map(|number| call(Status::new(Code::from_i32(number), "")).exit_code())
-            .collect();
-        // OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS,
-        // PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE,
-        // UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, UNAUTHENTICATED.
-        assert_eq!(codes, [0, 7, 7, 5, 6, 3, 5, 4, 7, 5, 7, 7, 7, 7, 6, 7, 4]);
-    }
-
-    #[test]
-    fn failures_without_a_call_have_exit_codes_too() {
-        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let lost = Failure::SecretLost {
-            token_id: "7f".to_owned(),
-            why: closed(),
-        };
-        assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
-        assert_eq!(Failure::Output(closed()).exit_code(), 0);
-        assert!(Failure::Output(closed()).lines().is_empty());
-        assert_eq!(lost.exit_code(), 7);
-        assert!(lost.lines()[0].contains("7f"));
-    }
-
-    #[test]
-    fn an_error_tells_violations_reason_and_when_to_try_again() {
-        let mut details = ErrorDetails::with_bad_request_violation("name", "too long");
-        details.add_bad_request_violation("scopes[0]", "empty");
-        details.set_error_info("ERROR_REASON_INVALID_REQUEST", "tokenauthority", []);
-        details.set_retry_info(Some(Duration::from_nanos(499_000_001)));
-        let message = "invalid request: name: too long; scopes[0]: empty";
-        let status = Status::with_error_details(Code::InvalidArgument, message, details);
-        assert_eq!(
-            call(status).lines(),
-            [
-                "error: invalid request",
-                "  name: too long",
-                "  scopes[0]: empty",
-                "  reason: ERROR_REASON_INVALID_REQUEST",
-                "  try again in 500ms",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_error_without_details_tells_its_code() {
-        let lines = call(Status::new(Code::Unimplemented, "no such method")).lines();
-        assert_eq!(lines, ["error: no such method", "  code: Unimplemented"]);
-    }
-
-    #[test]
-    fn a_secret_given_for_a_file_is_not_repeated() {
-        let lines = Failure::Usage(format!("ta_{}: no such file", "k".repeat(71))).lines();
-        assert_eq!(lines, ["error: ta_(withheld): no such file"]);
-    }
-
-    #[test]
-    fn an_error_repeats_neither_secrets_nor_control_characters() {
-        let run = "k".repeat(71);
-        let status = Status::new(Code::Internal, format!("what is ta_{run}?\u{1b}[2J"));
-        let lines = call(status).lines();
-        assert_eq!(lines[0], "error: what is ta_(withheld)?\\u{1b}[2J");
-    }
-}
+mod tests;

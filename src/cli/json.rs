@@ -21,6 +21,18 @@ impl Answer for pb::GetResponse {
 impl Answer for pb::ListResponse {
     const NAME: &'static str = "ListResponse";
 }
+impl Answer for pb::ListNamespacesResponse {
+    const NAME: &'static str = "ListNamespacesResponse";
+}
+impl Answer for pb::UpdateResponse {
+    const NAME: &'static str = "UpdateResponse";
+}
+impl Answer for pb::RotateResponse {
+    const NAME: &'static str = "RotateResponse";
+}
+impl Answer for pb::ResetLimitsResponse {
+    const NAME: &'static str = "ResetLimitsResponse";
+}
 impl Answer for pb::RevokeResponse {
     const NAME: &'static str = "RevokeResponse";
 }
@@ -95,6 +107,10 @@ mod tests {
         assert_eq!(value(&pb::CreateResponse::default()), json!({}));
         assert_eq!(value(&pb::GetResponse::default()), json!({}));
         assert_eq!(value(&pb::ListResponse::default()), json!({}));
+        assert_eq!(value(&pb::ListNamespacesResponse::default()), json!({}));
+        assert_eq!(value(&pb::UpdateResponse::default()), json!({}));
+        assert_eq!(value(&pb::RotateResponse::default()), json!({}));
+        assert_eq!(value(&pb::ResetLimitsResponse::default()), json!({}));
         assert_eq!(value(&pb::RevokeResponse::default()), json!({}));
         assert_eq!(value(&pb::DeleteResponse::default()), json!({}));
         assert_eq!(value(&pb::ValidateResponse::default()), json!({}));

@@ -1,12 +1,20 @@
 //! The command line: a gRPC client like any other, and the door to the server; it holds no rules.
 
 mod args;
+mod change;
+mod change_args;
 mod client;
 mod facts;
 mod failure;
+mod issued;
 mod json;
+mod limit_spec;
+mod limit_state;
+mod namespace;
 mod output;
+mod pages;
 mod secret;
+mod span;
 mod table;
 mod token;
 mod token_args;
@@ -85,7 +93,7 @@ fn carry_out(
             let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
-        command @ (Command::Token(_) | Command::Whoami) => {
+        command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,
                 environment,
@@ -107,6 +115,7 @@ fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match command {
             Command::Token(command) => token::run(&mut session, command).await,
+            Command::Namespace(command) => namespace::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }
     })

@@ -1,4 +1,4 @@
-//! Creating, inspecting and ending tokens.
+//! Creating, inspecting and ending tokens; changing them has a file of its own.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,25 @@ use pb::create_request::Expiration;
 use pb::revoke_request::Target;
 
 use super::Session;
+use super::change;
 use super::facts::{self, facts, moment};
 use super::failure::{Exit, Failure};
-use super::json;
+use super::issued;
+use super::limit_spec::QuotaSpec;
+use super::limit_state;
+use super::pages::MORE;
 use super::table;
 use super::token_args::{CreateArgs, ListArgs, RevokeArgs, RevokeTarget, TokenCommand};
 use super::validate;
-
-/// Most tokens that one page holds.
-const PAGE_SIZE_MAX: u32 = 1000;
 
 pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Result<Exit, Failure> {
     match command {
         TokenCommand::Create(args) => create(session, *args).await?,
         TokenCommand::Get { token_id } => get(session, token_id).await?,
         TokenCommand::List(args) => list(session, args).await?,
+        TokenCommand::Update(args) => change::update(session, *args).await?,
+        TokenCommand::Rotate(args) => change::rotate(session, args).await?,
+        TokenCommand::ResetLimits { token_id } => change::reset_limits(session, token_id).await?,
         TokenCommand::Revoke(args) => revoke(session, args).await?,
         TokenCommand::Delete { token_id } => delete(session, token_id).await?,
         TokenCommand::Validate(args) => return validate::validate(session, args).await,
@@ -40,6 +44,8 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         scopes,
         endpoints,
         cidrs,
+        rate_limits,
+        quota,
         labels,
         disabled,
         ttl,
@@ -62,8 +68,8 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         scopes,
         allowed_endpoints: endpoints,
         allowed_cidrs: cidrs,
-        rate_limits: Vec::new(),
-        quota: None,
+        rate_limits,
+        quota: quota.map(granted).transpose()?,
         labels: labelled(labels)?,
         disabled,
         request_id,
@@ -73,21 +79,24 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
     };
     let created = session.client().await?.create(request).await?;
     let token = created.token.clone().unwrap_or_default();
-    let secret = &created.secret;
-    let printed = if session.json {
-        let text = json::canonical(&created)? + "\n";
-        session.output.answer(&text)
-    } else if secret_only {
-        session.output.answer(&format!("{secret}\n"))
-    } else {
-        let once = "The secret, shown this one time; nobody can look it up again:";
-        let text = format!("{secret}\n\n{}", table::pairs(&facts(&token)));
-        let remarked = session.output.remark(once);
-        remarked.and_then(|()| session.output.answer(&text))
-    };
-    printed.map_err(|why| Failure::SecretLost {
-        token_id: token.token_id,
-        why,
+    issued::print(session, &created, &token, &created.secret, secret_only)
+}
+
+/// The quota of a new token. In a CreateRequest 0 means all of it, so nothing cannot be said.
+fn granted(spec: QuotaSpec) -> Result<pb::Quota, Failure> {
+    let QuotaSpec {
+        limit,
+        period,
+        left,
+    } = spec;
+    if left == Some(0) {
+        let why = "a quota begins with something left; say left=1 or more, and update it then";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    Ok(pb::Quota {
+        limit,
+        remaining: left.unwrap_or_default(),
+        period,
     })
 }
 
@@ -95,7 +104,15 @@ async fn get(session: &mut Session<'_>, token_id: String) -> Result<(), Failure>
     let request = pb::GetRequest { token_id };
     let found = session.client().await?.get(request).await?;
     session.answer(&found, |found| {
-        table::pairs(&facts(&found.token.clone().unwrap_or_default()))
+        let pb::GetResponse {
+            token,
+            rate_limits,
+            // The token says it.
+            quota_remaining: _,
+        } = found;
+        let mut rows = token.as_ref().map(facts).unwrap_or_default();
+        rows.extend(limit_state::rows(rate_limits, None, 1));
+        table::pairs(&rows)
     })
 }
 
@@ -106,8 +123,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         pool,
         states,
         labels,
-        limit,
-        all,
+        extent,
     } = args;
     let mut request = pb::ListRequest {
         namespace,
@@ -118,26 +134,16 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
             .map(|state| pb::State::from(state).into())
             .collect(),
         labels: labelled(labels)?,
-        page_size: PAGE_SIZE_MAX,
+        page_size: 0,
         page_token: String::new(),
     };
     let mut client = session.client().await?;
     let mut tokens = Vec::new();
-    // A page may be empty and have a successor, so only the token of the next page counts.
     loop {
-        if !all {
-            let missing = (limit as usize).saturating_sub(tokens.len());
-            request.page_size = u32::try_from(missing).unwrap_or(limit).min(PAGE_SIZE_MAX);
-        }
+        request.page_size = extent.page_size(tokens.len());
         let page = client.list(request.clone()).await?;
         tokens.extend(page.tokens);
-        if !page.next_page_token.is_empty() && page.next_page_token == request.page_token {
-            let why = "the server answers the same page again and again";
-            return Err(Failure::Broken(why.to_owned()));
-        }
-        request.page_token = page.next_page_token;
-        let enough = !all && tokens.len() >= limit as usize;
-        if enough || request.page_token.is_empty() {
+        if !extent.turn(&mut request.page_token, page.next_page_token, tokens.len())? {
             break;
         }
     }
@@ -150,8 +156,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         table::columns(facts::HEAD, &rows)
     })?;
     if !session.json && !listed.next_page_token.is_empty() {
-        let more = "There are more; say --limit N or --all.";
-        session.output.note(more);
+        session.output.note(MORE);
     }
     Ok(())
 }
@@ -188,7 +193,8 @@ async fn delete(session: &mut Session<'_>, token_id: String) -> Result<(), Failu
     })
 }
 
-fn labelled(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+/// Labels by their keys, each of which is given once.
+pub(super) fn labelled(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
     let mut labels = BTreeMap::new();
     for (key, value) in pairs {
         let why = format!("--label {} is given twice", quoted(&key));
@@ -208,5 +214,20 @@ mod tests {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert!(labelled(vec![pair("a", "1"), pair("b", "1")]).is_ok());
         assert!(labelled(vec![pair("a", "1"), pair("a", "2")]).is_err());
+    }
+
+    #[test]
+    fn a_new_quota_is_whole_or_has_something_left() {
+        let left = |left| {
+            let spec = QuotaSpec {
+                limit: 5,
+                period: None,
+                left,
+            };
+            granted(spec).map(|quota| quota.remaining).ok()
+        };
+        assert_eq!(left(None), Some(0));
+        assert_eq!(left(Some(3)), Some(3));
+        assert_eq!(left(Some(0)), None);
     }
 }

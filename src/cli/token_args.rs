@@ -8,11 +8,15 @@ use prost_types::Timestamp;
 use crate::transport::grpc::pb;
 
 use super::args::EXIT_CODES;
+use super::change_args::{RotateArgs, UpdateArgs};
+use super::limit_spec::{self, QuotaSpec};
+use super::pages::Extent;
 use super::secret::SecretArg;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum TokenCommand {
     /// Issue a token; its secret is printed this one time
+    #[command(after_help = limit_spec::FORMS)]
     Create(Box<CreateArgs>),
     /// Print one token
     Get {
@@ -21,6 +25,16 @@ pub(super) enum TokenCommand {
     },
     /// Print tokens, newest first
     List(ListArgs),
+    /// Change what is said about a token, and what it is allowed; the rest stays
+    #[command(after_help = limit_spec::FORMS)]
+    Update(Box<UpdateArgs>),
+    /// Replace a token's secret; the new one is printed this one time
+    Rotate(RotateArgs),
+    /// Forget what was spent of a token's rate limits and quota
+    ResetLimits {
+        /// Public id of the token
+        token_id: String,
+    },
     /// End a token for good; its record stays
     Revoke(RevokeArgs),
     /// Delete a token and everything kept about it, without asking again
@@ -66,6 +80,14 @@ pub(super) struct CreateArgs {
     /// Network to allow, such as 10.0.0.0/8; may be repeated; without any, all
     #[arg(long = "cidr", value_name = "CIDR")]
     pub cidrs: Vec<String>,
+
+    /// How fast it may be used, such as 100/1m; may be repeated, all hold together
+    #[arg(long = "rate-limit", value_name = "SPEC", value_parser = limit_spec::rate_limit)]
+    pub rate_limits: Vec<pb::RateLimit>,
+
+    /// How much it may be used, such as 10000/30d, or 500 in all
+    #[arg(long, value_name = "SPEC", value_parser = limit_spec::quota)]
+    pub quota: Option<QuotaSpec>,
 
     /// Label to attach; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
@@ -114,18 +136,8 @@ pub(super) struct ListArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Most tokens to print
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 50,
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub limit: u32,
-
-    /// Print every token
-    #[arg(long, conflicts_with = "limit")]
-    pub all: bool,
+    #[command(flatten)]
+    pub extent: Extent,
 }
 
 #[derive(Args, Debug)]
@@ -187,6 +199,18 @@ pub(super) struct ValidateArgs {
     /// Name of the judged call for tracing; not judged
     #[arg(long, value_name = "ID", default_value_t, hide_default_value = true)]
     pub request_id: String,
+
+    /// What a valid use takes from the token's rate limits and quota, if not 1
+    #[arg(long, value_name = "N")]
+    pub cost: Option<u64>,
+
+    /// Only ask: the verdict is the same, and nothing is taken
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Have the store itself asked, not a memory of what it said
+    #[arg(long)]
+    pub strong: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +232,7 @@ impl From<StateArg> for pb::State {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), &'static str> {
+pub(super) fn label(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -217,7 +241,7 @@ fn ttl(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 24h, 30d or 0"))
 }
 
-fn instant(text: &str) -> Result<Timestamp, &'static str> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, &'static str> {
     text.parse()
         .map_err(|_| "must be an instant such as 2030-01-31T00:00:00Z")
 }

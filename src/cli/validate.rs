@@ -5,6 +5,7 @@ use crate::transport::grpc::pb;
 use super::Session;
 use super::facts::{facts, number, word};
 use super::failure::{Exit, Failure};
+use super::limit_state;
 use super::table;
 use super::token_args::ValidateArgs;
 
@@ -22,7 +23,14 @@ pub(super) async fn validate(
         client_ip,
         user_agent,
         request_id,
+        cost,
+        dry_run,
+        strong,
     } = args;
+    let consistency = match strong {
+        true => pb::Consistency::Strong,
+        false => pb::Consistency::Unspecified,
+    };
     let request = pb::ValidateRequest {
         secret: session.input.secret(secret.as_ref())?.to_string(),
         namespace,
@@ -33,10 +41,12 @@ pub(super) async fn validate(
         client_ip,
         user_agent,
         request_id,
-        ..pb::ValidateRequest::default()
+        cost,
+        dry_run,
+        consistency: consistency.into(),
     };
     let judged = session.client().await?.validate(request).await?;
-    session.answer(&judged, judgement)?;
+    session.answer(&judged, |judged| judgement(judged, cost.unwrap_or(1)))?;
     let valid = judged.valid && judged.verdict() == pb::Verdict::Valid;
     Ok(if valid { Exit::Done } else { Exit::Refused })
 }
@@ -47,7 +57,8 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
         let pb::WhoAmIResponse {
             token,
             permissions,
-            rate_limits: _,
+            rate_limits,
+            // The token says it.
             quota_remaining: _,
         } = myself;
         let mut rows = match token {
@@ -55,19 +66,20 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
             None => vec![("caller", "root, without a token of its own".to_owned())],
         };
         rows.push(("permissions", permissions.join(" ")));
+        rows.extend(limit_state::rows(rate_limits, None, 1));
         table::pairs(&rows)
     })?;
     Ok(Exit::Done)
 }
 
-/// The verdict on a line of its own, then what it rests on.
-fn judgement(judged: &pb::ValidateResponse) -> String {
+/// The verdict on a use of `cost`, on a line of its own, then what it rests on.
+fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
     let pb::ValidateResponse {
         valid: _,
         verdict,
         token,
-        rate_limits: _,
-        quota_remaining: _,
+        rate_limits,
+        quota_remaining,
         credential,
         secret_version,
         revision,
@@ -84,6 +96,7 @@ fn judgement(judged: &pb::ValidateResponse) -> String {
     };
     let mut rows = token.as_ref().map(facts).unwrap_or_default();
     rows.retain(|(name, _)| !matches!(*name, "secret_version" | "revision"));
+    rows.extend(limit_state::rows(rate_limits, *quota_remaining, cost));
     rows.extend([
         ("credential", credential),
         ("secret_version", number(u64::from(*secret_version))),
@@ -112,7 +125,7 @@ mod tests {
             ..pb::ValidateResponse::default()
         };
         assert_eq!(
-            judgement(&refused),
+            judgement(&refused, 1),
             "SCOPE_DENIED\n\
              token_id        7f\n\
              credential      current\n\
@@ -123,11 +136,34 @@ mod tests {
     }
 
     #[test]
+    fn a_judgement_tells_what_is_left_of_the_limits() {
+        let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let limited = pb::ValidateResponse {
+            verdict: pb::Verdict::RateLimited.into(),
+            rate_limits: vec![pb::RateLimitStatus {
+                name: "default".to_owned(),
+                limit: 5,
+                remaining: 1,
+                reset_after: span(48),
+                retry_after: span(12),
+            }],
+            quota_remaining: Some(495),
+            ..pb::ValidateResponse::default()
+        };
+        assert_eq!(
+            judgement(&limited, 2),
+            "RATE_LIMITED\n\
+             limit       default: 1 of 5 left, all again in 48s, try again in 12s\n\
+             quota_left  495\n"
+        );
+    }
+
+    #[test]
     fn a_verdict_of_a_later_server_is_told_as_it_is() {
         let newer = pb::ValidateResponse {
             verdict: 99,
             ..pb::ValidateResponse::default()
         };
-        assert_eq!(judgement(&newer), "UNKNOWN (99)\n");
+        assert_eq!(judgement(&newer, 1), "UNKNOWN (99)\n");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use toml::{Table, Value};
 
 use super::args::ServeArgs;
-use super::{Config, ConfigError, Environment};
+use super::{Config, ConfigError, Environment, namespaces, peppers};
 
 /// The annotated default configuration; it is the defaults.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
@@ -66,6 +66,7 @@ pub(super) fn printed(mut table: Table, config: &Config) -> Result<String, Confi
         }
     };
     put("store", "url", Value::String(config.store.url.to_string()));
+    put("secrets", "peppers", peppers::redacted(&config.keyring));
     let roots = config.root_tokens.iter().map(|root| {
         let pairs = [("name", root.name.as_str()), ("token", root.redacted())];
         let pairs = pairs.map(|(key, text)| (key.to_owned(), Value::String(text.to_owned())));
@@ -107,6 +108,10 @@ fn overlay(lower: &mut Table, upper: Table) -> Result<(), ConfigError> {
         let Value::Table(entries) = entries else {
             return Err(ConfigError(format!("{section} must be a section")));
         };
+        if section == namespaces::SECTION {
+            namespaces::overlay(known, entries)?;
+            continue;
+        }
         for (key, value) in entries {
             let path = format!("{section}.{key}");
             let default = known.get_mut(&key).ok_or_else(|| unknown_key(&path))?;
@@ -134,9 +139,13 @@ fn unknown_key(path: &str) -> ConfigError {
 
 /// Sets one key from text, read as the type that the key has.
 fn set(table: &mut Table, path: &str, text: &str) -> Result<(), ConfigError> {
-    let place = path
-        .split_once('.')
-        .and_then(|(section, key)| table.get_mut(section)?.get_mut(key));
+    let (section, key) = path.split_once('.').ok_or_else(|| unknown_key(path))?;
+    let entries = table.get_mut(section).and_then(Value::as_table_mut);
+    let entries = entries.ok_or_else(|| unknown_key(path))?;
+    if section == namespaces::SECTION {
+        return namespaces::set(entries, key, text);
+    }
+    let place = entries.get_mut(key);
     let place = place.ok_or_else(|| unknown_key(path))?;
     let refuse = |kind: &str| ConfigError::key(path, format!("must be {kind}"));
     *place = match place {
@@ -153,7 +162,8 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The keys that the environment sets. Variables that begin like ours but name no key are left
+/// The keys that the environment sets, those of namespaces left out: a variable's name has neither
+/// small letters nor dashes, and could not say whose it is. Variables that begin like ours but name no key are left
 /// alone: container platforms make such names up.
 fn from_environment(
     table: &Table,
@@ -166,6 +176,9 @@ fn from_environment(
         }
     };
     for (section, entries) in table {
+        if section == namespaces::SECTION {
+            continue;
+        }
         for key in entries.as_table().into_iter().flat_map(Table::keys) {
             take(
                 &format!("{section}_{key}").to_uppercase(),

@@ -1,7 +1,11 @@
 //! The configuration: read once, parsed into values that cannot be wrong, secrets redacted.
 
 pub mod args;
+mod audit;
 mod layers;
+mod namespaces;
+mod peppers;
+mod retention;
 mod roots;
 mod server;
 mod store;
@@ -15,14 +19,21 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::flaw::quoted;
+use crate::domain::pepper::Keyring;
+use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
+pub use audit::AuditPlace;
 pub use layers::DEFAULTS;
+pub use namespaces::NAMESPACE_KEYS;
+pub use retention::RetentionConfig;
 pub use roots::RootToken;
-pub use server::ServerConfig;
+pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
 
 use args::ServeArgs;
+use audit::AuditTable;
+use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
 
@@ -63,14 +74,19 @@ pub fn environment() -> Result<Environment, ConfigError> {
 pub struct Config {
     pub server: ServerConfig,
     pub store: StoreConfig,
+    pub retention: RetentionConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
+    /// The peppers in use, the present one first.
+    pub keyring: Keyring,
     pub root_tokens: Vec<RootToken>,
     /// `None` when neither the configuration nor the environment says where.
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    pub audit: AuditPlace,
+    pub policies: Policies,
 }
 
 /// Bounds on what callers may ask at once.
@@ -132,10 +148,14 @@ pub fn default_root_token_file(environment: &Environment) -> Option<PathBuf> {
 struct File {
     server: ServerTable,
     store: StoreTable,
+    retention: RetentionTable,
     secrets: SecretsTable,
     access: AccessTable,
     limits: LimitsTable,
     log: LogTable,
+    audit: AuditTable,
+    // Read by hand: serde's errors would not name the key.
+    namespaces: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +163,8 @@ struct File {
 struct SecretsTable {
     brand: String,
     accepted_brands: Vec<toml::Value>,
+    // Read by hand, as the root tokens are.
+    peppers: Vec<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -174,10 +196,13 @@ impl File {
         let Self {
             server,
             store,
+            retention,
             secrets,
             access,
             limits,
             log,
+            audit,
+            namespaces,
         } = self;
         let brand =
             |key: &str, text: &str| Brand::parse(text).map_err(|flaw| ConfigError::key(key, flaw));
@@ -197,12 +222,16 @@ impl File {
         Ok(Config {
             server: server.parse()?,
             store: store.parse()?,
+            retention: retention.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
+            keyring: peppers::parse(secrets.peppers)?,
             root_tokens: roots::parse(access.root_tokens, environment)?,
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
+            audit: audit.parse()?,
+            policies: namespaces::parse(namespaces)?,
         })
     }
 }
@@ -259,12 +288,22 @@ impl LogTable {
 /// Reads a span such as "500ms", at least `smallest`, at most a day.
 fn span(key: &str, text: &str, smallest: Duration) -> Result<Duration, ConfigError> {
     let longest = Duration::from_secs(24 * 3600);
+    span_up_to(key, text, smallest, (longest, "24h"))
+}
+
+/// The same with another greatest span, and how a person writes that.
+fn span_up_to(
+    key: &str,
+    text: &str,
+    smallest: Duration,
+    (longest, written): (Duration, &str),
+) -> Result<Duration, ConfigError> {
     match humantime::parse_duration(text) {
         Ok(span) if span >= smallest && span <= longest => Ok(span),
         _ => Err(ConfigError::key(
             key,
             format!(
-                "must be a span of {smallest:?} to 24h, such as \"500ms\" or \"10s\"; got {}",
+                "must be a span of {smallest:?} to {written}, such as \"500ms\" or \"10s\"; got {}",
                 quoted(text)
             ),
         )),

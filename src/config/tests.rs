@@ -1,6 +1,7 @@
 //! The layers and their errors.
 
 use super::*;
+use crate::domain::retention::Retention;
 
 fn load(args: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let settings = args
@@ -50,6 +51,14 @@ fn the_annotated_file_is_the_defaults() {
     );
     assert_eq!(config.limits.call_deadline, Duration::from_secs(10));
     assert!(config.root_tokens.is_empty());
+    assert_eq!(config.retention.retention, Retention::default());
+    assert_eq!(config.retention.sweep_every, Duration::from_secs(10));
+}
+
+#[test]
+fn ended_tokens_may_be_kept_for_years() {
+    let config = load(&[("retention.ended", "10years")], &[]).unwrap();
+    assert!(config.retention.retention.ended > Duration::from_secs(3650 * 24 * 3600));
 }
 
 #[test]
@@ -99,7 +108,16 @@ fn absurd_values_are_refused_with_their_limits() {
         ("secrets.accepted_brands", "[\"T A\"]"),
         ("log.filter", "a=b=c"),
         ("log.format", "xml"),
+        ("audit.to", ""),
+        ("audit.to", "file:"),
+        ("audit.to", "/var/log/audit"),
+        ("server.metrics_listen", "on"),
+        ("server.metrics_listen", "127.0.0.1"),
         ("secrets.brand", "T A"),
+        ("retention.ended", "999ms"),
+        ("retention.ended", "11years"),
+        ("retention.short_lived", "0s"),
+        ("retention.sweep_every", "25h"),
     ] {
         let message = error(&[(key, value)], &[]);
         assert!(message.contains(key), "{key}: {message}");
@@ -132,6 +150,24 @@ fn plaintext_beyond_loopback_must_be_asked_for() {
         .is_ok()
     );
     assert!(load(&[("server.listen", "[::1]:0")], &[]).is_ok());
+    let metrics = ("server.metrics_listen", "0.0.0.0:9100");
+    assert!(error(&[metrics], &[]).contains("server.metrics_listen"));
+    assert!(load(&[metrics, ("server.allow_plaintext", "true")], &[]).is_ok());
+}
+
+#[test]
+fn metrics_and_audit_lines_have_their_places() {
+    let defaults = load(&[], &[]).unwrap();
+    assert_eq!(defaults.server.metrics, MetricsPlace::Beside);
+    assert_eq!(defaults.audit, AuditPlace::Log);
+    let other = [
+        ("server.metrics_listen", "127.0.0.1:0"),
+        ("audit.to", "file:log"),
+    ];
+    let other = load(&other, &[]).unwrap();
+    let own = MetricsPlace::Own(vec!["127.0.0.1:0".parse().unwrap()]);
+    assert_eq!(other.server.metrics, own);
+    assert_eq!(other.audit, AuditPlace::File("log".into()));
 }
 
 #[test]

@@ -177,12 +177,7 @@ impl RateLimits {
     /// A flaw comes with the place of the limit that it belongs to; `None` is the whole list.
     pub fn new(limits: Vec<RateLimit>) -> Result<Self, (Option<usize>, Flaw)> {
         if limits.len() > Self::COUNT_MAX {
-            let flaw = format!(
-                "has {} entries; at most {} are allowed",
-                limits.len(),
-                Self::COUNT_MAX
-            );
-            return Err((None, Flaw::new(flaw)));
+            return Err((None, Self::too_many(limits.len())));
         }
         for (at, limit) in limits.iter().enumerate() {
             if limits[..at]
@@ -194,6 +189,12 @@ impl RateLimits {
             }
         }
         Ok(Self(limits))
+    }
+
+    /// What is wrong with a list of `count` limits, where that is more than are allowed.
+    pub fn too_many(count: usize) -> Flaw {
+        let most = Self::COUNT_MAX;
+        Flaw::new(format!("has {count} entries; at most {most} are allowed"))
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &RateLimit> {

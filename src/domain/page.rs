@@ -8,7 +8,7 @@ use super::alphabet;
 use super::caller::Reach;
 use super::flaw::Flaw;
 use super::hash::halves;
-use super::name::{Labels, Owner, PoolName};
+use super::name::{Labels, Namespace, Owner, PoolName};
 use super::time::Timestamp;
 use super::token::{State, Token};
 use super::token_id::TokenId;
@@ -109,23 +109,51 @@ impl Cursor {
         }
     }
 
-    /// Hash of key, filter and place. No more than a seal against mistakes is needed, so that a
-    /// plain hash with a leading key suffices.
     fn sum(&self, key: &[u8], filter: &Filter) -> String {
-        let mut hash = Sha256::new();
-        hash.update((key.len() as u64).to_be_bytes());
-        hash.update(key);
-        hash.update(format!("{self:?} {filter:?}"));
-        let digest: [u8; 32] = hash.finalize().into();
-        let [value, _] = halves(&digest);
-        alphabet::encode(value, SEAL_DIGITS)
+        sum(key, &format!("{self:?} {filter:?}"))
     }
+}
+
+/// A place in a list of namespaces in the order of their names: what follows is behind this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceCursor(pub Namespace);
+
+impl NamespaceCursor {
+    /// Writes the cursor as a page token, as [`Cursor::seal`] does, for use with `reach` only.
+    pub fn seal(&self, key: &[u8], reach: &Reach) -> String {
+        format!("{}{}", self.sum(key, reach), self.0)
+    }
+
+    /// Reads what [`NamespaceCursor::seal`] wrote with the same key and reach.
+    pub fn unseal(text: &str, key: &[u8], reach: &Reach) -> Result<Self, Flaw> {
+        let read = || {
+            let (seal, name) = text.split_at_checked(SEAL_DIGITS)?;
+            let cursor = Self(Namespace::parse(name).ok()?);
+            (cursor.sum(key, reach) == seal).then_some(cursor)
+        };
+        read().ok_or_else(|| Flaw::new("is not a next_page_token that this caller was answered"))
+    }
+
+    fn sum(&self, key: &[u8], reach: &Reach) -> String {
+        sum(key, &format!("{self:?} {reach:?}"))
+    }
+}
+
+/// Hash of key and place. No more than a seal against mistakes is needed, so that a plain hash with
+/// a leading key suffices.
+fn sum(key: &[u8], place: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((key.len() as u64).to_be_bytes());
+    hash.update(key);
+    hash.update(place);
+    let digest: [u8; 32] = hash.finalize().into();
+    let [value, _] = halves(&digest);
+    alphabet::encode(value, SEAL_DIGITS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::name::Namespace;
     use proptest::prelude::*;
 
     fn filter(owner: &str) -> Filter {
@@ -156,6 +184,20 @@ mod tests {
         assert!(Cursor::unseal(&token, b"other", &filter("ann")).is_err());
     }
 
+    #[test]
+    fn a_page_token_of_namespaces_serves_its_own_reach_and_store_only() {
+        let name = |text: &str| Namespace::parse(text).unwrap();
+        let cursor = NamespaceCursor(name("shop-1"));
+        let all = cursor.seal(b"store", &Reach::All);
+        let unsealed = NamespaceCursor::unseal(&all, b"store", &Reach::All);
+        assert_eq!(unsealed, Ok(cursor));
+        let some = Reach::only(name("shop-1"));
+        assert!(NamespaceCursor::unseal(&all, b"store", &some).is_err());
+        assert!(NamespaceCursor::unseal(&all, b"other", &Reach::All).is_err());
+        let moved = all.replace("shop-1", "shop-2");
+        assert!(NamespaceCursor::unseal(&moved, b"store", &Reach::All).is_err());
+    }
+
     proptest! {
         #[test]
         fn every_cursor_survives_its_page_token(micros in 0..Timestamp::MAX.micros()) {
@@ -166,6 +208,7 @@ mod tests {
         #[test]
         fn forged_page_tokens_are_refused(text in "([0-9A-Za-z]{55}|.{0,60})") {
             prop_assert!(Cursor::unseal(&text, b"store", &filter("ann")).is_err());
+            prop_assert!(NamespaceCursor::unseal(&text, b"store", &Reach::All).is_err());
         }
     }
 }

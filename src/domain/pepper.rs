@@ -93,6 +93,11 @@ impl Keyring {
         }
     }
 
+    /// The ids of the peppers, the present one's first.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(Pepper::id)
+    }
+
     /// What the store keeps of each pepper.
     pub fn checks(&self) -> Vec<PepperCheck> {
         let check = |pepper: &Pepper| {

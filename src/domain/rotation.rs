@@ -54,6 +54,11 @@ impl Secrets {
         }
     }
 
+    /// The digests of all secrets of all versions.
+    pub fn digests(&self) -> impl Iterator<Item = &SecretDigest> {
+        self.versions().flat_map(|(secret, _)| &secret.digests)
+    }
+
     /// Each version with the end of its grace; the one in force, first, has none.
     pub fn versions(&self) -> impl Iterator<Item = (&SecretVersion, Option<Timestamp>)> {
         let replaced = self.replaced.iter();

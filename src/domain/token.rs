@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::flaw::Flaw;
 use super::hash::feed;
 use super::name::{Namespace, Reason};
+use super::policy::Bounds;
 use super::profile::Profile;
 use super::rotation::Secrets;
 use super::scope::Scope;
@@ -73,7 +74,7 @@ pub enum State {
 pub enum Refusal {
     /// The asked `expire_time` is not after the store's time.
     ExpireTimePast { now: Timestamp },
-    /// What is asked breaks a rule that depends on the token as it stands.
+    /// What is asked breaks a rule that depends on the token as it stands, or on the store's time.
     Breaks { field: String, flaw: Flaw },
     /// The token has not the revision that was asked for: another change came before.
     RevisionMoved { asked: u64, current: u64 },
@@ -81,6 +82,8 @@ pub enum Refusal {
     Over { state: State },
     /// One more rotation would forget a secret that is still in its grace.
     StillInGrace { until: Timestamp },
+    /// The namespace holds as many tokens as it may.
+    NamespaceFull { namespace: Namespace, limit: u64 },
     /// The `request_id` made this token with other arguments.
     RequestDiffers,
     /// The `request_id` made this token and cannot be replayed any more.
@@ -166,6 +169,8 @@ impl Token {
 /// When a token shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiration {
+    /// Nobody said: as the namespace's policy has it, and never where it has nothing.
+    Unsaid,
     Never,
     At(Timestamp),
     After(Duration),
@@ -200,21 +205,39 @@ pub struct Draft {
     pub brand: Brand,
     pub digest: SecretDigest,
     pub origin: Option<Origin>,
+    pub bounds: Bounds,
 }
 
 impl Draft {
-    /// The end of the token if it begins `now`; refused when that is not in the future.
+    /// The end of the token if it begins `now`; refused when that is not in the future, or later
+    /// than it may be.
     pub fn expire_time(&self, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
         let end = match self.expiration {
-            Expiration::Never => return Ok(None),
-            Expiration::At(end) => end.floor_to_millis(),
-            Expiration::After(ttl) => now.saturating_add(ttl).floor_to_millis(),
+            Expiration::Unsaid | Expiration::Never => None,
+            Expiration::At(end) => Some(end.floor_to_millis()),
+            Expiration::After(ttl) => Some(now.saturating_add(ttl).floor_to_millis()),
         };
-        let late = matches!(self.expiration, Expiration::At(_)) && end <= now;
-        if late {
-            Err(Refusal::ExpireTimePast { now })
-        } else {
-            Ok(Some(end))
+        let instant = matches!(self.expiration, Expiration::At(_));
+        if instant && end.is_some_and(|end| end <= now) {
+            return Err(Refusal::ExpireTimePast { now });
+        }
+        match self.bounds.check_end(now, end) {
+            Ok(()) => Ok(end),
+            Err(flaw) => Err(Refusal::Breaks {
+                field: "expire_time".to_owned(),
+                flaw,
+            }),
+        }
+    }
+
+    /// Whether there is room for the token in its namespace, which holds so many `others`.
+    pub fn find_room(&self, others: u64) -> Result<(), Refusal> {
+        match self.bounds.tokens_max {
+            Some(limit) if others >= limit => Err(Refusal::NamespaceFull {
+                namespace: self.namespace.clone(),
+                limit,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -231,6 +254,7 @@ impl Draft {
             brand,
             digest,
             origin,
+            bounds: _,
         } = self.clone();
         Ok(Token {
             id,
@@ -270,7 +294,8 @@ impl Draft {
         feed(&mut hash, self.namespace.as_str().as_bytes());
         self.profile.feed(&mut hash);
         let expiration = match self.expiration {
-            Expiration::Never => String::new(),
+            Expiration::Unsaid => String::new(),
+            Expiration::Never => "never".to_owned(),
             Expiration::At(end) => format!("at {}", end.micros()),
             Expiration::After(ttl) => format!("after {}", ttl.as_nanos()),
         };

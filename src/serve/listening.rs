@@ -32,13 +32,23 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeE
     Err(refused.unwrap_or_else(|| ServeError::Failed("no address to listen on".to_owned())))
 }
 
-/// Says on standard output, alone on a line, where the socket is; and, for people, how to call it.
-/// `root_token` is the file of the generated root token that is in force, if it is known; without
+/// Says on standard output, alone on a line, where the socket is, and on another where that of the
+/// metrics is if it is another; and, for people, how to call it. `root_token` is the file of the generated root token that is in force, if it is known; without
 /// `people`, machines read standard error.
-pub(super) fn announce(address: SocketAddr, root_token: Option<&Path>, people: bool) {
+pub(super) fn announce(
+    address: SocketAddr,
+    metrics: Option<SocketAddr>,
+    root_token: Option<&Path>,
+    people: bool,
+) {
+    let mut text = format!("listening on {address}\n");
+    if let Some(metrics) = metrics {
+        tracing::info!(address = %metrics, "metrics");
+        text.push_str(&format!("metrics on {metrics}\n"));
+    }
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; that is no reason to stop.
-    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
     if !people {
         return;
     }

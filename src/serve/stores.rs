@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, StoreConfig, StoreUrl};
+use crate::config::{Config, StoreUrl};
 use crate::store::redis::{self, RedisOptions, RedisStore};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config) -> Result<(), ServeError> {
     let StoreUrl::Redis(url) = &config.store.url else {
         return Ok(());
     };
-    check_place(&config.store, url)?;
+    check_place(config, url)?;
     if config.root_tokens.is_empty() {
         return Err(ServeError::Config(
             "with Redis a root token must be configured: set TOKEN_AUTHORITY_ROOT_TOKEN, \
@@ -45,7 +45,9 @@ pub(super) async fn open(
             let options = SqliteOptions {
                 path: path.clone(),
                 require_existing: config.store.require_existing,
+                peppers: config.keyring.checks(),
                 clock: Arc::new(SystemClock),
+                retention: config.retention.retention,
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
@@ -53,7 +55,7 @@ pub(super) async fn open(
             Ok((Arc::new(store), roots))
         }
         StoreUrl::Redis(url) => {
-            let options = redis_options(&config.store, url);
+            let options = redis_options(config, url);
             if init_store {
                 init_in_time(&options).await?;
             }
@@ -90,8 +92,8 @@ async fn init_in_time(options: &RedisOptions) -> Result<(), ServeError> {
 }
 
 /// Writes the identity marker of a store that has none, and answers its id.
-pub(super) async fn init(config: &StoreConfig) -> Result<StoreId, ServeError> {
-    match &config.url {
+pub(super) async fn init(config: &Config) -> Result<StoreId, ServeError> {
+    match &config.store.url {
         StoreUrl::Sqlite(_) => Err(ServeError::Config(NO_INIT.to_owned())),
         StoreUrl::Redis(url) => {
             check_place(config, url)?;
@@ -100,29 +102,32 @@ pub(super) async fn init(config: &StoreConfig) -> Result<StoreId, ServeError> {
     }
 }
 
-async fn init_redis(config: &StoreConfig, url: &str) -> Result<StoreId, ServeError> {
+async fn init_redis(config: &Config, url: &str) -> Result<StoreId, ServeError> {
     redis::init(&redis_options(config, url))
         .await
         .map_err(|error| ServeError::Store(error.to_string()))
 }
 
-fn check_place(config: &StoreConfig, url: &str) -> Result<(), ServeError> {
+fn check_place(config: &Config, url: &str) -> Result<(), ServeError> {
     let place = redis_options(config, url).place();
     place
         .map(drop)
         .map_err(|error| ServeError::Config(format!("store.url: {error}")))
 }
 
-fn redis_options(config: &StoreConfig, url: &str) -> RedisOptions {
+fn redis_options(config: &Config, url: &str) -> RedisOptions {
+    let store = &config.store;
     RedisOptions {
         url: url.to_owned(),
-        prefix: config.redis_prefix.clone(),
-        store_id: config.id.clone(),
-        min_durability: config.min_durability,
-        accept_eviction: config.accept_eviction,
-        connections: config.redis_connections,
-        read_timeout: config.read_timeout,
-        write_timeout: config.write_timeout,
+        prefix: store.redis_prefix.clone(),
+        store_id: store.id.clone(),
+        min_durability: store.min_durability,
+        accept_eviction: store.accept_eviction,
+        connections: store.redis_connections,
+        read_timeout: store.read_timeout,
+        write_timeout: store.write_timeout,
+        peppers: config.keyring.checks(),
         clock: None,
+        retention: config.retention.retention,
     }
 }

@@ -9,10 +9,15 @@
 //!   not answer; after an error of a changing method the outcome is unknown.
 //! - "Absent" is answered only by a store that has just shown its identity marker: an emptied or
 //!   exchanged store is an error, never an absence.
+//! - Before a token is made under a pepper, the store keeps that pepper's check value; a store that
+//!   was used with another pepper of the same id is an error to every act.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
+pub mod census;
 pub mod limits;
 pub mod listing;
+pub mod measured;
+mod peppers;
 pub mod record;
 pub mod redis;
 pub mod spending;
@@ -25,11 +30,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::alphabet;
+use crate::domain::caller::Reach;
 use crate::domain::flaw::{Flaw, quoted};
+use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 
+use census::Census;
 pub use limits::{LimitStore, Take, Taken};
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
@@ -48,7 +56,9 @@ pub trait TokenStore: Send + Sync {
     /// [`crate::domain::token::REPLAY_WINDOW`] beyond its deletion.
     ///
     /// The token begins at the store's time; within a namespace no two tokens have the same
-    /// `create_time`.
+    /// `create_time`. What `draft.bounds` demand is judged in the same step: however many create at
+    /// once, a namespace never holds more tokens than it may, and none is refused while there is
+    /// room for it and for all that were begun before it.
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError>;
 
     /// Applies `rule` to the token as it stands, and stores what it answers under a new revision
@@ -70,6 +80,53 @@ pub trait TokenStore: Send + Sync {
         size: PageSize,
     ) -> Result<Page, StoreError>;
 }
+
+/// The acts on namespaces, which exist by the tokens that they hold.
+#[async_trait]
+pub trait NamespaceStore: Send + Sync {
+    /// Lists the namespaces of `reach` that hold tokens, in the order of their names, those behind
+    /// `after` only, each with how many it holds. A token counts from its creation until its
+    /// deletion, whether it is in force or not; while creations are under way, those that will be
+    /// refused may count, too.
+    ///
+    /// The cost does not grow with the number of tokens (on Redis by a small read for each 65 536),
+    /// and at most [`listing::EXAMINED_MAX`] namespaces are examined; a page may be short, or empty,
+    /// and still have a successor.
+    async fn census(
+        &self,
+        reach: &Reach,
+        after: Option<&Namespace>,
+        size: PageSize,
+    ) -> Result<Census, StoreError>;
+}
+
+/// Removing what was kept long enough.
+#[async_trait]
+pub trait Sweeping: Send + Sync {
+    /// Takes one bounded step: removes some tokens whose
+    /// [`vanish_time`](crate::domain::retention) has come by the store's time, each with all that
+    /// is kept about it, so that it is as if it had never been.
+    ///
+    /// No mark of a deletion stays: the end of a vanished token lies so far back that no
+    /// repetition of its request can still be under way. A token that changes meanwhile is judged
+    /// as it stands then. Any number may sweep at once, and any may die at it: what one leaves
+    /// undone, the next finds.
+    async fn sweep(&self) -> Result<Swept, StoreError>;
+}
+
+/// Answer of [`Sweeping::sweep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many tokens it removed.
+    pub removed: usize,
+    /// There may be more to do at once.
+    pub more: bool,
+}
+
+/// Most tokens that one step of a sweep looks at: few enough that others hardly wait for it.
+pub const SWEPT_MAX: u32 = 512;
+/// How long a due token whose record cannot be read is left alone, before it is told again.
+pub const UNREADABLE_POSTPONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a store says about itself.
 #[async_trait]
@@ -99,8 +156,11 @@ pub trait StoreStatus: Send + Sync {
 }
 
 /// A store: everything the authority asks of one.
-pub trait Store: TokenStore + LimitStore + StoreStatus + 'static {}
-impl<T: TokenStore + LimitStore + StoreStatus + 'static> Store for T {}
+pub trait Store:
+    TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static
+{
+}
+impl<T: TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static> Store for T {}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]
@@ -154,8 +214,8 @@ pub enum StoreError {
     Unreachable(String),
     #[error("the store did not answer within {} ms", .0.as_millis())]
     Slow(Duration),
-    /// Without marker, with another's marker, evicting, or less durable than demanded: an outage
-    /// until an operator acts.
+    /// Without marker, with another's marker, used with another pepper, evicting, or less durable
+    /// than demanded: an outage until an operator acts.
     #[error("the store is not acceptable: {0}")]
     Unacceptable(String),
     #[error("the store does not accept writes: {0}")]

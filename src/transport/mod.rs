@@ -1,3 +1,4 @@
 //! The edges of the process: what strangers send becomes values of the domain, answers become wire.
 
 pub mod grpc;
+pub mod http;

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 pub(crate) const SECRET: &str =
     "ta_7fUe0Vn3cK2rQhJx5mTzWa1234567890123456789012345678901234567890123abcdef";
 pub(crate) const CALLER: &str = "the-callers-own-secret-0123456789";
+pub(crate) const REVISION: u64 = 1_700_000_000_123_456;
 pub(crate) const ID: &str = "7fUe0Vn3cK2rQhJx5mTzWa";
 
 /// What the server was asked last: `authorization`, `grpc-timeout` and the message.
@@ -67,9 +68,48 @@ fn token(name: &str) -> pb::Token {
             nanos: 123_456_000,
         }),
         secret_version: 1,
-        revision: 1_700_000_000_123_456,
+        revision: REVISION,
         ..pb::Token::default()
     }
+}
+
+/// The limit `api` of 5 at once and 5 a minute, with `spent` of it spent.
+fn standing(spent: u64, refused: bool) -> pb::RateLimitStatus {
+    let span = |seconds: u64| prost_types::Duration {
+        seconds: i64::try_from(seconds).unwrap(),
+        nanos: 0,
+    };
+    pb::RateLimitStatus {
+        name: "api".to_owned(),
+        limit: 5,
+        remaining: 5 - spent,
+        reset_after: Some(span(12 * spent)),
+        retry_after: refused.then(|| span(12)),
+    }
+}
+
+/// The token with the limits of [`standing`] and a quota.
+fn limited(name: &str) -> pb::Token {
+    pb::Token {
+        rate_limits: vec![pb::RateLimit {
+            name: "api".to_owned(),
+            requests: 5,
+            period: None,
+            burst: 5,
+        }],
+        quota: Some(pb::Quota {
+            limit: 100,
+            remaining: 95,
+            period: None,
+        }),
+        ..token(name)
+    }
+}
+
+fn refused(code: Code, reason: &str, why: &str) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, "tokenauthority", []);
+    Status::with_error_details(code, why, details)
 }
 
 fn unavailable() -> Status {
@@ -84,19 +124,28 @@ impl TokenService for Canned {
         request: Request<pb::ValidateRequest>,
     ) -> Answer<pb::ValidateResponse> {
         let secret = request.get_ref().secret.clone();
-        self.note(request)?;
-        let valid = secret == SECRET;
+        let cost = self.note(request)?.cost;
+        let known = secret == SECRET;
+        let verdict = match (known, cost) {
+            (false, _) => pb::Verdict::Malformed,
+            (true, Some(6..)) => pb::Verdict::RateLimited,
+            (true, _) => pb::Verdict::Valid,
+        };
+        let limited = known && cost.is_some();
+        let passed = verdict == pb::Verdict::Valid;
         Ok(Response::new(pb::ValidateResponse {
-            valid,
-            verdict: match valid {
-                true => pb::Verdict::Valid.into(),
-                false => pb::Verdict::Malformed.into(),
-            },
-            token: valid.then(|| pb::Token {
+            valid: passed,
+            verdict: verdict.into(),
+            token: known.then(|| pb::Token {
                 state: 0,
                 ..token("ci")
             }),
-            credential: i32::from(valid),
+            rate_limits: limited
+                .then(|| standing(if passed { 2 } else { 5 }, !passed))
+                .into_iter()
+                .collect(),
+            quota_remaining: limited.then_some(98),
+            credential: i32::from(known),
             validation_id: "v-1".to_owned(),
             ..pb::ValidateResponse::default()
         }))
@@ -125,6 +174,11 @@ impl TokenService for Canned {
             ID => Ok(Response::new(pb::GetResponse {
                 token: Some(token("ci")),
                 ..pb::GetResponse::default()
+            })),
+            "limited" => Ok(Response::new(pb::GetResponse {
+                token: Some(limited("ci")),
+                rate_limits: vec![standing(5, true)],
+                quota_remaining: Some(95),
             })),
             "down" => Err(unavailable()),
             "denied" => Err(Status::permission_denied("no")),
@@ -155,27 +209,75 @@ impl TokenService for Canned {
         }))
     }
 
+    /// Five namespaces, `n0` to `n4`, never more than two on a page, and an empty page before them.
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> Answer<pb::ListNamespacesResponse> {
+        let asked = self.note(request)?;
+        let Ok(from) = asked.page_token.parse::<u32>() else {
+            return Ok(Response::new(pb::ListNamespacesResponse {
+                namespaces: Vec::new(),
+                next_page_token: "0".to_owned(),
+            }));
+        };
+        let to = 5.min(from + asked.page_size.clamp(1, 2));
+        let summary = |n| pb::NamespaceSummary {
+            namespace: format!("n{n}"),
+            tokens: 1u64 << (10 * n),
+        };
+        Ok(Response::new(pb::ListNamespacesResponse {
+            namespaces: (from..to).map(summary).collect(),
+            next_page_token: match to {
+                5 => String::new(),
+                to => to.to_string(),
+            },
+        }))
+    }
+
     async fn update(&self, request: Request<pb::UpdateRequest>) -> Answer<pb::UpdateResponse> {
         let asked = self.note(request)?;
+        if asked.revision.is_some_and(|asked| asked != REVISION) {
+            let why = "the token has another revision";
+            let reason = "ERROR_REASON_REVISION_MOVED";
+            return Err(refused(Code::Aborted, reason, why));
+        }
         Ok(Response::new(pb::UpdateResponse { token: asked.token }))
     }
 
     async fn rotate(&self, request: Request<pb::RotateRequest>) -> Answer<pb::RotateResponse> {
-        self.note(request)?;
-        Ok(Response::new(pb::RotateResponse {
-            token: Some(token("ci")),
-            secret: SECRET.to_owned(),
-        }))
+        let (code, reason, why) = match self.note(request)?.token_id.as_str() {
+            "revoked" => (
+                Code::FailedPrecondition,
+                "ERROR_REASON_TOKEN_OVER",
+                "the token is revoked; that is final",
+            ),
+            "in-grace" => (
+                Code::FailedPrecondition,
+                "ERROR_REASON_STILL_IN_GRACE",
+                "a replaced secret is in its grace",
+            ),
+            _ => {
+                return Ok(Response::new(pb::RotateResponse {
+                    token: Some(pb::Token {
+                        secret_version: 2,
+                        ..token("ci")
+                    }),
+                    secret: SECRET.to_owned(),
+                }));
+            }
+        };
+        Err(refused(code, reason, why))
     }
 
     async fn reset_limits(
         &self,
         request: Request<pb::ResetLimitsRequest>,
     ) -> Answer<pb::ResetLimitsResponse> {
-        self.note(request)?;
+        let limited = self.note(request)?.token_id == "limited";
         Ok(Response::new(pb::ResetLimitsResponse {
-            rate_limits: Vec::new(),
-            quota_remaining: Some(5),
+            rate_limits: limited.then(|| standing(0, false)).into_iter().collect(),
+            quota_remaining: limited.then_some(100),
         }))
     }
 

@@ -5,6 +5,7 @@
 )]
 
 mod canned;
+mod changes;
 mod program;
 
 use std::io::Write;
@@ -81,6 +82,35 @@ fn list_follows_pages_up_to_the_limit() {
     let all = json(&fixture.run("token list --all --json").out);
     assert_eq!(all["tokens"].as_array().unwrap().len(), 7);
     assert_eq!(all.get("nextPageToken"), None);
+}
+
+#[test]
+fn namespaces_are_listed_over_pages_up_to_the_limit() {
+    let fixture = Fixture::new();
+    let ran = fixture.run("namespace list");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let table = "\
+NAMESPACE  TOKENS
+n0         1
+n1         1024
+n2         1048576
+n3         1073741824
+n4         1099511627776
+";
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), (table, ""));
+    let ran = fixture.run("namespace list --limit 3");
+    assert_eq!(ran.out.lines().count(), 4, "{}", ran.out);
+    assert!(ran.err.contains("--all"), "{}", ran.err);
+    let all = json(&fixture.run("namespace list --all --json").out);
+    let namespaces = all["namespaces"].as_array().unwrap();
+    assert_eq!(namespaces.len(), 5);
+    let last = serde_json::json!({"namespace": "n4", "tokens": "1099511627776"});
+    assert_eq!(namespaces[4], last);
+    assert_eq!(all.get("nextPageToken"), None);
+    let cut = json(&fixture.run("namespace list --limit 1 --json").out);
+    assert_eq!(cut["nextPageToken"], "1");
+    assert_eq!(fixture.program("namespace list", "", &[]).code, 4);
+    assert_eq!(fixture.run("namespace").code, 2);
 }
 
 #[test]

@@ -11,7 +11,7 @@ import time
 import unittest
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2, duration_pb2, field_mask_pb2
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -141,6 +141,137 @@ class OnAStore:
         self.call("Delete", deletion)
         self.assertEqual(self.verdict(secret), "VERDICT_NOT_FOUND")
         self.assertEqual(self.refused("Delete", deletion).code(), grpc.StatusCode.NOT_FOUND)
+
+    def update(self, changed, *paths: str, **asked):
+        mask = field_mask_pb2.FieldMask(paths=paths)
+        return self.call("Update", tokens.UpdateRequest(
+            token=changed, update_mask=mask, **asked,
+        )).token
+
+    def test_a_token_is_changed_by_its_mask(self):
+        created = self.call("Create", tokens.CreateRequest(name="before", owner="team-b")).token
+        changed = token.Token(token_id=created.token_id, name="after", labels={"env": "prod"})
+        # The well-known type reads the paths that JSON clients send, too.
+        mask = field_mask_pb2.FieldMask()
+        mask.FromJsonString("name,labels")
+        updated = self.call("Update", tokens.UpdateRequest(token=changed, update_mask=mask)).token
+        self.assertEqual((updated.name, updated.owner), ("after", "team-b"))
+        self.assertEqual(dict(updated.labels), {"env": "prod"})
+        self.assertGreater(updated.revision, created.revision)
+        self.assertEqual(self.update(changed, "owner").owner, "")
+        mask.FromJsonString("rateLimits,expireTime")
+        self.assertEqual(list(mask.paths), ["rate_limits", "expire_time"])
+
+        error = self.refused("Update", tokens.UpdateRequest(
+            token=changed, update_mask=field_mask_pb2.FieldMask(paths=["name", "createTime"]),
+        ))
+        self.assertEqual(error.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        violations = detail(error, error_details_pb2.BadRequest).field_violations
+        self.assertEqual([each.field for each in violations], ["update_mask.paths[1]"])
+
+    def test_a_lost_revision_is_aborted_and_says_which_came_before(self):
+        created = self.call("Create", tokens.CreateRequest(name="first")).token
+        changed = token.Token(token_id=created.token_id, name="second")
+        updated = self.update(changed, "name", revision=created.revision)
+        for method, request in (
+            ("Update", tokens.UpdateRequest(
+                token=changed, revision=created.revision,
+                update_mask=field_mask_pb2.FieldMask(paths=["name"]),
+            )),
+            ("Rotate", tokens.RotateRequest(
+                token_id=created.token_id, revision=created.revision,
+            )),
+        ):
+            error = self.refused(method, request)
+            self.assertEqual(error.code(), grpc.StatusCode.ABORTED, method)
+            self.assert_reason(error, "ERROR_REASON_REVISION_MOVED")
+            told = detail(error, error_details_pb2.ErrorInfo).metadata
+            self.assertEqual(int(told["asked"]), created.revision)
+            self.assertEqual(int(told["current"]), updated.revision)
+
+    def test_a_secret_is_rotated_with_a_grace(self):
+        created = self.call("Create", tokens.CreateRequest(name="rotated"))
+        rotation = tokens.RotateRequest(
+            token_id=created.token.token_id, grace_period=duration_pb2.Duration(seconds=3600),
+            request_id="rotate-once",
+        )
+        rotated, again = self.call("Rotate", rotation), self.call("Rotate", rotation)
+        self.assertEqual([each.version for each in again.token.secrets], [2, 1])
+        self.assertNotEqual(rotated.secret, again.secret)
+        for secret, version, credential in (
+            (created.secret, 1, "CREDENTIAL_PREVIOUS"),
+            (rotated.secret, 2, "CREDENTIAL_CURRENT"),
+            (again.secret, 2, "CREDENTIAL_CURRENT"),
+        ):
+            answer = self.validate(secret)
+            self.assertTrue(answer.valid)
+            self.assertEqual(answer.secret_version, version)
+            self.assertEqual(validation.Credential.Name(answer.credential), credential)
+        cut = tokens.RotateRequest(token_id=created.token.token_id)
+        last = self.call("Rotate", cut).secret
+        self.assertEqual(self.verdict(again.secret), "VERDICT_SUPERSEDED")
+        self.assertEqual(self.verdict(last), "VERDICT_VALID")
+        error = self.refused("Rotate", rotation)
+        self.assertEqual(error.code(), grpc.StatusCode.ALREADY_EXISTS)
+        self.assert_reason(error, "ERROR_REASON_REQUEST_ID_USED")
+
+    def test_a_revoked_token_is_neither_changed_nor_rotated(self):
+        token_id = self.call("Create", tokens.CreateRequest(name="over")).token.token_id
+        self.call("Revoke", tokens.RevokeRequest(token_id=token_id))
+        for method, request in (
+            ("Update", tokens.UpdateRequest(
+                token=token.Token(token_id=token_id),
+                update_mask=field_mask_pb2.FieldMask(paths=["name"]),
+            )),
+            ("Rotate", tokens.RotateRequest(token_id=token_id)),
+            ("ResetLimits", tokens.ResetLimitsRequest(token_id=token_id)),
+        ):
+            error = self.refused(method, request)
+            self.assertEqual(error.code(), grpc.StatusCode.FAILED_PRECONDITION, method)
+            self.assert_reason(error, "ERROR_REASON_TOKEN_OVER")
+            failure = detail(error, error_details_pb2.PreconditionFailure)
+            [violation] = failure.violations
+            self.assertEqual(violation.type, "ERROR_REASON_TOKEN_OVER")
+            self.assertEqual(violation.subject, token_id)
+            told = detail(error, error_details_pb2.ErrorInfo).metadata
+            self.assertEqual(told["state"], "STATE_REVOKED")
+
+    def test_limits_are_spent_shown_and_reset(self):
+        day = duration_pb2.Duration(seconds=86400)
+        created = self.call("Create", tokens.CreateRequest(
+            name="limited", rate_limits=[token.RateLimit(requests=3, period=day)],
+            quota=token.Quota(limit=5),
+        ))
+        secret, token_id = created.secret, created.token.token_id
+        dear = self.validate(secret, cost=3)
+        self.assertEqual((dear.rate_limits[0].remaining, dear.quota_remaining), (0, 2))
+        self.assertFalse(dear.rate_limits[0].HasField("retry_after"))
+        refused = self.validate(secret)
+        self.assertEqual(refused.verdict, validation.VERDICT_RATE_LIMITED)
+        self.assertGreater(refused.rate_limits[0].retry_after.ToTimedelta().total_seconds(), 0)
+        self.assertEqual(self.verdict(secret, cost=0), "VERDICT_VALID")
+        self.assertEqual(self.verdict(secret, cost=2, dry_run=True), "VERDICT_RATE_LIMITED")
+        got = self.call("Get", tokens.GetRequest(token_id=token_id))
+        self.assertEqual((got.rate_limits[0].remaining, got.quota_remaining), (0, 2))
+        self.assertEqual(got.token.quota.remaining, 2)
+        reset = self.call("ResetLimits", tokens.ResetLimitsRequest(token_id=token_id))
+        self.assertEqual((reset.rate_limits[0].remaining, reset.quota_remaining), (3, 5))
+        more = token.Token(token_id=token_id, quota=token.Quota(limit=2))
+        self.assertEqual(self.update(more, "quota.limit").quota.remaining, 2)
+        self.assertEqual(self.verdict(secret, cost=3), "VERDICT_QUOTA_EXHAUSTED")
+        free = self.validate(self.call("Create", tokens.CreateRequest(name="free")).secret)
+        self.assertFalse(free.HasField("quota_remaining"))
+
+    def test_a_caller_over_its_own_limit_is_told_when_to_try_again(self):
+        secret = self.call("Create", tokens.CreateRequest(
+            name="caller", scopes=["authority:read"], rate_limits=[token.RateLimit(requests=1)],
+        )).secret
+        self.call("List", tokens.ListRequest(owner="nobody"), secret)
+        error = self.refused("List", tokens.ListRequest(owner="nobody"), secret)
+        self.assertEqual(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self.assert_reason(error, "ERROR_REASON_CALLER_LIMITED")
+        delay = detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
+        self.assertTrue(0 < delay.total_seconds() <= 60, delay)
 
     def test_rubbish_is_malformed(self):
         self.assertEqual(self.verdict("rubbish"), "VERDICT_MALFORMED")

@@ -10,6 +10,8 @@ use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::caller::Reach;
 use token_authority::domain::name::Namespace;
 use token_authority::domain::page::{Cursor, Filter, PageSize};
+use token_authority::domain::pepper::PepperCheck;
+use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
@@ -24,23 +26,27 @@ pub(crate) const BEGIN: Timestamp = Timestamp::from_micros(1_800_000_000_000_000
 
 type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
 
+type Open = Box<dyn Fn(Arc<ManualClock>, Vec<PepperCheck>) -> Opening + Send + Sync>;
+
 /// A store under test, its clock, and the way to open it anew.
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
-    open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
+    open: Open,
     _folder: Option<TempDir>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 pub(crate) async fn on_sqlite() -> Bench {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("token-authority.db");
-    let open = move |clock: Arc<ManualClock>| {
+    let open = move |clock: Arc<ManualClock>, peppers| {
         let options = SqliteOptions {
             path: path.clone(),
             require_existing: false,
+            peppers,
             clock,
+            retention: Retention::default(),
         };
         let opening: Opening = Box::pin(async move {
             let store = SqliteStore::open(options).expect("the store opens");
@@ -54,7 +60,7 @@ pub(crate) async fn on_sqlite() -> Bench {
 pub(crate) async fn on_redis() -> Bench {
     let server = RedisServer::start();
     let url = server.url();
-    let options = move |clock: Arc<ManualClock>| RedisOptions {
+    let options = move |clock: Arc<ManualClock>, peppers| RedisOptions {
         url: url.clone(),
         prefix: "ta".to_owned(),
         store_id: None,
@@ -64,19 +70,24 @@ pub(crate) async fn on_redis() -> Bench {
         // Generous: many servers share the machine in a test run.
         read_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(10),
+        peppers,
         clock: Some(clock),
+        retention: Retention::default(),
     };
-    init(&options(Arc::new(ManualClock::at(BEGIN))))
+    init(&options(Arc::new(ManualClock::at(BEGIN)), Vec::new()))
         .await
         .expect("the store takes its marker");
-    let open = move |clock: Arc<ManualClock>| {
-        let options = options(clock);
+    let open = move |clock: Arc<ManualClock>, peppers| {
+        let options = options(clock, peppers);
         let opening: Opening = Box::pin(async move {
             let store = RedisStore::start(options).expect("sound options");
             let patience = Instant::now() + Duration::from_secs(20);
             loop {
                 match store.probe_write().await {
-                    Ok(()) => return Arc::new(store) as Arc<dyn Store>,
+                    // Waiting does not make it acceptable; a test may want just that.
+                    Ok(()) | Err(StoreError::Unacceptable(_)) => {
+                        return Arc::new(store) as Arc<dyn Store>;
+                    }
                     Err(why) if Instant::now() > patience => panic!("not ready: {why}"),
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
@@ -88,25 +99,35 @@ pub(crate) async fn on_redis() -> Bench {
 }
 
 impl Bench {
-    async fn over(
-        open: Box<dyn Fn(Arc<ManualClock>) -> Opening + Send + Sync>,
-        folder: Option<TempDir>,
-        server: Option<RedisServer>,
-    ) -> Self {
+    async fn over(open: Open, folder: Option<TempDir>, server: Option<RedisServer>) -> Self {
         let clock = Arc::new(ManualClock::at(BEGIN));
-        let store = open(clock.clone()).await;
+        let store = open(clock.clone(), Vec::new()).await;
         Self {
             store,
             clock,
             open,
             _folder: folder,
-            _server: server,
+            server,
         }
     }
 
     /// Opens the same store anew, after the one before was closed.
     pub(crate) async fn reopen(&mut self) {
-        self.store = (self.open)(self.clock.clone()).await;
+        self.store = (self.open)(self.clock.clone(), Vec::new()).await;
+    }
+
+    /// Closes the store and opens it anew with these peppers in use.
+    pub(crate) async fn reopen_with(&mut self, peppers: &[PepperCheck]) {
+        self.store.close().await;
+        self.store = (self.open)(self.clock.clone(), peppers.to_vec()).await;
+    }
+
+    /// The same store as another process has it; where only one process may have it, this one's.
+    pub(crate) async fn beside(&self) -> Arc<dyn Store> {
+        match self.server {
+            Some(_) => (self.open)(self.clock.clone(), Vec::new()).await,
+            None => self.store.clone(),
+        }
     }
 
     /// Moves the clock on.

@@ -1,6 +1,7 @@
 //! Limits: taken all together or not at all, exactly, whatever comes between.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_authority::domain::limit::Quota;
@@ -10,10 +11,13 @@ use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Refusal, Ruling, Token};
 use token_authority::domain::update::{Patch, QuotaPatch};
 use token_authority::store::{Change, Rule, Store, Take, Taken};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::fixture::Bench;
-use crate::support::drafts::{draft, limited, rate_limits, requested, willing};
+use crate::support::drafts::{
+    draft, ending_after, limited, rate_limits, requested, swept, willing,
+};
 
 fn take(token: &Token) -> Take {
     Take {
@@ -277,6 +281,22 @@ pub(crate) async fn a_deleted_token_leaves_nothing_spent_behind(mut bench: Bench
     assert_eq!(count(&bench, &token).await, 0);
 }
 
+pub(crate) async fn a_vanished_token_leaves_nothing_spent_behind(bench: Bench) {
+    let profile = limited(rate_limits(&[("", 2, 3600, 0)]), quota(2)).profile;
+    let hour = Duration::from_secs(3600);
+    let token = bench
+        .create(token_authority::domain::token::Draft {
+            profile,
+            ..ending_after(hour)
+        })
+        .await;
+    assert_eq!(count(&bench, &token).await, 2);
+    bench.pass(hour * 26);
+    assert_eq!(swept(bench.store.as_ref()).await, 1);
+    let spending = bench.store.spending(&[Arc::new(token)]).await.unwrap();
+    assert_eq!(spending[0].quota, None);
+}
+
 /// Numbers that look random and are the same in each run.
 struct Numbers(u64);
 
@@ -426,4 +446,36 @@ pub(crate) async fn one_of_many_changes_wins_a_revision(bench: Bench) {
         panic!()
     };
     assert_eq!(bench.found(token.id).await.as_ref(), Some(winner));
+}
+
+pub(crate) async fn a_use_under_way_takes_nothing_back_from_a_later_grant(bench: Bench) {
+    const RESETS: usize = 200;
+    let limits = rate_limits(&[("", 2, 86_400, 0)]);
+    let token = bench.create(limited(limits, None)).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..16 {
+        let (store, over) = (bench.store.clone(), over.clone());
+        let mut take = take(&token);
+        let run = Handle::current();
+        // Threads of their own, so that any of them may be halted anywhere.
+        callers.spawn_blocking(move || {
+            let mut passed = 0;
+            while !over.load(Ordering::Relaxed) {
+                match run.block_on(store.take(&take)).unwrap() {
+                    Taken::Admitted(_) => passed += 1,
+                    Taken::Refused(..) => {}
+                    Taken::Moved(found) => take.token = found.token.unwrap(),
+                }
+            }
+            passed
+        });
+    }
+    for _ in 0..RESETS {
+        let reset: Rule = Arc::new(|token, now| token.reset_limits(now));
+        bench.store.change(token.id, reset).await.unwrap();
+    }
+    over.store(true, Ordering::Relaxed);
+    let passed: usize = callers.join_all().await.into_iter().sum();
+    assert!(passed <= 2 * (RESETS + 1), "{passed} of {RESETS} times two");
 }

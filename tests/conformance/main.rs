@@ -12,9 +12,13 @@
 mod fixture;
 mod limits;
 mod listing;
+mod namespaces;
 mod owners;
+mod peppers;
+mod policies;
 mod races;
 mod requests;
+mod retention;
 mod status;
 mod tokens;
 
@@ -86,6 +90,26 @@ conformance! {
         no_two_tokens_of_a_namespace_are_equally_old,
         a_pool_holds_the_tokens_of_its_namespace_only,
     }
+    namespaces {
+        a_new_store_has_no_namespaces,
+        counts_follow_creations_and_deletions,
+        an_ended_token_counts_until_it_is_deleted,
+        what_came_to_nothing_is_not_counted,
+        namespaces_are_listed_by_name_whatever_the_page,
+        more_namespaces_than_one_exchange_carries_are_all_counted,
+        only_namespaces_in_reach_are_listed,
+        an_emptied_namespace_vanishes_and_may_come_back,
+        namespaces_come_and_go_without_shifting_a_page,
+    }
+    policies {
+        a_namespace_holds_no_more_tokens_than_it_may,
+        a_limit_may_come_late_and_go,
+        ended_tokens_take_room_until_they_are_deleted,
+        a_request_is_answered_in_a_full_namespace_too,
+        a_taken_id_is_answered_in_a_full_namespace_too,
+        an_end_beyond_the_longest_lifetime_is_refused_and_leaves_nothing,
+        a_namespace_is_never_overfilled_however_many_come_at_once,
+    }
     owners {
         a_token_is_listed_by_its_new_owner_and_no_more_by_the_old,
         an_owner_may_be_taken_away_and_come_back,
@@ -116,10 +140,33 @@ conformance! {
         a_reset_forgets_what_was_spent,
         what_is_spent_survives_a_restart,
         a_deleted_token_leaves_nothing_spent_behind,
+        a_vanished_token_leaves_nothing_spent_behind,
         a_store_judges_limits_as_the_rules_do,
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,
+        a_use_under_way_takes_nothing_back_from_a_later_grant,
         one_of_many_changes_wins_a_revision,
+    }
+    retention {
+        a_short_lived_token_vanishes_a_day_after_it_expired,
+        a_token_that_lived_for_a_day_vanishes_thirty_days_after_it_expired,
+        a_revoked_token_vanishes_thirty_days_after_its_revocation,
+        a_token_without_an_end_never_vanishes,
+        a_token_whose_end_was_moved_later_vanishes_after_the_new_end,
+        a_token_whose_end_was_moved_earlier_vanishes_after_the_new_end,
+        a_token_whose_end_was_taken_away_stays,
+        of_a_vanished_token_nothing_is_left,
+        a_request_is_free_once_its_token_vanished,
+        a_deleted_token_does_not_vanish_again,
+        many_vanish_in_bounded_steps_and_nobody_else,
+        of_two_who_sweep_at_once_each_token_falls_to_one,
+        a_sweep_beside_changes_takes_what_has_ended_only,
+    }
+    peppers {
+        a_store_knows_its_peppers_again,
+        another_pepper_under_a_known_id_is_an_outage_to_every_act,
+        a_pepper_is_known_from_the_first_opening_on,
+        a_refused_pepper_leaves_no_other_behind,
     }
     status {
         a_sound_store_can_be_read_and_written,

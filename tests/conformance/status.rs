@@ -2,6 +2,7 @@
 
 use crate::fixture::{Bench, everything, is_outage};
 use crate::support::drafts::{draft, revoking, willing};
+use token_authority::domain::caller::Reach;
 use token_authority::domain::page::PageSize;
 
 pub(crate) async fn a_sound_store_can_be_read_and_written(bench: Bench) {
@@ -23,6 +24,12 @@ pub(crate) async fn a_closed_store_answers_errors_and_no_absence(bench: Bench) {
         &bench
             .store
             .list(&everything(), None, PageSize::asked(1))
+            .await
+    ));
+    assert!(is_outage(
+        &bench
+            .store
+            .census(&Reach::All, None, PageSize::asked(1))
             .await
     ));
     assert!(is_outage(&bench.store.confirm().await));

@@ -1,12 +1,14 @@
 //! A Redis whose memory is full: nothing new, but all that judges and all that takes rights away.
 
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, ListRequest, Quota, RateLimit, State, UpdateRequest, Verdict,
+    self, CreateRequest, ListRequest, Quota, RateLimit, State, Verdict,
 };
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::callers::rotation;
-use crate::harness::{Authority, Client, ask, create, is_outage, named, presenting, verdict};
+use crate::harness::{
+    Authority, Client, ask, change, create, is_outage, named, presenting, verdict,
+};
 use crate::kit::{
     MANAGEMENT, by_id, connect, deletion, found, health_says, marked_redis, serving_over,
 };
@@ -68,16 +70,6 @@ async fn names(client: &mut Client) -> Vec<String> {
     let mut answer = client.list(request).await.unwrap().into_inner();
     assert_eq!(answer.next_page_token, "", "all on one page");
     answer.tokens.drain(..).map(|token| token.name).collect()
-}
-
-/// A change of what `paths` name.
-fn change(token: pb::Token, paths: &[&str]) -> UpdateRequest {
-    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-    UpdateRequest {
-        token: Some(token),
-        update_mask: Some(prost_types::FieldMask { paths }),
-        revision: None,
-    }
 }
 
 /// One token of each kind, made while there was room.
@@ -145,7 +137,7 @@ impl Tokens {
             ..pb::Token::default()
         };
         let paths = ["scopes", "allowed_cidrs", "owner"];
-        let narrowed = client.update(change(narrowed, &paths)).await;
+        let narrowed = client.update(change(&narrowed, &paths)).await;
         let narrowed = narrowed.unwrap().into_inner().token.unwrap();
         assert_eq!((narrowed.scopes.len(), narrowed.owner.as_str()), (1, ""));
         assert_eq!(verdict(client, first).await, Verdict::AddressDenied);
@@ -162,7 +154,7 @@ impl Tokens {
             disabled: true,
             ..pb::Token::default()
         };
-        client.update(change(off, &["disabled"])).await.unwrap();
+        client.update(change(&off, &["disabled"])).await.unwrap();
         assert_eq!(verdict(client, &rotated).await, Verdict::Disabled);
         client.revoke(by_id(&plain.token_id, "")).await.unwrap();
         assert_eq!(verdict(client, &rotated).await, Verdict::Revoked);

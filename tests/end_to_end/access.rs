@@ -6,8 +6,9 @@ use prost_reflect::DescriptorPool;
 use token_authority::authority::act::TABLE;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, DeleteRequest, GetRequest, ListRequest, ResetLimitsRequest, RevokeRequest,
-    RotateRequest, Token, UpdateRequest, ValidateRequest, Verdict, WhoAmIRequest,
+    self, CreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListRequest,
+    ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest, ValidateRequest,
+    Verdict, WhoAmIRequest,
 };
 use tonic::{Code, Status};
 
@@ -47,6 +48,13 @@ async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, Option<Stat
                 .err(),
         ),
         ("List", client.list(ListRequest::default()).await.err()),
+        (
+            "ListNamespaces",
+            client
+                .list_namespaces(ListNamespacesRequest::default())
+                .await
+                .err(),
+        ),
         (
             "Revoke",
             client

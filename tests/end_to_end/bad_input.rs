@@ -8,27 +8,10 @@ use token_authority::transport::grpc::pb::{
     CreateRequest, GetRequest, ListRequest, Quota, RateLimit, RevokeRequest, ValidateRequest,
     Verdict,
 };
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::harness::{Authority, Client, create, named, presenting, reason, verdict};
-
-/// The fields that an `INVALID_ARGUMENT` names.
-fn fields(status: &Status) -> BTreeSet<String> {
-    assert_eq!(
-        (status.code(), reason(status).as_str()),
-        (Code::InvalidArgument, "INVALID_REQUEST"),
-        "{status:?}"
-    );
-    let bad = status.get_details_bad_request().expect("violations");
-    bad.field_violations
-        .into_iter()
-        .map(|violation| {
-            assert!(!violation.description.is_empty());
-            violation.field
-        })
-        .collect()
-}
+use crate::harness::{Authority, Client, create, fields, named, presenting, set, verdict};
 
 async fn refused(client: &mut Client, request: CreateRequest) -> BTreeSet<String> {
     fields(
@@ -37,10 +20,6 @@ async fn refused(client: &mut Client, request: CreateRequest) -> BTreeSet<String
             .await
             .expect_err("an invalid request"),
     )
-}
-
-fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, DeleteRequest, Quota, ResetLimitsRequest, RevokeRequest, RotateRequest,
-    UpdateRequest, Verdict,
+    self, CreateRequest, DeleteRequest, Quota, ResetLimitsRequest, RevokeRequest, Verdict,
 };
 use tonic::{Code, Status};
 
-use crate::harness::{Authority, Client, create, named, presenting, verdict};
+use crate::harness::{Authority, Client, change, create, named, presenting, rotation, verdict};
 
 /// What the process ends with, so that a supervisor starts it again.
 const FLUSH_FAILED: Option<i32> = Some(70);
@@ -125,22 +125,14 @@ async fn call(client: &mut Client, rpc: &str, id: &str, secret: &str) -> Result<
     match rpc {
         "Create" => client.create(named("lost")).await.map(drop),
         "Update" => {
-            let paths = vec!["name".to_owned()];
-            let request = UpdateRequest {
-                token: Some(pb::Token {
-                    token_id,
-                    ..pb::Token::default()
-                }),
-                update_mask: Some(prost_types::FieldMask { paths }),
-                revision: None,
+            let token = pb::Token {
+                token_id,
+                ..pb::Token::default()
             };
-            client.update(request).await.map(drop)
+            client.update(change(&token, &["name"])).await.map(drop)
         }
         "Rotate" => {
-            let request = RotateRequest {
-                token_id,
-                ..RotateRequest::default()
-            };
+            let request = rotation(id, Duration::ZERO);
             client.rotate(request).await.map(drop)
         }
         "ResetLimits" => {

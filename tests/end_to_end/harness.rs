@@ -1,16 +1,19 @@
 //! The authority as a child process, its store, and clients that carry a credential.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, ValidateRequest, ValidateResponse,
+    self, CreateRequest, GetRequest, GetResponse, RotateRequest, UpdateRequest, ValidateRequest,
+    ValidateResponse,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -39,6 +42,7 @@ pub(crate) struct Authority {
     arguments: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
     starts: usize,
+    stdout: Arc<Mutex<String>>,
 }
 
 impl Authority {
@@ -77,6 +81,13 @@ impl Authority {
         Self::stopped().with(&["--store", url])
     }
 
+    /// A second process over the same Redis.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut authority = Self::over(&other.redis().url());
+        authority.start();
+        authority
+    }
+
     fn stopped() -> Self {
         // Generous timeouts: many servers share the machine in a test run.
         let settings = [
@@ -98,6 +109,7 @@ impl Authority {
             arguments: arguments.chain(settings).collect(),
             environment: Vec::new(),
             starts: 0,
+            stdout: Arc::default(),
         }
     }
 
@@ -124,8 +136,16 @@ impl Authority {
         let mut child = OwnedChild::spawn(command.stdout(Stdio::piped()).stderr(log))
             .expect("the binary starts");
         let mut line = String::new();
-        let stdout = child.0.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let mut stdout = BufReader::new(child.0.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("a line");
+        let rest = self.stdout.clone();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let mut rest = rest.lock().expect("a sound lock");
+                rest.push_str(&line);
+                rest.push('\n');
+            }
+        });
         let address = line.trim_end().strip_prefix("listening on ");
         self.address = address
             .unwrap_or_else(|| panic!("{line:?}\n{}", self.log()))
@@ -173,6 +193,11 @@ impl Authority {
             .collect()
     }
 
+    /// Whatever standard output said after the first line of each start.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.lock().expect("a sound lock").clone()
+    }
+
     fn log_path(&self, start: usize) -> PathBuf {
         self.folder.path().join(format!("log-{start}"))
     }
@@ -197,6 +222,11 @@ impl Authority {
     /// A client with the root token, once the authority serves.
     pub(crate) async fn root(&self) -> Client {
         self.serving(true).await;
+        self.client_as_root()
+    }
+
+    /// The same over a connection of its own, whether it serves or not.
+    pub(crate) fn client_as_root(&self) -> Client {
         self.client(Some(ROOT_TOKEN))
     }
 
@@ -289,6 +319,18 @@ impl Interceptor for Credential {
     }
 }
 
+/// Waits until `look` finds something.
+pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < patience, "what is waited for never came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Creates a token and answers it with its secret.
 pub(crate) async fn create(client: &mut Client, request: CreateRequest) -> (pb::Token, String) {
     let answer = client
@@ -324,6 +366,71 @@ pub(crate) fn named(name: &str) -> CreateRequest {
         name: name.to_owned(),
         ..CreateRequest::default()
     }
+}
+
+/// What Get answers about a token.
+pub(crate) async fn get(client: &mut Client, token_id: &str) -> GetResponse {
+    let token_id = token_id.to_owned();
+    let answer = client.get(GetRequest { token_id }).await;
+    answer.expect("a token").into_inner()
+}
+
+/// A request to change what `paths` name to what `token` says.
+pub(crate) fn change(token: &pb::Token, paths: &[&str]) -> UpdateRequest {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    UpdateRequest {
+        token: Some(token.clone()),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        revision: None,
+    }
+}
+
+/// Changes a token and answers it as it is then.
+pub(crate) async fn update(client: &mut Client, token: &pb::Token, paths: &[&str]) -> pb::Token {
+    let answer = client.update(change(token, paths)).await;
+    answer
+        .expect("a changed token")
+        .into_inner()
+        .token
+        .expect("a token")
+}
+
+/// A request to rotate a token's secret, with so much grace for the present one.
+pub(crate) fn rotation(token_id: &str, grace: Duration) -> RotateRequest {
+    RotateRequest {
+        token_id: token_id.to_owned(),
+        grace_period: Some(span(grace)),
+        ..RotateRequest::default()
+    }
+}
+
+pub(crate) fn span(span: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(span).expect("a short span")
+}
+
+/// Code and reason of an error.
+pub(crate) fn told(status: &Status) -> (Code, String) {
+    (status.code(), reason(status))
+}
+
+/// The fields that an `INVALID_ARGUMENT` names; each once, and with a description.
+pub(crate) fn fields(status: &Status) -> BTreeSet<String> {
+    use tonic_types::StatusExt;
+    let expected = (Code::InvalidArgument, "INVALID_REQUEST".to_owned());
+    assert_eq!(told(status), expected, "{status:?}");
+    let bad = status.get_details_bad_request().expect("violations");
+    let mut fields = BTreeSet::new();
+    for violation in bad.field_violations {
+        assert!(!violation.description.is_empty(), "{}", violation.field);
+        let new = fields.insert(violation.field.clone());
+        assert!(new, "{} is named twice: {status:?}", violation.field);
+    }
+    fields
+}
+
+/// A set of names, to compare with [`fields`].
+pub(crate) fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The name of the `ErrorReason` that a status carries.

@@ -7,21 +7,39 @@
 )]
 
 mod access;
+mod audit;
 mod bad_input;
+mod bad_limits;
+mod caller_limits;
 mod deadlines;
 #[cfg(target_os = "linux")]
 mod disk;
 mod drain;
+mod escalation;
 mod harness;
 mod health;
+mod hidden;
 mod life;
+mod limits;
+mod metrics;
+mod namespaces;
 mod outages;
+mod peppers;
+mod policies;
+mod quotas;
 mod raw_bytes;
+mod request_ids;
 mod restrictions;
+mod retention;
 mod root_token;
+mod rotations;
 mod round_trips;
+mod rpcs;
+mod scrape;
 mod secrecy;
 mod startup;
+mod updates;
+mod visibility;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -65,6 +83,18 @@ on_both_stores! {
         tricky_paths_are_refused,
         addresses_are_judged_whatever_their_family,
     }
+    namespaces {
+        namespaces_are_listed_with_what_they_hold,
+        namespaces_are_listed_as_far_as_the_caller_may_read,
+        page_tokens_of_namespaces_serve_whom_they_were_given,
+    }
+    policies {
+        a_policy_gives_tokens_their_end_and_bounds_it,
+        a_full_namespace_takes_no_more_tokens,
+        a_policy_holds_for_whoever_creates_from_the_start_on,
+        a_policy_bounds_changes_of_an_end_and_leaves_others_alone,
+        a_policy_gives_tokens_their_rate_limits,
+    }
     access {
         nothing_is_answered_without_a_credential,
         two_different_credentials_are_refused,
@@ -83,6 +113,11 @@ on_both_stores! {
         absurd_times_are_refused,
         rubbish_secrets_are_malformed,
     }
+    bad_limits {
+        a_wrong_limit_is_refused_by_its_field,
+        all_that_is_wrong_about_limits_is_said_at_once,
+        the_widest_limits_are_answered_as_they_were_given,
+    }
     raw_bytes {
         text_that_is_not_utf8_is_an_invalid_argument,
         an_oversized_message_is_refused_and_the_server_lives_on,
@@ -98,6 +133,84 @@ on_both_stores! {
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
+    }
+    peppers {
+        two_peppers_live_until_the_older_one_is_taken_away,
+        a_wrong_pepper_is_an_outage_and_the_right_one_ends_it,
+        a_store_that_was_stolen_without_its_pepper_is_of_no_use,
+    }
+    metrics {
+        every_kind_of_call_is_counted,
+        strangers_make_no_series,
+        plain_http_is_answered_beside_grpc,
+    }
+    request_ids {
+        a_callers_id_is_in_answers_errors_and_log_lines,
+        a_call_without_an_id_gets_one_that_nothing_else_has,
+        what_can_be_no_id_is_replaced,
+    }
+    audit {
+        every_management_call_leaves_one_line_in_the_file,
+        audit_lines_on_standard_output_are_the_same,
+        a_hangup_opens_the_file_again,
+    }
+    updates {
+        a_mask_names_only_what_can_be_changed,
+        each_field_changes_alone,
+        what_the_mask_does_not_name_is_not_looked_at,
+        a_path_named_twice_is_as_named_once,
+        a_named_field_left_empty_is_cleared_but_nothing_opens_by_accident,
+        a_revoked_token_is_final,
+        an_expired_token_lives_again_by_a_later_end,
+    }
+    visibility {
+        of_many_changes_that_ask_for_one_revision_one_is_carried_out,
+        a_new_owner_is_listed_and_judged_at_once,
+    }
+    rotations {
+        a_replaced_secret_is_valid_for_its_grace_and_then_superseded,
+        the_last_four_replaced_secrets_are_remembered,
+        no_secret_is_forgotten_in_its_grace,
+        a_replayed_rotation_answers_one_more_secret_of_its_version,
+        of_one_rotation_sent_many_times_at_once_three_are_answered,
+        of_many_rotations_that_ask_for_one_revision_one_is_carried_out,
+        a_token_that_is_over_is_not_rotated,
+        a_rotation_that_cannot_be_says_which_field,
+        a_rotated_caller_is_known_for_its_grace_only,
+        only_a_secret_in_force_gives_its_token_up,
+        limits_are_of_the_token_whichever_secret_is_used,
+    }
+    limits {
+        exactly_a_hundred_of_two_thousand_concurrent_calls_pass,
+        a_use_is_taken_from_all_limits_or_from_none,
+        a_refused_call_spends_nothing_and_says_nothing_of_limits,
+        a_use_costs_what_it_says,
+        a_dry_run_answers_the_same_and_takes_nothing,
+        limits_are_shown_as_they_stand_and_reset,
+        a_limit_admits_its_burst_and_then_one_at_a_time,
+    }
+    caller_limits {
+        a_caller_beyond_its_limit_is_refused_by_every_method,
+        what_a_caller_is_used_for_and_what_it_calls_share_its_limit,
+        a_limited_caller_is_let_in_again_when_it_was_told,
+        a_caller_that_is_not_in_force_spends_nothing,
+    }
+    hidden {
+        in_every_method_a_foreign_token_is_exactly_as_an_absent_one,
+        in_every_method_a_foreign_namespace_is_denied,
+    }
+    escalation {
+        callers_may_change_exactly_what_the_model_says,
+        no_sequence_of_calls_yields_more_than_its_caller_holds,
+        no_wildcard_grants_anything_on_the_authority,
+        a_caller_raises_itself_no_more_than_others,
+    }
+    quotas {
+        an_update_moves_what_is_left_as_it_says,
+        a_quota_that_cannot_be_changed_so_says_which_field,
+        an_exhausted_quota_is_full_again_with_the_next_period,
+        what_is_spent_survives_a_stop,
+        no_use_of_a_quota_is_given_twice_over_a_kill,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

@@ -13,7 +13,7 @@ use crate::harness::{
 };
 
 /// Asserts that nothing about tokens is answered, known or unknown.
-async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
+pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
     for id in [token_id, "zzzzzzzzzzzzzzzzzzzzzz"] {
         let token_id = id.to_owned();
         let target = Some(Target::TokenId(id.to_owned()));
@@ -116,7 +116,7 @@ async fn a_redis_that_dies_and_comes_back_is_found_again() {
 }
 
 /// Waits until the log of a server that does not serve says why.
-async fn refused_because(authority: &Authority, why: &str) {
+pub(crate) async fn refused_because(authority: &Authority, why: &str) {
     let patience = Instant::now() + PATIENCE;
     while !authority.log().contains(why) {
         assert!(

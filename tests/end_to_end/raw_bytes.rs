@@ -1,5 +1,7 @@
 //! Bytes that no client library would send: undecodable, oversized, to methods that do not exist.
 
+use std::str::FromStr;
+
 use bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
@@ -46,19 +48,23 @@ impl Decoder for Raw {
     }
 }
 
-async fn send(
+/// Calls a method by its path, and answers how many bytes came back.
+pub(crate) async fn send(
     authority: &Authority,
-    method: &'static str,
+    credential: &str,
+    path: &str,
     message: Vec<u8>,
 ) -> Result<usize, Status> {
     let channel = authority.endpoint().connect().await.expect("a connection");
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("a ready channel");
     let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("x-api-key", ROOT_TOKEN.parse().unwrap());
-    let path = http::uri::PathAndQuery::from_static(method);
+    let credential = credential.parse().expect("visible ASCII");
+    request.metadata_mut().insert("x-api-key", credential);
+    // Errors repeat it; so that equal errors are equal.
+    let id = "raw".parse().expect("visible ASCII");
+    request.metadata_mut().insert("x-request-id", id);
+    let path = http::uri::PathAndQuery::from_str(path).expect("a sound path");
     client
         .unary(request, path, Raw)
         .await
@@ -71,6 +77,7 @@ pub(crate) async fn text_that_is_not_utf8_is_an_invalid_argument(authority: Auth
     for message in [vec![0x0a, 2, 0xff, 0xfe], vec![0x0a, 200, 1], vec![0xff; 9]] {
         let status = send(
             &authority,
+            ROOT_TOKEN,
             "/tokenauthority.v1.TokenService/Validate",
             message,
         )
@@ -87,6 +94,7 @@ pub(crate) async fn an_oversized_message_is_refused_and_the_server_lives_on(auth
     let mut root = authority.root().await;
     let status = send(
         &authority,
+        ROOT_TOKEN,
         "/tokenauthority.v1.TokenService/Create",
         vec![0; 10 << 20],
     )
@@ -106,7 +114,9 @@ pub(crate) async fn an_unknown_method_is_unimplemented(authority: Authority) {
         "/tokenauthority.v1.TokenService/Nothing",
         "/nothing.Service/Nothing",
     ] {
-        let status = send(&authority, method, Vec::new()).await.unwrap_err();
+        let status = send(&authority, ROOT_TOKEN, method, Vec::new())
+            .await
+            .unwrap_err();
         assert_eq!(
             (status.code(), reason(&status).as_str()),
             (Code::Unimplemented, "METHOD_UNKNOWN"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use token_authority::authority::Authority;
 use token_authority::authority::access::{Right, Root};
 use token_authority::authority::act;
+use token_authority::authority::call::Call;
 use token_authority::authority::mint::Mint;
 use token_authority::authority::tokens::Order;
 use token_authority::authority::validate::Question;
@@ -15,6 +16,7 @@ use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Namespace, TokenName};
 use token_authority::domain::pepper::Keyring;
 use token_authority::domain::profile::Profile;
+use token_authority::domain::retention::Retention;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::{Expiration, TokenId};
 use token_authority::domain::update::Patch;
@@ -42,7 +44,9 @@ impl Bench {
             connections: 1,
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            peppers: Vec::new(),
             clock: None,
+            retention: Retention::default(),
         };
         init(&options).await.unwrap();
         let store = Arc::new(RedisStore::start(options).unwrap());
@@ -67,12 +71,12 @@ impl Bench {
         let identity = Identity::Root {
             name: "test".to_owned(),
         };
-        self.authority
-            .permit(&Arc::new(Caller {
-                identity,
-                grants: Grants::root(),
-            }))
-            .unwrap()
+        let caller = Arc::new(Caller {
+            identity,
+            grants: Grants::root(),
+        });
+        let (id, peer) = (self.authority.call_id(None), None);
+        self.authority.permit(&caller, &Call { id, peer }).unwrap()
     }
 
     async fn create(&self) -> String {

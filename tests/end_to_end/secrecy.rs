@@ -1,4 +1,5 @@
-//! A stolen database is useless: after a full run, no secret is in any file, key, value or log line.
+//! A stolen database is useless: after a full run, no secret is in any file, key, value, log line,
+//! audit line or metric.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use token_authority::transport::grpc::pb::{
 };
 use tonic::Request;
 
-use crate::harness::{Authority, ROOT_TOKEN, ask, create, files_below, named, presenting};
+use crate::harness::{Authority, ROOT_TOKEN, ask, create, files_below, named, presenting, until};
+use crate::scrape::http;
 
 /// Everything that Redis holds or remembers: keys, values, the slow log.
 async fn redis_dump(authority: &Authority) -> Vec<u8> {
@@ -51,22 +53,49 @@ async fn redis_dump(authority: &Authority) -> Vec<u8> {
     dump
 }
 
-pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authority) {
-    let mut root = authority.root().await;
+/// What somebody has who stole the store: all of a Redis, or the files of SQLite.
+pub(crate) async fn stolen(authority: &Authority) -> Vec<u8> {
     if authority.redis.is_some() {
-        authority
-            .redis()
-            .run("CONFIG SET slowlog-log-slower-than 0")
-            .await;
-        authority
-            .redis()
-            .run("CONFIG SET slowlog-max-len 100000")
-            .await;
+        return redis_dump(authority).await;
     }
+    let mut files = files_below(authority.folder.path());
+    files.retain(|file| file.to_string_lossy().contains(".db"));
+    let contents = files.iter().map(|file| std::fs::read(file).unwrap());
+    contents.collect::<Vec<_>>().concat()
+}
+
+/// Two peppers: one in a file away from all that the server writes, one in the configuration.
+struct Peppers {
+    _folder: tempfile::TempDir,
+    setting: String,
+    texts: [String; 2],
+}
+
+impl Peppers {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pepper");
+        let texts = ["file", "here"].map(|place| format!("pepper-canary-in-{place}").repeat(2));
+        let [first, second] = &texts;
+        std::fs::write(&path, first).unwrap();
+        let setting = format!(
+            "secrets.peppers=[{{ id = 2, pepper_file = {path:?} }}, {{ id = 1, pepper = {second:?} }}]"
+        );
+        Self {
+            _folder: folder,
+            setting,
+            texts,
+        }
+    }
+}
+
+/// Calls of every kind, with secrets where they belong and where they do not; answers the secrets.
+async fn calls_of_every_kind(authority: &Authority, request_id: &str) -> BTreeSet<String> {
+    let mut root = authority.root().await;
     let mut secrets = BTreeSet::from([ROOT_TOKEN.to_owned()]);
     let full = CreateRequest {
         owner: "ann".to_owned(),
-        request_id: "r".to_owned(),
+        request_id: request_id.to_owned(),
         scopes: vec!["authority:manage".to_owned()],
         ..named("t")
     };
@@ -118,6 +147,15 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authorit
     })
     .await
     .unwrap_err();
+    let mut named_so = Request::new(ListRequest::default());
+    named_so
+        .metadata_mut()
+        .insert("x-request-id", secret.parse().unwrap());
+    root.list(named_so).await.unwrap();
+    let credential = format!("authorization: Bearer {secret}\r\nx-api-key: {ROOT_TOKEN}\r\n");
+    for path in ["/metrics".to_owned(), format!("/{secret}?{secret}")] {
+        http(&authority.address, "GET", &path, &credential);
+    }
     let target = Some(Target::Secret(surrendered));
     authority
         .client(None)
@@ -139,8 +177,59 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authorit
     })
     .await
     .unwrap();
+    secrets
+}
 
-    let mut dump = Vec::new();
+/// Starts it again with its audit lines elsewhere.
+fn again(mut authority: Authority, audit: &str) -> Authority {
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--set", &format!("audit.to={audit}")]);
+    authority.start();
+    authority
+}
+
+/// The metrics in both their forms.
+fn metrics(authority: &Authority) -> Vec<u8> {
+    let forms = ["", "accept: application/openmetrics-text\r\n"];
+    let texts = forms.map(|accept| http(&authority.address, "GET", "/metrics", accept).body);
+    assert!(texts.iter().all(|text| text.contains("_verdicts_total")));
+    texts.concat().into_bytes()
+}
+
+pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authority) {
+    let peppers = Peppers::new();
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--set", &peppers.setting]);
+    authority.start();
+    authority.serving(true).await;
+    if authority.redis.is_some() {
+        authority
+            .redis()
+            .run("CONFIG SET slowlog-log-slower-than 0")
+            .await;
+        authority
+            .redis()
+            .run("CONFIG SET slowlog-max-len 100000")
+            .await;
+    }
+    let mut secrets = calls_of_every_kind(&authority, "log").await;
+    let mut dump = metrics(&authority);
+    let file = authority.folder.path().join("audit");
+    let authority = again(authority, &format!("file:{}", file.display()));
+    secrets.extend(calls_of_every_kind(&authority, "file").await);
+    dump.extend(metrics(&authority));
+    let lines = std::fs::read_to_string(file).unwrap().lines().count();
+    assert!(
+        lines > 10,
+        "{lines} audit lines, which are read with all files below"
+    );
+    let mut authority = again(authority, "stdout");
+    secrets.extend(calls_of_every_kind(&authority, "stdout").await);
+    let config = crate::harness::command(&["config", "--set", &peppers.setting]).output();
+    let printed = config.unwrap().stdout;
+    assert!(!printed.is_empty(), "the configuration is printed");
+    dump.extend(printed);
+
     if authority.redis.is_some() {
         dump.extend(redis_dump(&authority).await);
     }
@@ -149,6 +238,10 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authorit
         dump.extend(std::fs::read(file).unwrap());
     }
     authority.stop("TERM");
+    // The pipe ends with the process.
+    let last = "\"rpc\":\"Delete\"";
+    until(|| authority.stdout().contains(last).then_some(())).await;
+    dump.extend(authority.stdout().into_bytes());
     for file in files_below(authority.folder.path()) {
         dump.extend(std::fs::read(file).unwrap());
     }
@@ -156,13 +249,12 @@ pub(crate) async fn no_secret_is_kept_or_logged_anywhere(mut authority: Authorit
         authority.log().contains("TRACE"),
         "the log was at its most talkative"
     );
-    for secret in &secrets {
-        // The id within is public; what follows it, and any good part of that, is not.
-        let hidden = if secret == ROOT_TOKEN {
-            secret.as_str()
-        } else {
-            &secret[25..]
-        };
+    // The id within a secret is public; what follows it, and any good part of that, is not.
+    let hidden = secrets.iter().map(|secret| match secret.as_str() {
+        ROOT_TOKEN => ROOT_TOKEN,
+        secret => &secret[25..],
+    });
+    for hidden in hidden.chain(peppers.texts.iter().map(String::as_str)) {
         let part = &hidden[4..24];
         let hex: String = part.bytes().map(|byte| format!("{byte:02x}")).collect();
         for form in [

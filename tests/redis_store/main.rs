@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation ends a test")]
 
 mod acts;
+mod census;
 mod faults;
 mod kit;
 mod listing;
 mod owners;
+mod peppers;
 mod proxies;
 mod replays;
 mod start;
+mod sweep;
 mod trust;
 mod wide;
 

@@ -17,7 +17,7 @@ const ADD_ENTRY: &str = include_str!("../../src/store/redis/scripts/add_entry.lu
 async fn begin_only(server: &RedisServer, id: TokenId) {
     let (entries, seal) = ("ta:{n:default:0}:i", "ta:{n:default:0}:s");
     let script = ["EVAL", ADD_ENTRY, "2", entries, seal];
-    let arguments = [id.as_str(), "", "0", "65536", "", ""];
+    let arguments = [id.as_str(), "", "0", "65536", "", "", ""];
     let (outcome, _): (String, u64) = server.ask(&[&script[..], &arguments].concat()).await;
     assert_eq!(outcome, "added");
 }

@@ -7,11 +7,13 @@ use token_authority::domain::caller::Reach;
 use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
 use token_authority::domain::page::Filter;
+use token_authority::domain::policy::Bounds;
 use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::{Brand, SecretDigest};
+use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, Origin, RequestKey, Ruling, TokenId};
 use token_authority::entropy;
-use token_authority::store::Rule;
+use token_authority::store::{Rule, Sweeping};
 
 /// A draft with a fresh id and nothing else.
 pub(crate) fn draft() -> Draft {
@@ -27,6 +29,16 @@ pub(crate) fn draft() -> Draft {
             bytes: [7; 32],
         },
         origin: None,
+        bounds: Bounds::default(),
+    }
+}
+
+/// A draft whose secret was made under a pepper.
+pub(crate) fn peppered(key_id: u32) -> Draft {
+    let bytes = [9; 32];
+    Draft {
+        digest: SecretDigest { key_id, bytes },
+        ..draft()
     }
 }
 
@@ -131,4 +143,34 @@ pub(crate) fn giving_to(owner: &str) -> Rule {
         changed.update_time = now;
         Ruling::Replace(Box::new(changed))
     })
+}
+
+/// A draft of a token that expires after so long.
+pub(crate) fn ending_after(life: Duration) -> Draft {
+    Draft {
+        expiration: Expiration::After(life),
+        ..draft()
+    }
+}
+
+/// A rule that moves the end of a token.
+pub(crate) fn ending_at(end: Option<Timestamp>) -> Rule {
+    Arc::new(move |token, now| {
+        let mut changed = token.clone();
+        changed.expire_time = end;
+        changed.update_time = now;
+        Ruling::Replace(Box::new(changed))
+    })
+}
+
+/// Sweeps until nothing is due, and answers how many tokens went.
+pub(crate) async fn swept(store: &dyn Sweeping) -> usize {
+    let mut removed = 0;
+    loop {
+        let swept = store.sweep().await.expect("the store answers");
+        removed += swept.removed;
+        if !swept.more {
+            return removed;
+        }
+    }
 }

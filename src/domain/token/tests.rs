@@ -15,13 +15,14 @@ pub(crate) fn draft() -> Draft {
         namespace: Namespace::fallback(),
         profile: Profile::default(),
         quota_left: None,
-        expiration: Expiration::Never,
+        expiration: Expiration::Unsaid,
         brand: Brand::parse("ta").unwrap(),
         digest: SecretDigest {
             key_id: 0,
             bytes: [7; 32],
         },
         origin: None,
+        bounds: Bounds::default(),
     }
 }
 
@@ -139,6 +140,10 @@ fn a_pool_shares_one_routing_tag() {
 fn the_fingerprint_moves_with_every_argument() {
     let base = draft().fingerprint();
     let with = |profile| Draft { profile, ..draft() };
+    let ending = |expiration| Draft {
+        expiration,
+        ..draft()
+    };
     let plain = Profile::default;
     let pattern = Pattern::parse("/a").unwrap();
     let changed = [
@@ -182,14 +187,9 @@ fn the_fingerprint_moves_with_every_argument() {
             disabled: true,
             ..plain()
         }),
-        Draft {
-            expiration: Expiration::After(Duration::from_secs(1)),
-            ..draft()
-        },
-        Draft {
-            expiration: Expiration::At(at(1)),
-            ..draft()
-        },
+        ending(Expiration::Never),
+        ending(Expiration::After(Duration::from_secs(1))),
+        ending(Expiration::At(at(1))),
     ];
     let mut seen: Vec<[u8; 32]> = changed.iter().map(Draft::fingerprint).collect();
     seen.push(base);

@@ -1,6 +1,12 @@
-//! Creating tokens: index first, then the record, so that no record is ever missed by a listing.
+//! Creating tokens: index first, then the record, so that no record is ever missed by a listing or
+//! a sweep.
 //! Each attempt adds and removes entries of its own only; one that dies leaves entries that no
 //! record bears out, which listings pass over.
+//!
+//! Where a namespace may hold so many tokens only, an attempt goes on if it finds fewer entries that
+//! are older than its own. Entries get ever later times, and each is there before it is counted for:
+//! so of all that go on, the last one has counted the others, and they are never too many, however
+//! many attempt it at once and from wherever. The first ones are not in each other's way.
 //!
 //! A request key makes one token whatever its id: the record at the key's own id, or a claim in the
 //! same slot that names another id, which a pool's tokens have.
@@ -22,6 +28,7 @@ impl RedisStore {
     /// Carries out [`crate::store::TokenStore::create`].
     pub(super) async fn create_token(&self, draft: &Draft) -> Result<Creation, StoreError> {
         let line = &self.access.links.line()?;
+        line.keeps_pepper(draft.digest.key_id)?;
         let root = draft.origin.as_ref().map(root_of);
         if let Some(root) = root
             && let Some(earlier) = self.earlier(line, draft, root).await?
@@ -37,9 +44,9 @@ impl RedisStore {
         }
         self.series.register(line, &draft.namespace).await?;
         let name = SeriesName::namespace(&draft.namespace);
-        let time = self
+        let (time, bucket) = self
             .series
-            .add(line, &name, draft.id.as_str(), At::Next)
+            .place(line, &name, draft.id.as_str(), At::Next)
             .await?;
         let time = Timestamp::from_micros(time);
         let token = match draft.issue(time) {
@@ -50,12 +57,39 @@ impl RedisStore {
                 return Ok(Creation::Refused(refusal));
             }
         };
+        if draft.bounds.tokens_max.is_some() {
+            let others = self.older(line, &name, bucket, time).await?;
+            if let Err(refusal) = draft.find_room(others) {
+                let entry = Entry::lasting(name, draft.id, time);
+                self.unindex(line, &[entry]).await;
+                return self.turned_away(line, draft, root, refusal).await;
+            }
+        }
         self.index_beside(line, &token).await?;
         let creation = self.write(line, draft, &token, root).await?;
         if !matches!(creation, Creation::Created(_)) {
             self.unindex(line, &Entry::all_of(&token)).await;
         }
         Ok(creation)
+    }
+
+    /// Refuses a draft that found no room, unless its token came to be meanwhile: then it is that.
+    async fn turned_away(
+        &self,
+        line: &Line<'_>,
+        draft: &Draft,
+        root: Option<TokenId>,
+        refusal: Refusal,
+    ) -> Result<Creation, StoreError> {
+        let earlier = match root {
+            Some(root) => self.earlier(line, draft, root).await?,
+            None => {
+                let limit = self.access.write_timeout;
+                let (standing, now) = self.read(line, draft.id, limit).await?;
+                standing.earlier(now)
+            }
+        };
+        Ok(earlier.unwrap_or(Creation::Refused(refusal)))
     }
 
     /// What the request of `draft`, whose own id is `root`, made earlier; so that a replay leaves
@@ -142,7 +176,10 @@ impl RedisStore {
             .arg(value)
             .arg(window)
             .arg(self.access.now());
-        let answer = line.marked_script(limit, &call).await?;
+        let end = self.note_end(None, token);
+        let answer = line
+            .marked_script_behind(limit, end.as_ref(), &call)
+            .await?;
         let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
         Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
     }

@@ -10,6 +10,7 @@ use redis::{Cmd, Value, cmd};
 use super::error::{read, understand};
 use super::keys::Keys;
 use super::options::{OptionsError, RedisOptions};
+use super::peppers::{Peppers, Unkept};
 use super::server::{Info, class};
 use crate::store::{Durability, SCHEMA, StoreError, StoreId};
 
@@ -26,7 +27,7 @@ pub(super) async fn ask(
         .map_err(|error| understand(&error, limit).0)
 }
 
-/// The command that reads the marker.
+/// The command that reads the marker, as [`Marker::read`] expects it.
 pub(super) fn marker(keys: &Keys) -> Cmd {
     let mut command = cmd("HMGET");
     command.arg(keys.marker()).arg("id").arg("min_reader");
@@ -48,19 +49,26 @@ pub(super) fn no_marker(error: StoreError) -> StoreError {
 pub(super) struct Marker {
     pub(super) id: StoreId,
     min_reader: u32,
+    /// The check values that were asked for.
+    peppers: Vec<Option<Vec<u8>>>,
 }
 
 impl Marker {
     pub(super) fn read(value: Value) -> Result<Option<Self>, StoreError> {
-        let (id, min_reader): (Option<String>, Option<String>) = read(value)?;
-        let Some(id) = id else {
+        let fields: Vec<Option<Vec<u8>>> = read(value)?;
+        let text = |at: usize| {
+            let bytes = fields.get(at).and_then(Option::as_ref)?;
+            Some(String::from_utf8_lossy(bytes))
+        };
+        let Some(id) = text(0) else {
             return Ok(None);
         };
-        let min_reader = min_reader.and_then(|text| text.parse().ok());
+        let min_reader = text(1).and_then(|text| text.parse().ok());
         let unreadable = || StoreError::Unacceptable("the store marker is damaged".to_owned());
         Ok(Some(Self {
             id: store_id(&id)?,
             min_reader: min_reader.ok_or_else(unreadable)?,
+            peppers: fields.into_iter().skip(2).collect(),
         }))
     }
 }
@@ -77,6 +85,7 @@ pub(super) struct Acceptance {
     pinned: Option<StoreId>,
     min_durability: Durability,
     accept_eviction: bool,
+    peppers: Peppers,
     seen: OnceLock<StoreId>,
     /// Index into [`Durability::ALL`]; beyond it while unknown.
     durability: AtomicU8,
@@ -89,6 +98,7 @@ impl Acceptance {
             pinned: options.store_id.clone(),
             min_durability: options.min_durability,
             accept_eviction: options.accept_eviction,
+            peppers: Peppers::new(options.peppers.clone()),
             seen: OnceLock::new(),
             durability: AtomicU8::new(u8::MAX),
         })
@@ -96,6 +106,10 @@ impl Acceptance {
 
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(super) fn peppers(&self) -> &Peppers {
+        &self.peppers
     }
 
     pub(super) fn store_id(&self) -> Option<&StoreId> {
@@ -107,29 +121,62 @@ impl Acceptance {
         Durability::ALL.get(index).copied()
     }
 
-    /// Checks a connection before its first use, and again and again after it.
+    /// The command that reads the marker, for [`Self::check_marker`].
+    pub(super) fn read_marker(&self, keys: &Keys) -> Cmd {
+        self.peppers.ask(marker(keys))
+    }
+
+    /// Checks a connection before its first use, and again and again after it. Answers which
+    /// peppers the store could not be made to know, if so.
     pub(super) async fn verify(
         &self,
         connection: &mut MultiplexedConnection,
         keys: &Keys,
         limit: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Unkept>, StoreError> {
         let info: String = read(ask(connection, &cmd("INFO"), limit).await?)?;
         let info = Info(&info);
         info.check(self.accept_eviction)?;
         let durability = self.check_durability(&info, connection, limit).await?;
-        let answer = ask(connection, &marker(keys), limit).await;
-        self.check_marker(answer.map_err(no_marker)?)?;
+        let answer = ask(connection, &self.read_marker(keys), limit).await;
+        let unkept = self.check_marker(answer.map_err(no_marker)?)?;
+        let unkept = match unkept.as_slice() {
+            [] => None,
+            _ => self.keep_peppers(unkept, connection, keys, limit).await?,
+        };
         // The discriminants are the places in `Durability::ALL`.
         self.durability.store(durability as u8, Ordering::Relaxed);
-        Ok(())
+        Ok(unkept)
     }
 
-    /// Judges what reading the marker answered; the first marker seen is the only one from then on.
-    pub(super) fn check_marker(&self, value: Value) -> Result<(), StoreError> {
+    /// Writes the check values that the store does not keep yet. A Redis that does not take them,
+    /// because it is full, say, is sound to read all the same.
+    async fn keep_peppers(
+        &self,
+        ids: Vec<u32>,
+        connection: &mut MultiplexedConnection,
+        keys: &Keys,
+        limit: Duration,
+    ) -> Result<Option<Unkept>, StoreError> {
+        match ask(connection, &self.peppers.keep(keys).whole(), limit).await {
+            // Another may have been faster, with another pepper.
+            Ok(marker) => self.check_marker(marker).map(|_| None),
+            Err(lost @ (StoreError::Slow(_) | StoreError::Unreachable(_))) => Err(lost),
+            Err(why) => Ok(Some(Unkept { ids, why })),
+        }
+    }
+
+    /// Judges what reading the marker answered; the first marker accepted is the only one from then
+    /// on. Answers the peppers whose check values it lacks.
+    pub(super) fn check_marker(&self, value: Value) -> Result<Vec<u32>, StoreError> {
         let unacceptable = |why: String| Err(StoreError::Unacceptable(why));
         let marker = Marker::read(value).map_err(no_marker)?;
-        let Some(Marker { id, min_reader }) = marker else {
+        let Some(Marker {
+            id,
+            min_reader,
+            peppers,
+        }) = marker
+        else {
             return unacceptable(format!(
                 "this Redis holds no store marker; if it is new, run `token-authority init \
                  --store {}`; if it should hold data, it was emptied",
@@ -146,14 +193,15 @@ impl Acceptance {
                 "this Redis holds the store {id}; configured is {pinned}"
             ));
         }
+        if let Some(first) = self.seen.get().filter(|first| **first != id) {
+            return unacceptable(other_than(first, &id));
+        }
+        let unkept = self.peppers.judge(&peppers)?;
         let first = self.seen.get_or_init(|| id.clone());
         if *first != id {
-            return unacceptable(format!(
-                "this Redis holds the store {id} now; before it held {first}: bring that one back, \
-                 or restart this process to serve the new store"
-            ));
+            return unacceptable(other_than(first, &id));
         }
-        Ok(())
+        Ok(unkept)
     }
 
     async fn check_durability(
@@ -187,6 +235,13 @@ impl Acceptance {
     }
 }
 
+fn other_than(first: &StoreId, id: &StoreId) -> String {
+    format!(
+        "this Redis holds the store {id} now; before it held {first}: bring that one back, or \
+         restart this process to serve the new store"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,8 +266,8 @@ mod tests {
     #[test]
     fn the_first_store_seen_is_the_only_one_accepted() {
         let acceptance = acceptance(None);
-        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(()));
-        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(()));
+        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(vec![]));
+        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(vec![]));
         let error = acceptance.check_marker(marker_of(B, "1")).unwrap_err();
         assert!(error.to_string().contains(B), "{error}");
     }
@@ -221,7 +276,7 @@ mod tests {
     fn a_pinned_store_is_the_only_one_accepted() {
         let acceptance = acceptance(Some(A));
         assert!(acceptance.check_marker(marker_of(B, "1")).is_err());
-        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(()));
+        assert_eq!(acceptance.check_marker(marker_of(A, "1")), Ok(vec![]));
     }
 
     #[test]

@@ -4,14 +4,20 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `ta:store` | the identity marker |
+//! | `ta:store` | the identity marker, with the check values of peppers |
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
 //! | `ta:{TAG}:l:REST` | what is spent of the rate limits of the token `TAG` `REST` |
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |
+//! | `ta:{TAG}:v:REST` | the record of a token that vanished, until its index entries are removed |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
+//! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
+//! | `ta:{due:NN}` | ids of tokens by when a sweep looks at them, in shards of 00 to 63 |
+//!
+//! All keys go with the tokens that they are about, but for the marker, the namespaces, and the seal
+//! and the directory's entry of each bucket that was full once: some 3 kB for each million of tokens.
 //!
 //! User text comes into a key only where its alphabet knows no braces, colons or glob characters
 //! (namespaces, pools), else as a hash (owners).
@@ -35,11 +41,6 @@ pub(super) struct Keys {
 pub(super) struct SeriesName(String);
 
 impl SeriesName {
-    /// The namespaces that ever held a token.
-    pub(super) fn namespaces() -> Self {
-        Self("s".to_owned())
-    }
-
     pub(super) fn namespace(namespace: &Namespace) -> Self {
         Self(format!("n:{namespace}"))
     }
@@ -60,6 +61,28 @@ impl SeriesName {
 impl fmt::Display for SeriesName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A part of the index of what is due: in a cluster, no slot has to hold all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DueShard(u8);
+
+impl DueShard {
+    /// For ever: an entry in another shard than is looked for would never be found.
+    pub(super) const COUNT: u8 = 64;
+    /// Last digits of an id that decide; random in every id, also of a pool.
+    const DIGITS: usize = 4;
+
+    pub(super) fn of(id: TokenId) -> Self {
+        let digits = &id.as_str()[TokenId::DIGITS - Self::DIGITS..];
+        let value = alphabet::decode(digits).unwrap_or_default();
+        // Less than `COUNT`.
+        Self((value % u128::from(Self::COUNT)) as u8)
+    }
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
     }
 }
 
@@ -103,6 +126,15 @@ impl Keys {
         format!("{}:{{{}}}:{kind}:{}", self.prefix, id.tag(), id.after_tag())
     }
 
+    /// What remains of a token that vanished; it shares the slot of its record.
+    pub(super) fn remains(&self, id: TokenId) -> String {
+        format!("{}:{{{}}}:v:{}", self.prefix, id.tag(), id.after_tag())
+    }
+
+    pub(super) fn due(&self, shard: DueShard) -> String {
+        format!("{}:{{due:{:02}}}", self.prefix, shard.0)
+    }
+
     pub(super) fn entries(&self, series: &SeriesName, bucket: u64) -> String {
         format!("{}:{{{series}:{bucket}}}:i", self.prefix)
     }
@@ -113,6 +145,10 @@ impl Keys {
 
     pub(super) fn directory(&self, series: &SeriesName) -> String {
         format!("{}:{{{series}}}:d", self.prefix)
+    }
+
+    pub(super) fn namespaces(&self) -> String {
+        format!("{}:{{s}}:n", self.prefix)
     }
 }
 
@@ -140,10 +176,29 @@ mod tests {
     fn the_keys_of_one_token_share_a_slot() {
         let id = TokenId::parse("0123456789ABCDEFGHIJKL").unwrap();
         assert_eq!(keys().record(id), "ta:{01234567}:t:89ABCDEFGHIJKL");
-        for other in [keys().claim(id), keys().rates(id), keys().quota(id)] {
+        let others = [
+            keys().claim(id),
+            keys().rates(id),
+            keys().quota(id),
+            keys().remains(id),
+        ];
+        for other in others {
             assert_eq!(slot_text(&keys().record(id)), slot_text(&other));
             assert_ne!(keys().record(id), other);
         }
+    }
+
+    #[test]
+    fn what_is_due_is_spread_over_the_shards_by_the_end_of_the_id() {
+        let shard = |end: &str| {
+            let id = format!("{}{end}", "0".repeat(22 - end.len()));
+            DueShard::of(TokenId::parse(&id).unwrap())
+        };
+        assert_eq!(keys().due(shard("")), "ta:{due:00}");
+        assert_eq!(keys().due(shard("z")), "ta:{due:61}");
+        assert_eq!(keys().due(shard("10")), "ta:{due:62}");
+        assert_eq!(keys().due(shard("13")), "ta:{due:01}");
+        assert_eq!(DueShard::all().count(), 64);
     }
 
     #[test]
@@ -171,11 +226,10 @@ mod tests {
     fn every_series_has_its_own_name() {
         let (owner, pool) = (Owner::parse("a").unwrap(), PoolName::parse("a").unwrap());
         let names = std::collections::HashSet::from([
-            SeriesName::namespaces(),
             SeriesName::namespace(&space()),
             SeriesName::owner(&space(), &owner),
             SeriesName::pool(&space(), &pool),
         ]);
-        assert_eq!(names.len(), 4);
+        assert_eq!(names.len(), 3);
     }
 }

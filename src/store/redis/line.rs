@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 
 use super::error::{Effect, understand, unexpected};
-use super::identity::{marker, no_marker};
+use super::identity::no_marker;
 use super::link::{Link, Links, Request};
 use super::scripts::Call;
 use crate::store::StoreError;
@@ -74,9 +74,23 @@ impl<'a> Line<'a> {
 
     /// Runs a script.
     pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
-        let mut answer = self.exchange(limit, Request::One(&call.by_hash())).await?;
+        self.script_behind(limit, None, call).await
+    }
+
+    /// Runs a script after another one, `first`, in the same exchange.
+    ///
+    /// Redis carries out in order what it gets over one connection, so the script is never run
+    /// where `first` was not sent. It is sent whole: by its hash it might be unknown, and the
+    /// script not.
+    pub(super) async fn script_behind(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let (mut answer, _) = self.run(limit, first, call.by_hash(), None).await?;
         if is_unknown_script(&answer) {
-            answer = self.exchange(limit, Request::One(&call.whole())).await?;
+            (answer, _) = self.run(limit, None, call.whole(), None).await?;
         }
         self.accept(limit, answer)
     }
@@ -88,29 +102,123 @@ impl<'a> Line<'a> {
         limit: Duration,
         call: &Call,
     ) -> Result<Value, StoreError> {
-        let mut answers = self.marked(limit, call.by_hash()).await?;
-        if is_unknown_script(&answers.0) {
-            answers = self.marked(limit, call.whole()).await?;
-        }
-        let marker = self.accept(limit, answers.1).map_err(no_marker)?;
-        self.links.check_marker(marker)?;
-        self.accept(limit, answers.0)
+        self.marked_script_behind(limit, None, call).await
     }
 
-    async fn marked(&self, limit: Duration, cmd: Cmd) -> Result<(Value, Value), StoreError> {
-        let mut both = pipe();
-        both.add_command(cmd).add_command(marker(self.links.keys()));
-        let answers = self.pipeline(limit, &both).await?;
-        let answers = <[Value; 2]>::try_from(answers);
-        let [first, second] = answers.map_err(|_| unexpected("not two answers"))?;
-        Ok((first, second))
+    /// The same after another script, as in [`Self::script_behind`].
+    pub(super) async fn marked_script_behind(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        let marker = Some(self.marker());
+        let run = async |first, script| self.run(limit, first, script, marker.clone()).await;
+        let mut answers = run(first, call.by_hash()).await?;
+        if is_unknown_script(&answers.0) {
+            answers = run(None, call.whole()).await?;
+        }
+        self.vouched(limit, answers)
+    }
+
+    /// Sends one command and reads the marker after it, as [`Self::marked_script`] does.
+    pub(super) async fn marked_command(
+        &self,
+        limit: Duration,
+        cmd: Cmd,
+    ) -> Result<Value, StoreError> {
+        let marker = Some(self.marker());
+        let answers = self.run(limit, None, cmd, marker).await?;
+        self.vouched(limit, answers)
+    }
+
+    /// An answer, if the marker beside it is the one that was verified.
+    fn vouched(
+        &self,
+        limit: Duration,
+        (answer, marker): (Value, Value),
+    ) -> Result<Value, StoreError> {
+        self.check_marker(limit, marker)?;
+        self.accept(limit, answer)
+    }
+
+    /// Sends a script between two others at most, and answers what it and the last one answered.
+    async fn run(
+        &self,
+        limit: Duration,
+        first: Option<&Call>,
+        script: Cmd,
+        last: Option<Cmd>,
+    ) -> Result<(Value, Value), StoreError> {
+        if first.is_none() && last.is_none() {
+            let answer = self.exchange(limit, Request::One(&script)).await?;
+            return Ok((answer, Value::Nil));
+        }
+        let mut all = pipe();
+        for command in first
+            .map(Call::whole)
+            .into_iter()
+            .chain([script])
+            .chain(last)
+        {
+            all.add_command(command);
+        }
+        let mut answers = self.pipeline(limit, &all).await?.into_iter();
+        if first.is_some() {
+            self.accept(limit, answers.next().unwrap_or_default())?;
+        }
+        let answer = answers.next().unwrap_or_default();
+        Ok((answer, answers.next().unwrap_or_default()))
+    }
+
+    /// Runs any number of scripts, in few exchanges and in any order; an error of one is the error
+    /// of all.
+    pub(super) async fn scripts(
+        &self,
+        limit: Duration,
+        calls: &[Call],
+    ) -> Result<Vec<Value>, StoreError> {
+        let by_hash = calls.iter().map(Call::by_hash).collect();
+        let mut answers = self.raw_commands(limit, by_hash).await?;
+        let unknown = |at: &usize| is_unknown_script(&answers[*at]);
+        let unknown: Vec<usize> = (0..calls.len()).filter(unknown).collect();
+        let whole = unknown.iter().map(|at| calls[*at].whole()).collect();
+        let again = self.raw_commands(limit, whole).await?;
+        for (at, answer) in unknown.into_iter().zip(again) {
+            answers[at] = answer;
+        }
+        let accept = |answer| self.accept(limit, answer);
+        answers.into_iter().map(accept).collect()
     }
 
     /// Reads the marker, and makes sure that it is the one that was verified: then what was found
     /// absent over this line before is absent from this very store.
     pub(super) async fn confirm(&self, limit: Duration) -> Result<(), StoreError> {
-        let marker = self.command(limit, &marker(self.links.keys())).await;
-        self.links.check_marker(marker.map_err(no_marker)?)
+        let marker = self.exchange(limit, Request::One(&self.marker())).await?;
+        self.check_marker(limit, marker)
+    }
+
+    /// The command that reads the marker, for [`Self::check_marker`].
+    pub(super) fn marker(&self) -> Cmd {
+        self.links.marker()
+    }
+
+    /// Judges what reading the marker answered.
+    pub(super) fn check_marker(&self, limit: Duration, marker: Value) -> Result<(), StoreError> {
+        let marker = self.accept(limit, marker).map_err(no_marker)?;
+        self.links.check_marker(&self.link, marker)
+    }
+
+    /// An error if a digest under pepper `id` must not be written, because its check value could
+    /// not be.
+    pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {
+        self.link.keeps_pepper(id)
+    }
+
+    /// An error if no new secret can be made.
+    pub(super) fn new_digests_may_be_kept(&self) -> Result<(), StoreError> {
+        let present = self.links.acceptance().peppers().present();
+        present.map_or(Ok(()), |id| self.keeps_pepper(id))
     }
 
     /// Sends and waits; errors of single commands are still inside of the answer.

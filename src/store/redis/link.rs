@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value, cmd};
@@ -17,6 +17,7 @@ use super::error::{Effect, understand};
 use super::identity::Acceptance;
 use super::keys::Keys;
 use super::line::Line;
+use super::peppers::Unkept;
 use super::strikes::Strikes;
 use crate::store::StoreError;
 
@@ -53,6 +54,8 @@ pub(super) struct Link {
     slot: usize,
     connection: MultiplexedConnection,
     strikes: Mutex<Strikes>,
+    /// What its Redis does not keep of the peppers in use, as of the last verification.
+    unkept: ArcSwapOption<Unkept>,
 }
 
 /// What is sent as one exchange.
@@ -64,6 +67,12 @@ pub(super) enum Request<'a> {
 impl Link {
     fn strikes(&self) -> std::sync::MutexGuard<'_, Strikes> {
         self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error if nothing may be written under pepper `id`, because its check value is not.
+    pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {
+        let unkept = self.unkept.load();
+        unkept.as_ref().map_or(Ok(()), |unkept| unkept.refuse(id))
     }
 }
 
@@ -97,10 +106,6 @@ impl Links {
 
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
-    }
-
-    pub(super) fn keys(&self) -> &Keys {
-        &self.keys
     }
 
     pub(super) fn acceptance(&self) -> &Acceptance {
@@ -148,10 +153,22 @@ impl Links {
         Ok(Line::new(self, self.pick()?))
     }
 
-    /// Judges a marker that was read over a link. A wrong one takes all links down until they are
-    /// verified anew: they lead to the same Redis, as far as anybody knows.
-    pub(super) fn check_marker(&self, marker: Value) -> Result<(), StoreError> {
-        let checked = self.acceptance.check_marker(marker);
+    /// The command that reads the marker.
+    pub(super) fn marker(&self) -> Cmd {
+        self.acceptance.read_marker(&self.keys)
+    }
+
+    /// Judges a marker that was read over a link. A wrong one, or one that lost what it held when
+    /// the link was verified, takes all links down until they are verified anew: they lead to the
+    /// same Redis, as far as anybody knows.
+    pub(super) fn check_marker(&self, link: &Link, marker: Value) -> Result<(), StoreError> {
+        let checked = self.acceptance.check_marker(marker).and_then(|unkept| {
+            let lost = unkept.into_iter().find(|id| link.keeps_pepper(*id).is_ok());
+            lost.map_or(Ok(()), |id| {
+                let why = format!("the check value of pepper {id} went away; it is written anew");
+                Err(StoreError::Unreachable(why))
+            })
+        });
         if let Err(error) = &checked {
             self.take_all_down(error);
         }
@@ -232,13 +249,15 @@ impl Links {
             Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string()))?,
             Err(_) => Err(StoreError::Slow(self.patience * 2))?,
         };
-        self.acceptance
-            .verify(&mut connection, &self.keys, self.patience)
-            .await?;
+        let verified = self
+            .acceptance
+            .verify(&mut connection, &self.keys, self.patience);
+        let unkept = verified.await?.map(Arc::new);
         let link = Arc::new(Link {
             slot,
             connection,
             strikes: Mutex::default(),
+            unkept: ArcSwapOption::new(unkept),
         });
         self.verified.fetch_add(1, Ordering::AcqRel);
         self.slots[slot]
@@ -265,7 +284,7 @@ impl Links {
             .acceptance
             .verify(&mut connection, &self.keys, self.patience);
         match verified.await {
-            Ok(()) => {}
+            Ok(unkept) => link.unkept.store(unkept.map(Arc::new)),
             Err(error @ StoreError::Slow(_)) => {
                 if link.strikes().add(began, Instant::now()) {
                     self.take_link_down(link, &error);

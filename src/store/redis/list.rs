@@ -10,7 +10,6 @@ use redis::{Value, cmd};
 
 use super::RedisStore;
 use super::error::{read, unexpected};
-use super::identity::marker;
 use super::keys::SeriesName;
 use super::line::{Line, PIPELINE_MAX};
 use super::namespaces::Namespaces;
@@ -71,8 +70,8 @@ impl RedisStore {
         };
         match &filter.reach {
             Reach::All => {
-                let mut namespaces = Namespaces::open(&self.access, &self.series, line).await?;
-                while let Some(some) = namespaces.next().await? {
+                let mut namespaces = Namespaces::after(&self.access, line, None);
+                while let Some(some) = namespaces.next(PIPELINE_MAX).await? {
                     walk.add(some.iter().map(series).collect()).await?;
                 }
             }
@@ -101,13 +100,12 @@ impl RedisStore {
             get.arg(keys.record(entry.id));
             commands.push(get);
         }
-        commands.extend([cmd("TIME"), marker(keys)]);
+        commands.extend([cmd("TIME"), line.marker()]);
         let mut answers = line.raw_commands(limit, commands).await?;
         let (Some(marker), Some(time)) = (answers.pop(), answers.pop()) else {
             return Err(unexpected("fewer answers than commands"));
         };
-        let marker = line.accept(limit, marker)?;
-        self.access.links.check_marker(marker)?;
+        line.check_marker(limit, marker)?;
         let (seconds, micros): (u64, u64) = read(line.accept(limit, time)?)?;
         let now = match &self.access.clock {
             Some(clock) => clock.now(),

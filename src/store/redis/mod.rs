@@ -3,7 +3,9 @@
 //! A token is one string, so that every act on it is one script on one key. The listing indexes
 //! stand beside it and may lag behind: an entry counts only where a record of its time stands.
 
+mod census;
 mod create;
+mod due;
 mod error;
 mod identity;
 mod index;
@@ -15,12 +17,14 @@ mod link;
 mod list;
 mod namespaces;
 mod options;
+mod peppers;
 mod scripts;
 mod series;
 mod server;
 mod source;
 mod standing;
 mod strikes;
+mod sweep;
 mod tokens;
 mod walk;
 mod watch;
@@ -39,6 +43,7 @@ use self::series::Series;
 use self::watch::News;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
+use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
 pub use self::options::{OptionsError, RedisOptions};
@@ -74,6 +79,7 @@ impl RedisStore {
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
             clock: options.clock,
+            retention: options.retention,
         });
         Ok(Self {
             series: Series::new(access.clone()),
@@ -115,6 +121,7 @@ impl StoreStatus for RedisStore {
 
     async fn probe_write(&self) -> Result<(), StoreError> {
         let line = self.access.links.line()?;
+        line.new_digests_may_be_kept()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
         let answer = line.script(self.access.read_timeout, &question).await;
         answer.map(drop)
@@ -153,6 +160,7 @@ struct Access {
     read_timeout: Duration,
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
+    retention: Retention,
 }
 
 impl Access {

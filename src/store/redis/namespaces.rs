@@ -1,4 +1,4 @@
-//! Reading the series of namespaces, however many there are.
+//! Reading the names of namespaces in their order, however many there are.
 
 use std::time::Duration;
 
@@ -6,63 +6,59 @@ use redis::cmd;
 
 use super::Access;
 use super::error::read;
-use super::keys::{Keys, SeriesName};
-use super::line::{Line, PIPELINE_MAX};
-use super::series::Series;
+use super::keys::Keys;
+use super::line::Line;
 use crate::domain::name::Namespace;
 use crate::store::StoreError;
 
-/// Reads the namespaces in batches. Their entries are only ever added at the end, so that a rank
-/// names the same one from batch to batch; one that was added anew to a later bucket comes twice.
+/// Reads in batches, each from behind the last name of the one before.
 pub(super) struct Namespaces<'a> {
     keys: &'a Keys,
     line: &'a Line<'a>,
     limit: Duration,
-    bucket: u64,
-    last: u64,
-    rank: usize,
+    /// Where the next batch begins, as Redis says it; `None` at the end.
+    from: Option<Vec<u8>>,
 }
 
 impl<'a> Namespaces<'a> {
-    pub(super) async fn open(
-        access: &'a Access,
-        series: &Series,
-        line: &'a Line<'a>,
-    ) -> Result<Self, StoreError> {
-        let last = series
-            .look_up(line, &SeriesName::namespaces(), None)
-            .await?;
-        Ok(Self {
+    /// Begins behind `after`, or at the first name.
+    pub(super) fn after(access: &'a Access, line: &'a Line<'a>, after: Option<&Namespace>) -> Self {
+        let behind = |name: &Namespace| behind(name.as_str().as_bytes());
+        Self {
             keys: &access.keys,
             line,
             limit: access.write_timeout,
-            bucket: 0,
-            last: last.number,
-            rank: 0,
-        })
+            from: Some(after.map_or(b"-".to_vec(), behind)),
+        }
     }
 
-    /// The next at most [`PIPELINE_MAX`] namespaces; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Namespace>>, StoreError> {
-        if self.bucket > self.last {
+    /// The next at most `count` namespaces; `None` at the end.
+    pub(super) async fn next(
+        &mut self,
+        count: usize,
+    ) -> Result<Option<Vec<Namespace>>, StoreError> {
+        let Some(from) = self.from.take() else {
             return Ok(None);
-        }
-        let mut command = cmd("ZRANGE");
-        command.arg(self.keys.entries(&SeriesName::namespaces(), self.bucket));
-        command.arg(self.rank).arg(self.rank + PIPELINE_MAX - 1);
-        let texts: Vec<Vec<u8>> = read(self.line.command(self.limit, &command).await?)?;
-        self.rank += texts.len();
-        if texts.len() < PIPELINE_MAX {
-            self.bucket += 1;
-            self.rank = 0;
-        }
-        let named = |text: &Vec<u8>| {
-            let name = std::str::from_utf8(text).ok().map(Namespace::parse);
-            if !matches!(name, Some(Ok(_))) {
-                tracing::error!("an entry of the series of namespaces is none; it is passed over");
-            }
-            name?.ok()
         };
-        Ok(Some(texts.iter().filter_map(named).collect()))
+        let mut command = cmd("ZRANGE");
+        command.arg(self.keys.namespaces()).arg(from).arg("+");
+        command.arg("BYLEX").arg("LIMIT").arg(0).arg(count);
+        let names: Vec<Vec<u8>> = read(self.line.command(self.limit, &command).await?)?;
+        if names.len() == count {
+            self.from = names.last().map(|last| behind(last));
+        }
+        Ok(Some(names.iter().filter_map(|name| parsed(name)).collect()))
     }
+}
+
+fn behind(name: &[u8]) -> Vec<u8> {
+    [b"(", name].concat()
+}
+
+fn parsed(name: &[u8]) -> Option<Namespace> {
+    let namespace = std::str::from_utf8(name).ok().map(Namespace::parse);
+    if !matches!(namespace, Some(Ok(_))) {
+        tracing::error!("an entry among the namespaces is none; it is passed over");
+    }
+    namespace?.ok()
 }

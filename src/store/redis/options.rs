@@ -11,6 +11,8 @@ use redis::{
 };
 
 use crate::clock::Clock;
+use crate::domain::pepper::PepperCheck;
+use crate::domain::retention::Retention;
 use crate::store::{Durability, StoreId};
 
 /// How a store on Redis is reached, and what is demanded of it.
@@ -32,8 +34,12 @@ pub struct RedisOptions {
     pub read_timeout: Duration,
     /// How long one answer to every other act is waited for.
     pub write_timeout: Duration,
+    /// The peppers in use, the present one first.
+    pub peppers: Vec<PepperCheck>,
     /// The time of all rules; `None` takes the time of Redis, as it must be outside tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// How long ended tokens are kept.
+    pub retention: Retention,
 }
 
 /// Options that cannot be used. Messages never hold a password.
@@ -59,7 +65,9 @@ impl RedisOptions {
             connections: 2,
             read_timeout: Duration::from_millis(100),
             write_timeout: Duration::from_secs(1),
+            peppers: Vec::new(),
             clock: None,
+            retention: Retention::default(),
         }
     }
 
@@ -144,8 +152,11 @@ impl fmt::Debug for RedisOptions {
             connections,
             read_timeout,
             write_timeout,
+            peppers,
             clock,
+            retention,
         } = self;
+        let peppers: Vec<u32> = peppers.iter().map(|check| check.id).collect();
         let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
         f.debug_struct("RedisOptions")
             .field("url", &place)
@@ -156,7 +167,9 @@ impl fmt::Debug for RedisOptions {
             .field("connections", connections)
             .field("read_timeout", read_timeout)
             .field("write_timeout", write_timeout)
+            .field("peppers", &peppers)
             .field("clock", &clock.as_ref().map(|_| "given"))
+            .field("retention", retention)
             .finish()
     }
 }

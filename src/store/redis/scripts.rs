@@ -55,7 +55,12 @@ scripts! {
     TAKE_USE: include_str!("scripts/take_use.lua"),
     CLAIM_REQUEST: include_str!("scripts/claim_request.lua"),
     END_CLAIM: include_str!("scripts/end_claim.lua"),
+    VANISH_TOKEN: include_str!("scripts/vanish_token.lua"),
+    CLEAR_REMAINS: include_str!("scripts/clear_remains.lua"),
+    NOTE_DUE: include_str!("scripts/note_due.lua"),
+    SETTLE_DUE: include_str!("scripts/settle_due.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
+    KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
 }

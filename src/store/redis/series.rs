@@ -36,8 +36,6 @@ const ROLLS_MAX: usize = 100;
 pub(super) enum At {
     /// At the next free instant.
     Next,
-    /// At the next free instant, unless it is there already; of names, which are no tokens.
-    NextOnce,
     /// At `time`, of what belongs there since `since`, in microseconds since 1970.
     Given { time: u64, since: u64 },
 }
@@ -63,7 +61,7 @@ struct Learned {
     verified: u64,
     /// A late bucket of a series, the last one at best.
     buckets: HashMap<SeriesName, Bucket>,
-    /// Namespaces that are in the series of namespaces.
+    /// Namespaces that are among those that are listed.
     namespaces: HashSet<Namespace>,
 }
 
@@ -95,10 +93,21 @@ impl Series {
         entry: &str,
         at: At,
     ) -> Result<u64, StoreError> {
-        let (given, once, since) = match at {
-            At::Next => (None, "", String::new()),
-            At::NextOnce => (None, "once", String::new()),
-            At::Given { time, since } => (Some(time), "", since.to_string()),
+        let (time, _) = self.place(line, name, entry, at).await?;
+        Ok(time)
+    }
+
+    /// Adds an entry and answers its time and its bucket.
+    pub(super) async fn place(
+        &self,
+        line: &Line<'_>,
+        name: &SeriesName,
+        entry: &str,
+        at: At,
+    ) -> Result<(u64, Bucket), StoreError> {
+        let (given, since) = match at {
+            At::Next => (None, String::new()),
+            At::Given { time, since } => (Some(time), since.to_string()),
         };
         let mut bucket = self.locate(line, name, given).await?;
         for _ in 0..ROLLS_MAX {
@@ -111,7 +120,6 @@ impl Series {
                 .arg(given.map_or(String::new(), |time| time.to_string()))
                 .arg(bucket.start.to_string())
                 .arg(self.bucket_entries.to_string())
-                .arg(once)
                 .arg(self.access.now())
                 .arg(since.as_str());
             let limit = self.access.write_timeout;
@@ -120,7 +128,7 @@ impl Series {
             let time = micros(&time)?;
             if outcome == "added" {
                 self.learn(name, bucket);
-                return Ok(time);
+                return Ok((time, bucket));
             }
             bucket = self.after_seal(line, name, bucket, time, given).await?;
         }
@@ -161,18 +169,41 @@ impl Series {
         Ok(())
     }
 
+    /// Removes many entries, which may lie in any buckets.
+    pub(super) async fn remove_all(
+        &self,
+        line: &Line<'_>,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        let limit = self.access.write_timeout;
+        let ask = |entry: &Entry| self.ask_directory(&entry.series, Some(entry.time));
+        let asked = entries.iter().map(ask).collect();
+        let answers = line.commands(limit, asked).await?;
+        let mut removals = Vec::with_capacity(entries.len());
+        for (entry, answer) in entries.iter().zip(answers) {
+            removals.push(self.removal(read_directory(answer)?, entry));
+        }
+        line.commands(limit, removals).await?;
+        Ok(())
+    }
+
     async fn remove_from(
         &self,
         line: &Line<'_>,
         bucket: Bucket,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
+        let limit = self.access.write_timeout;
+        let removal = self.removal(bucket, entry);
+        let removed: u64 = read(line.command(limit, &removal).await?)?;
+        Ok(removed > 0)
+    }
+
+    fn removal(&self, bucket: Bucket, entry: &Entry) -> Cmd {
         let mut command = cmd("ZREM");
         command.arg(self.access.keys.entries(&entry.series, bucket.number));
         command.arg(entry.text());
-        let limit = self.access.write_timeout;
-        let removed: u64 = read(line.command(limit, &command).await?)?;
-        Ok(removed > 0)
+        command
     }
 
     /// Makes sure that `namespace` is among the namespaces that are listed.
@@ -184,9 +215,11 @@ impl Series {
         if self.learned().namespaces.contains(namespace) {
             return Ok(());
         }
-        let all = SeriesName::namespaces();
-        self.add(line, &all, namespace.as_str(), At::NextOnce)
-            .await?;
+        let mut note = cmd("ZADD");
+        note.arg(self.access.keys.namespaces()).arg("NX");
+        note.arg(0).arg(namespace.as_str());
+        let limit = self.access.write_timeout;
+        line.marked_command(limit, note).await?;
         let mut learned = self.learned();
         if learned.namespaces.len() >= LEARNED_MAX {
             learned.namespaces.clear();

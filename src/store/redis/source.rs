@@ -52,10 +52,6 @@ impl Source {
         }
     }
 
-    pub(super) fn name(&self) -> &SeriesName {
-        &self.name
-    }
-
     /// Whether nothing is ready.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty()
@@ -180,10 +176,11 @@ fn read_id(entry: &[u8]) -> Option<TokenId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::name::Namespace;
 
     fn source() -> Source {
         Source {
-            name: SeriesName::namespaces(),
+            name: SeriesName::namespace(&Namespace::fallback()),
             bucket: Some(2),
             below: "+inf".to_owned(),
             passed: None,

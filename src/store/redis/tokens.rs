@@ -11,10 +11,10 @@ use super::index::Entry;
 use super::line::Line;
 use super::scripts::{Call, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_TOKEN};
 use super::standing::Standing;
-use super::watch::jittered;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
+use crate::entropy::jittered;
 use crate::store::{Change, Creation, Deletion, Found, Page, Rule, StoreError, TokenStore, record};
 
 /// How often a change that others came before is judged again.
@@ -54,6 +54,9 @@ impl TokenStore for RedisStore {
                 Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
                 Ruling::Replace(changed) => *changed,
             };
+            for digest in changed.secrets.digests() {
+                line.keeps_pepper(digest.key_id)?;
+            }
             let (left, joined) = (Entry::of_owner(&token), Entry::of_owner(&changed));
             let moved = left != joined;
             if moved {
@@ -63,7 +66,8 @@ impl TokenStore for RedisStore {
                 .call([self.access.keys.record(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(record::encode(&changed));
-            if let Some(revision) = self.swap(&line, call).await? {
+            let end = self.note_end(Some(&token), &changed);
+            if let Some(revision) = self.swap(&line, end, call).await? {
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
                 }
@@ -93,7 +97,7 @@ impl TokenStore for RedisStore {
                 .call([keys.record(id), keys.rates(id), keys.quota(id)])
                 .arg(token.revision.to_be_bytes())
                 .arg(DELETION_KEPT.as_millis().to_string());
-            if let Some(revision) = self.swap(&line, call).await? {
+            if let Some(revision) = self.swap(&line, None, call).await? {
                 self.forget(&line, &token, revision).await;
                 return Ok(Deletion::Deleted);
             }
@@ -143,12 +147,17 @@ impl RedisStore {
         Ok((token, now))
     }
 
-    /// Runs a script that puts something in the place of the judged revision; `None` if another
-    /// change came before.
-    async fn swap(&self, line: &Line<'_>, call: Call) -> Result<Option<u64>, StoreError> {
+    /// Runs a script that puts something in the place of the judged revision, behind what must be
+    /// noted before; `None` if another change came before.
+    async fn swap(
+        &self,
+        line: &Line<'_>,
+        note: Option<Call>,
+        call: Call,
+    ) -> Result<Option<u64>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = line.script(limit, &call).await?;
+        let answer = line.script_behind(limit, note.as_ref(), &call).await?;
         let (outcome, revision): (String, Option<String>) = read(answer)?;
         match revision.filter(|_| outcome == "done") {
             Some(revision) => micros(&revision).map(Some),
@@ -158,6 +167,7 @@ impl RedisStore {
 
     /// Clears away what is kept about a token that was deleted under `revision`.
     async fn forget(&self, line: &Line<'_>, token: &Token, revision: u64) {
+        let limit = self.access.write_timeout;
         let root = token.origin.as_ref().map(root_of);
         if let Some(root) = root.filter(|root| *root != token.id) {
             let call = END_CLAIM
@@ -165,12 +175,19 @@ impl RedisStore {
                 .arg(token.id.as_str())
                 .arg(revision.to_be_bytes())
                 .arg(DELETION_KEPT.as_millis().to_string());
-            let limit = self.access.write_timeout;
             if let Err(error) = line.script(limit, &call).await {
                 tracing::debug!(id = %token.id, %error, "a claim remains");
             }
         }
-        self.unindex(line, &Entry::all_of(token)).await;
+        let note = async {
+            if let Some(call) = self.note_deletion(token, revision)
+                && let Err(error) = line.script(limit, &call).await
+            {
+                tracing::debug!(id = %token.id, %error, "a due entry remains until its time");
+            }
+        };
+        let entries = Entry::all_of(token);
+        tokio::join!(self.unindex(line, &entries), note);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Walking listing indexes newest first: several series as if they were one.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 
 use super::Access;
 use super::keys::SeriesName;
@@ -48,16 +48,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Walks through some more series; all must be added before the first step. Those that are
-    /// walked through already are passed over.
+    /// Walks through some more series, none of them twice; all must be added before the first step.
     pub(super) async fn add(&mut self, names: Vec<SeriesName>) -> Result<(), StoreError> {
-        let mut known: HashSet<SeriesName> = self
-            .sources
-            .iter()
-            .map(|source| source.name().clone())
-            .collect();
-        let mut names = names;
-        names.retain(|name| known.insert(name.clone()));
         let time = self.after.map(|after| after.create_time.micros());
         let asked = names
             .iter()

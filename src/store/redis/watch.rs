@@ -7,8 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use super::link::{Link, Links};
-use crate::domain::alphabet;
-use crate::entropy;
+use crate::entropy::jittered;
 use crate::store::StoreError;
 
 /// How often a link is asked whether it is alive.
@@ -78,18 +77,6 @@ async fn watch(links: &Links, link: &Link) -> StoreError {
 fn backoff(failures: u32) -> Duration {
     let full = BACKOFF_FIRST.saturating_mul(2u32.saturating_pow(failures.min(10)));
     jittered(full.min(BACKOFF_MAX))
-}
-
-/// Half of `span` to all of it, so that many who wait do not come back together.
-pub(super) fn jittered(span: Duration) -> Duration {
-    const DIGITS: usize = 3;
-    let drawn = entropy::digits(DIGITS)
-        .ok()
-        .and_then(|text| alphabet::decode(&text))
-        .and_then(|value| u32::try_from(value).ok())
-        .unwrap_or_default();
-    let values = 62f64.powi(DIGITS as i32);
-    span.mul_f64(0.5 + 0.5 * f64::from(drawn) / values)
 }
 
 /// Tells the operator when the store becomes usable or not: once per change, and now and then

@@ -4,6 +4,7 @@
 //! one is on disk before it is answered.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const FLUSHED_AT_ONCE: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     parts: [Mutex<Part>; PARTS],
+    /// The part that is written down first, another one each time: a crowded one must not take
+    /// all the room for ever.
+    first: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -54,8 +58,9 @@ impl Limiter {
     /// the caller's transaction; to be [confirmed](Self::confirm) once that is on disk.
     pub(super) fn write_down(&self, connection: &Connection) -> Result<Written, Fault> {
         let mut written = Vec::new();
-        for part in &self.parts {
-            let part = locked(part);
+        let first = self.first.fetch_add(1, Ordering::Relaxed);
+        for number in 0..PARTS {
+            let part = locked(&self.parts[first.wrapping_add(number) % PARTS]);
             let known = |id: &TokenId| Some((*id, part.spent.get(id)?.clone()));
             let room = FLUSHED_AT_ONCE - written.len();
             written.extend(part.dirty.iter().filter_map(known).take(room));
@@ -102,6 +107,13 @@ impl Limiter {
 #[derive(Debug, Default)]
 pub(super) struct Written(Vec<(TokenId, RateSpending)>);
 
+impl Written {
+    /// Whether it was as much as is written at once, so that there may be more.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= FLUSHED_AT_ONCE
+    }
+}
+
 /// What is spent of one token's rate limits, held.
 pub(super) struct Spent<'a> {
     id: TokenId,
@@ -132,4 +144,63 @@ impl Spent<'_> {
 
 fn locked(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::token::tests::at;
+    use crate::entropy;
+
+    /// A database that knows tokens by their ids only.
+    fn database() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let tables = "CREATE TABLE tokens (id TEXT PRIMARY KEY); \
+             CREATE TABLE rate_spending (id TEXT PRIMARY KEY, spent TEXT)";
+        connection.execute_batch(tables).unwrap();
+        connection
+    }
+
+    fn used(limiter: &Limiter, id: TokenId, seconds: u64) {
+        let spent = RateSpending {
+            since: at(1),
+            time: at(seconds),
+            backlogs: Vec::new(),
+        };
+        limiter.lock(id).write(&Spending {
+            rates: Some(spent),
+            quota: None,
+        });
+    }
+
+    #[test]
+    fn what_finds_no_room_is_written_before_what_is_used_all_the_time() {
+        let (limiter, database) = (Limiter::default(), database());
+        let ids: Vec<TokenId> = (0..3 * FLUSHED_AT_ONCE)
+            .map(|_| entropy::token_id().unwrap())
+            .collect();
+        let insert = "INSERT INTO tokens VALUES (?1)";
+        for id in &ids {
+            database.execute(insert, [id.as_str()]).unwrap();
+            used(&limiter, *id, 1);
+        }
+        // The busy half is used again after each time that it is written down.
+        let busy = &ids[..ids.len() / 2];
+        for round in 2..2 + PARTS as u64 {
+            let written = limiter.write_down(&database).unwrap();
+            assert!(written.is_full());
+            limiter.confirm(&written, at(round));
+            for id in busy {
+                used(&limiter, *id, round);
+            }
+        }
+        let count = "SELECT count(*) FROM rate_spending";
+        let count: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(count, ids.len() as i64, "each was written once at least");
+        while limiter.is_dirty() {
+            let written = limiter.write_down(&database).unwrap();
+            limiter.confirm(&written, at(99));
+        }
+        assert!(!limiter.write_down(&database).unwrap().is_full());
+    }
 }

@@ -21,17 +21,17 @@ impl LimitStore for SqliteStore {
         if writes_quota(take) {
             let (take, limiter) = (take.clone(), Arc::clone(limiter));
             let act = move |acts: &Acts<'_>| acts.take(&take, &limiter);
-            return self.inner.writer.carry_out(act).await;
+            return self.inner.write(act).await;
         }
         // Inline, as a find is.
-        self.inner.file.confirm()?;
+        self.inner.sound()?;
         self.inner
             .points
             .with(|connection| self.inner.acts(connection).take(take, limiter))
     }
 
     async fn spending(&self, tokens: &[Arc<Token>]) -> Result<Vec<Spending>, StoreError> {
-        self.inner.file.confirm()?;
+        self.inner.sound()?;
         self.inner.points.with(|connection| {
             let acts = self.inner.acts(connection);
             let spending = |token: &Arc<Token>| acts.spending(token.id, &self.inner.limiter);
@@ -53,8 +53,10 @@ impl Acts<'_> {
             scope,
             dry_run,
         } = take;
-        let standing = self.find(token.id)?;
+        // Read while nobody else takes: a use of the token as it was before a change must not write
+        // over what was taken from it since.
         let mut rates = limiter.lock(token.id);
+        let standing = self.find(token.id)?;
         let now = self.time.now();
         let same = standing.as_ref().map(|standing| standing.revision) == Some(token.revision);
         if !same || until.is_some_and(|until| until <= now) {

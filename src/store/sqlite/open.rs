@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
 
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
 use super::limiter::Limiter;
+use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
 use super::reader::Readers;
 use super::schema::{self, Kind};
@@ -28,7 +30,9 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let SqliteOptions {
         path,
         require_existing,
+        peppers,
         clock,
+        retention,
     } = options;
     let path = place::resolve(&path)?;
     // Before the lock, which would leave a file behind beside nothing.
@@ -48,6 +52,8 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     }
     tune(&connection, &path)?;
     let meta = schema::migrate(&mut connection).map_err(faulty)?;
+    let peppers = Peppers::settle(&mut connection, peppers).map_err(faulty)?;
+    let peppers = Arc::new(peppers);
 
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
@@ -58,17 +64,28 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         connection,
         id: meta.id.clone(),
         time: Arc::clone(&time),
+        retention,
         file: Arc::clone(&file),
         kept: meta.mark,
         limiter: Arc::clone(&limiter),
+        peppers: Arc::clone(&peppers),
         flushed: None,
         folding: Folding::default(),
         lock,
     };
     let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
-    Ok(Inner::new(
-        meta.id, time, file, points, lists, limiter, writer,
-    ))
+    Ok(Inner {
+        id: meta.id,
+        time,
+        retention,
+        file,
+        points,
+        lists,
+        list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+        limiter,
+        peppers,
+        writer,
+    })
 }
 
 fn connect(path: &Path) -> Result<Connection, Fault> {
@@ -79,9 +96,11 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// Settings of the writing connection. The first one changes the file.
+/// Settings of the writing connection. The first two change the file.
 fn tune(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let set = || -> Result<String, rusqlite::Error> {
+        // So that the file can shrink. It counts for a file without any page only, so it comes first.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         let mode = connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         connection.pragma_update(None, "synchronous", "FULL")?;

@@ -1,6 +1,7 @@
 //! The store as a whole: what is kept over a restart, what time does, who may open it.
 
 mod damage;
+mod peppers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +43,9 @@ impl Bench {
         SqliteStore::open(SqliteOptions {
             path: self.path(),
             require_existing,
+            peppers: Vec::new(),
             clock: self.clock.clone(),
+            retention: Retention::default(),
         })
     }
 

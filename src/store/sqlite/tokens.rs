@@ -3,10 +3,13 @@
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::census::population;
 use super::error::Fault;
+use super::peppers::Peppers;
 use super::schema;
 use super::time::StoreTime;
 use crate::domain::name::{Namespace, Owner, PoolName};
+use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, REPLAY_WINDOW, RequestKey, Ruling, Token, TokenId};
 use crate::store::{Change, Creation, Deletion, Rule, StoreError, StoreId, record};
@@ -19,6 +22,8 @@ pub(super) struct Acts<'a> {
     pub(super) connection: &'a Connection,
     pub(super) id: &'a StoreId,
     pub(super) time: &'a StoreTime,
+    pub(super) retention: Retention,
+    pub(super) peppers: &'a Peppers,
 }
 
 impl Acts<'_> {
@@ -50,10 +55,17 @@ impl Acts<'_> {
             Ok(token) => token,
             Err(refusal) => return Ok(Creation::Refused(refusal)),
         };
+        if draft.bounds.tokens_max.is_some() {
+            let others = population(self.connection, &draft.namespace)?;
+            if let Err(refusal) = draft.find_room(others) {
+                return Ok(Creation::Refused(refusal));
+            }
+        }
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
+        self.peppers.keep_those_of(self.connection, &token)?;
         self.insert(&token)?;
-        self.purge(now)?;
+        self.purge(now, PURGED_AT_ONCE)?;
         Ok(Creation::Created(token))
     }
 
@@ -68,15 +80,18 @@ impl Acts<'_> {
             Ruling::Replace(changed) => *changed,
         };
         changed.revision = now.micros().max(token.revision + 1);
+        self.peppers.keep_those_of(self.connection, &changed)?;
         self.connection
             .prepare_cached(
-                "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, record = ?5 WHERE id = ?1",
+                "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \
+                 record = ?6 WHERE id = ?1",
             )?
             .execute((
                 id.as_str(),
                 changed.profile.owner.as_ref().map(Owner::as_str),
                 changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
+                self.vanish_time(&changed),
                 record::encode(&changed),
             ))?;
         Ok(Change::Changed(changed))
@@ -104,7 +119,7 @@ impl Acts<'_> {
                 token.revision.cast_signed(),
                 now.saturating_add(REPLAY_WINDOW).micros().cast_signed(),
             ))?;
-        self.purge(now)?;
+        self.purge(now, PURGED_AT_ONCE)?;
         Ok(Deletion::Deleted)
     }
 
@@ -167,8 +182,8 @@ impl Acts<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO tokens \
-                 (id, namespace, owner, pool, create_time, revision, request_key, record) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, record) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute((
                 token.id.as_str(),
@@ -178,19 +193,28 @@ impl Acts<'_> {
                 token.create_time.micros().cast_signed(),
                 token.revision.cast_signed(),
                 token.origin.as_ref().map(|origin| origin.key.0),
+                self.vanish_time(token),
                 record::encode(token),
             ))?;
         Ok(())
     }
 
-    fn purge(&self, now: Timestamp) -> Result<(), Fault> {
-        self.connection
+    /// The column that says when a sweep looks at the token.
+    fn vanish_time(&self, token: &Token) -> Option<i64> {
+        let time = token.vanish_time(&self.retention)?;
+        Some(time.micros().cast_signed())
+    }
+
+    /// Removes at most `most` outdated markers, and answers how many.
+    pub(super) fn purge(&self, now: Timestamp, most: u32) -> Result<usize, Fault> {
+        let purged = self
+            .connection
             .prepare_cached(
                 "DELETE FROM deleted WHERE rowid IN \
                  (SELECT rowid FROM deleted WHERE until <= ?1 ORDER BY until LIMIT ?2)",
             )?
-            .execute((now.micros().cast_signed(), PURGED_AT_ONCE))?;
-        Ok(())
+            .execute((now.micros().cast_signed(), most))?;
+        Ok(purged)
     }
 
     fn select(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Option<Token>, Fault> {

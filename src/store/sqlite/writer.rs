@@ -15,10 +15,12 @@ use super::checkpoint::{self, Folding};
 use super::error::Fault;
 use super::job::{Job, job};
 use super::limiter::{Limiter, Written};
+use super::peppers::Peppers;
 use super::place::{FileIdentity, Lock};
 use super::schema;
 use super::time::StoreTime;
 use super::tokens::Acts;
+use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, StoreId};
 
@@ -53,10 +55,12 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) id: StoreId,
     pub(super) time: Arc<StoreTime>,
+    pub(super) retention: Retention,
     pub(super) file: Arc<FileIdentity>,
     /// The mark as it stands in the database.
     pub(super) kept: Timestamp,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) peppers: Arc<Peppers>,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
     pub(super) folding: Folding,
@@ -110,8 +114,11 @@ impl Writer {
 
 impl Desk {
     fn work(mut self, jobs: &Receiver<Message>) {
+        let mut paced = Instant::now();
         loop {
-            match jobs.recv_timeout(MARK_LAG) {
+            // Acts that come meanwhile do not put it off.
+            let rest = SPENDING_LAG.saturating_sub(paced.elapsed());
+            match jobs.recv_timeout(rest) {
                 Ok(Message::Job(first)) => {
                     let (batch, last) = gather(first, jobs);
                     self.serve(batch);
@@ -119,7 +126,11 @@ impl Desk {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.keep_pace(),
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.keep_pace() {
+                        paced = Instant::now();
+                    }
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -137,14 +148,21 @@ impl Desk {
         }
     }
 
-    /// Writes the mark where reading alone has moved the time on, and what was spent.
-    fn keep_pace(&mut self) {
+    /// Writes the mark where reading alone has moved the time on, and what was spent; answers
+    /// whether more is to be written than it took at once.
+    fn keep_pace(&mut self) -> bool {
         if self.lag() < MARK_LAG && !self.limiter.is_dirty() {
-            return;
+            return false;
         }
         match self.transact(std::iter::empty()) {
-            Ok(()) => self.fold(),
-            Err(error) => tracing::warn!(%error, "the store's time could not be written down"),
+            Ok(()) => {
+                self.fold();
+                self.flushed.is_none()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store's time could not be written down");
+                false
+            }
         }
     }
 
@@ -175,7 +193,8 @@ impl Desk {
                 self.kept = mark;
                 if let Some(written) = written {
                     self.limiter.confirm(&written, mark);
-                    self.flushed = Some(Instant::now());
+                    // What found no room is written with the next transaction.
+                    self.flushed = (!written.is_full()).then(Instant::now);
                 }
                 Ok(())
             }
@@ -193,6 +212,8 @@ impl Desk {
             connection: &self.connection,
             id: &self.id,
             time: &self.time,
+            retention: self.retention,
+            peppers: &self.peppers,
         };
         let before = self.connection.total_changes();
         for job in jobs {

@@ -1,18 +1,25 @@
 //! The layer around all services: the gate, the deadline, and statuses that say what is wrong.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
+use crate::authority::Authority;
+use crate::authority::act::{self, Act};
+use crate::metrics::{Metrics, Rpc};
+
+use super::call::{Begun, REQUEST_ID};
 use super::gate::{Closed, Gate};
+use super::pb::token_service_server::SERVICE_NAME;
 use super::{deadline, status};
 
 /// Health must be told while draining and under load, too.
@@ -20,10 +27,51 @@ const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/";
 
 /// Wraps the services of a server.
 #[derive(Clone)]
-pub(super) struct EdgeLayer {
+pub(super) struct EdgeLayer(pub(super) Arc<Settings>);
+
+/// What the edge needs to know.
+pub(super) struct Settings {
+    pub(super) authority: Arc<Authority>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
     pub(super) call_deadline: Duration,
     pub(super) message_bytes_max: usize,
+}
+
+impl Settings {
+    fn begin(&self, request: &Request<Body>) -> Begun {
+        let own = request.headers().get(REQUEST_ID);
+        Begun {
+            id: self.authority.call_id(own.map(|id| id.as_bytes())),
+            asked: own.is_some(),
+            rpc: self.metrics.rpcs.named(method(request.uri().path())),
+            metrics: self.metrics.clone(),
+            since: Instant::now(),
+            told: false,
+        }
+    }
+
+    /// Whether calls of `rpc` leave audit lines as a rule, and may take a little longer.
+    fn manages(&self, rpc: Rpc) -> bool {
+        let rpcs = &self.metrics.rpcs;
+        rpc != rpcs.named(Some(act::Validate::RPC)) && rpc != rpcs.named(None)
+    }
+
+    /// What log lines of the call stand in; for Validate only where somebody looks closely.
+    fn span(&self, begun: &Begun) -> Span {
+        let (rpc, request_id) = (self.metrics.rpcs.name(begun.rpc), &begun.id);
+        if self.manages(begun.rpc) {
+            tracing::info_span!("call", %request_id, rpc)
+        } else {
+            tracing::debug_span!("call", %request_id, rpc)
+        }
+    }
+}
+
+/// The method of `TokenService` that a path names.
+fn method(path: &str) -> Option<&str> {
+    let path = path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?;
+    path.strip_prefix('/')
 }
 
 impl<S> Layer<S> for EdgeLayer {
@@ -32,7 +80,7 @@ impl<S> Layer<S> for EdgeLayer {
     fn layer(&self, inner: S) -> Edge<S> {
         Edge {
             inner,
-            settings: self.clone(),
+            settings: self.0.clone(),
         }
     }
 }
@@ -41,7 +89,7 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Clone)]
 pub(super) struct Edge<S> {
     inner: S,
-    settings: EdgeLayer,
+    settings: Arc<Settings>,
 }
 
 impl<S> Service<Request<Body>> for Edge<S>
@@ -58,53 +106,61 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let pass = match self.settings.gate.enter() {
+        let settings = self.settings.clone();
+        let begun = settings.begin(&request);
+        let pass = match settings.gate.enter() {
             _ if request.uri().path().starts_with(ALWAYS_ANSWERED) => None,
             Ok(pass) => Some(Arc::new(pass)),
             Err(closed) => {
-                let refused = match closed {
+                let refused = begun.naming(|| match closed {
                     Closed::Draining => status::draining(),
                     Closed::Full(limit) => status::overloaded(limit),
-                };
-                return Box::pin(async move { Ok(refused.into_http()) });
+                });
+                return Box::pin(ready(Ok(begun.answer(refused.into_http()))));
             }
         };
-        let longest = deadline::of_call(request.headers(), self.settings.call_deadline);
-        let message_bytes_max = self.settings.message_bytes_max;
-        let path = request.uri().path().to_owned();
+        let longest = deadline::of_call(request.headers(), settings.call_deadline);
+        let uri = request.uri().clone();
         if let Some(pass) = &pass {
             // A change that outlives its call keeps its own hold of the pass.
             request.extensions_mut().insert(pass.clone());
         }
-        let answer = self.inner.call(request);
+        let answer = begun.scope(self.inner.call(request));
+        let answer = answer.instrument(settings.span(&begun));
         Box::pin(async move {
             let _pass = pass;
-            match tokio::time::timeout(longest, answer).await {
-                Ok(Ok(response)) => Ok(explained(response, &path, message_bytes_max)),
-                Err(_) => Ok(status::deadline_exceeded().into_http()),
+            let response = match tokio::time::timeout(longest, answer).await {
+                Ok(Ok(response)) => match bare_status(&response) {
+                    Some(bare) => begun
+                        .naming(|| explained(bare, uri.path(), &settings))
+                        .into_http(),
+                    None => response,
+                },
+                Err(_) => begun.naming(status::deadline_exceeded).into_http(),
+            };
+            if settings.manages(begun.rpc) {
+                settings.authority.recorded().await;
             }
+            Ok(begun.answer(response))
         })
     }
 }
 
-/// Replaces the two statuses that the transport itself answers, and that explain too little.
-fn explained(response: Response<Body>, path: &str, message_bytes_max: usize) -> Response<Body> {
-    match bare_status(response.headers()) {
-        Some((Code::OutOfRange, _)) => status::too_large(message_bytes_max).into_http(),
+/// Explains a status that the transport, or a service that is not ours, made.
+fn explained(bare: Status, path: &str, settings: &Settings) -> Status {
+    match (bare.code(), bare.message()) {
+        (Code::OutOfRange, _) => status::too_large(settings.message_bytes_max),
         // The router's answer carries no message; that to an unknown compression does.
-        Some((Code::Unimplemented, "")) => status::unknown_method(path).into_http(),
-        _ => response,
+        (Code::Unimplemented, "") => status::unknown_method(path),
+        _ => status::with_request_id(bare),
     }
 }
 
-/// Code and message of a status without details that is the whole answer.
-fn bare_status(headers: &HeaderMap<HeaderValue>) -> Option<(Code, &str)> {
-    if headers.contains_key("grpc-status-details-bin") {
+/// An error without details that is the whole answer.
+fn bare_status(response: &Response<Body>) -> Option<Status> {
+    let headers = response.headers();
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
         return None;
     }
-    let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
-    let message = headers
-        .get(Status::GRPC_MESSAGE)
-        .and_then(|value| value.to_str().ok());
-    Some((code, message.unwrap_or_default()))
+    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
 }

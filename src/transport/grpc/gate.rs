@@ -53,11 +53,16 @@ impl Gate {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// How many calls are in hand.
+    pub fn in_hand(&self) -> usize {
+        self.in_hand.load(Ordering::SeqCst)
+    }
+
     /// Waits until no call is in hand.
     pub async fn emptied(&self) {
         loop {
             let left = self.left.notified();
-            if self.in_hand.load(Ordering::SeqCst) == 0 {
+            if self.in_hand() == 0 {
                 return;
             }
             left.await;

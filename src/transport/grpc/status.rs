@@ -9,9 +9,12 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
 use crate::domain::flaw::{Violations, quoted};
-use crate::domain::token::{State, TokenId};
+use crate::domain::name::Namespace;
+use crate::domain::token::TokenId;
 
-use super::pb::{self, ErrorReason};
+use super::call;
+use super::convert::wire_state;
+use super::pb::ErrorReason;
 
 /// `ErrorInfo.domain` of every error.
 const DOMAIN: &str = "tokenauthority";
@@ -39,7 +42,23 @@ fn with(
         DOMAIN,
         metadata.collect::<HashMap<_, _>>(),
     );
+    with_own_id(&mut details);
     Status::with_error_details(code, message, details)
+}
+
+/// Adds the request id of the call that is being answered.
+fn with_own_id(details: &mut ErrorDetails) {
+    if let Some(id) = call::current() {
+        details.set_request_info(id.to_string(), "");
+    }
+}
+
+/// A status that came without details, with the request id as the only one.
+pub(super) fn with_request_id(bare: Status) -> Status {
+    let mut details = ErrorDetails::new();
+    with_own_id(&mut details);
+    let (code, metadata) = (bare.code(), bare.metadata().clone());
+    Status::with_error_details_and_metadata(code, cut(bare.message()), details, metadata)
 }
 
 fn retry_later(
@@ -149,6 +168,7 @@ impl From<Error> for Status {
                 let (code, reason) = (Code::AlreadyExists, ErrorReason::RequestIdUsed);
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
+            Error::NamespaceFull { namespace, limit } => namespace_full(&namespace, limit, message),
             Error::RevisionMoved { asked, current } => {
                 let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
                 let numbers = [("asked", asked), ("current", current)];
@@ -156,37 +176,30 @@ impl From<Error> for Status {
                 status(code, reason, &metadata, message)
             }
             Error::TokenOver { id, state } => {
-                let state = match state {
-                    State::Revoked => pb::State::Revoked,
-                    State::Expired => pb::State::Expired,
-                    State::Disabled => pb::State::Disabled,
-                    State::Active => pb::State::Active,
-                };
-                let metadata = ("state", state.as_str_name().to_owned());
+                let metadata = ("state", wire_state(state).as_str_name().to_owned());
                 precondition(ErrorReason::TokenOver, id, metadata, message)
             }
             Error::StillInGrace { id, until } => {
                 precondition(ErrorReason::StillInGrace, id, ("until", until), message)
             }
             Error::CallerLimited { retry_after, .. } => {
-                let details = ErrorDetails::with_retry_info(Some(retry_after));
-                let (code, reason) = (Code::ResourceExhausted, ErrorReason::CallerLimited);
-                with(details, code, reason, &[], message)
+                limited(ErrorReason::CallerLimited, retry_after, message)
             }
             Error::Contended => plain(Code::Aborted, ErrorReason::Contended),
             Error::PeerLimited { retry_after } => {
-                let details = ErrorDetails::with_retry_info(Some(retry_after));
-                with(
-                    details,
-                    Code::ResourceExhausted,
-                    ErrorReason::PeerLimited,
-                    &[],
-                    message,
-                )
+                limited(ErrorReason::PeerLimited, retry_after, message)
             }
             Error::StoreUnavailable(why) => store_unavailable(&why),
+            Error::AuditUnavailable => retry_later(
+                Code::Unavailable,
+                ErrorReason::AuditUnavailable,
+                &[],
+                message,
+            ),
             Error::Internal(why) => {
-                tracing::error!(%why, "internal error");
+                // Explicitly, since the span of a Validate is not there as a rule.
+                let request_id = call::current().map(tracing::field::display);
+                tracing::error!(request_id, %why, "internal error");
                 let message = "internal error".to_owned();
                 status(Code::Internal, ErrorReason::Internal, &[], message)
             }
@@ -202,6 +215,29 @@ fn permission_missing(permission: Permission, namespace: String, message: String
     status(
         Code::PermissionDenied,
         ErrorReason::PermissionMissing,
+        &metadata,
+        message,
+    )
+}
+
+/// Too many calls of one who may call again after a while.
+fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(retry_after));
+    with(details, Code::ResourceExhausted, reason, &[], message)
+}
+
+fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    let subject = format!("namespace:{namespace}");
+    details.add_quota_failure_violation(subject, format!("max_tokens is {limit}"));
+    let metadata = [
+        ("namespace", namespace.to_string()),
+        ("limit", limit.to_string()),
+    ];
+    with(
+        details,
+        Code::ResourceExhausted,
+        ErrorReason::NamespaceFull,
         &metadata,
         message,
     )

@@ -1,16 +1,18 @@
 //! `TokenService`: each method finds the caller, asks for the right, parses, acts, answers.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use crate::authority::Authority;
 use crate::authority::access::{Right, Session};
 use crate::authority::act::{self, Act};
+use crate::authority::call::Call;
 use crate::authority::error::Error;
 
+use super::call;
 use super::convert;
 use super::gate::Pass;
 use super::pb::revoke_request::Target;
@@ -28,12 +30,20 @@ impl TokenServiceHandler {
     }
 
     async fn session<T>(&self, rpc: &'static str, request: &Request<T>) -> Result<Session, Error> {
+        let call = self.call(request);
         let credential = credential::read(request.metadata())
-            .map_err(|error| self.authority.unknown_caller(rpc, error))?;
+            .map_err(|error| self.authority.unknown_caller(rpc, &call, error))?;
         let credential = credential.as_ref().map(|secret| secret.as_str());
-        self.authority
-            .authenticate(rpc, credential, peer(request))
-            .await
+        self.authority.authenticate(rpc, credential, call).await
+    }
+
+    fn call<T>(&self, request: &Request<T>) -> Call {
+        let peer = request.remote_addr();
+        Call {
+            id: call::current().unwrap_or_else(|| self.authority.call_id(None)),
+            // Whoever holds the connection.
+            peer: peer.map(|address| address.ip().to_canonical()),
+        }
     }
 
     /// The caller's right to do `A`, what keeps the call in hand, and the message.
@@ -42,17 +52,10 @@ impl TokenServiceHandler {
         request: Request<T>,
     ) -> Result<(Right<A>, InHand, T), Error> {
         let session = self.session(A::RPC, &request).await?;
-        let right = self.authority.permit::<A>(&session.caller)?;
+        let right = self.authority.permit::<A>(&session.caller, &session.call)?;
         let in_hand = InHand::of(&request);
         Ok((right, in_hand, request.into_inner()))
     }
-}
-
-/// Address of whoever holds the connection.
-fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
-    request
-        .remote_addr()
-        .map(|address| address.ip().to_canonical())
 }
 
 /// Keeps a call counted as in hand.
@@ -69,12 +72,13 @@ impl InHand {
         self,
         change: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let task = tokio::spawn(async move {
+        let change = async move {
             let result = change.await;
             drop(self.0);
             result
-        });
-        task.await
+        };
+        tokio::spawn(change.in_current_span())
+            .await
             .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
     }
 }
@@ -98,7 +102,7 @@ impl TokenService for TokenServiceHandler {
                 validation_id = validation.id,
                 token_id = subject.map(|subject| tracing::field::display(subject.token.id)),
                 verdict = ?validation.verdict,
-                request_id = trace.request_id,
+                subject_request_id = trace.request_id,
                 user_agent = trace.user_agent,
                 "validated"
             );
@@ -149,6 +153,17 @@ impl TokenService for TokenServiceHandler {
         Ok(Response::new(convert::listed(right.conclude(result)?)))
     }
 
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> Result<Response<pb::ListNamespacesResponse>, Status> {
+        let (right, _, message) = self.permitted::<act::ListNamespaces, _>(request).await?;
+        let query = convert::namespaces_query(message);
+        let result = self.authority.list_namespaces(&right, query).await;
+        let listed = right.conclude(result)?;
+        Ok(Response::new(convert::namespaces_listed(listed)))
+    }
+
     async fn revoke(
         &self,
         mut request: Request<pb::RevokeRequest>,
@@ -157,10 +172,10 @@ impl TokenService for TokenServiceHandler {
             // The secret is the credential: nobody is asked who they are.
             let secret = std::mem::take(secret);
             let order = convert::surrender_order(secret, &request.get_ref().reason);
-            let (peer, in_hand) = (peer(&request), InHand::of(&request));
+            let (call, in_hand) = (self.call(&request), InHand::of(&request));
             let authority = self.authority.clone();
             in_hand
-                .see_through(async move { authority.surrender(peer, order).await })
+                .see_through(async move { authority.surrender(&call, order).await })
                 .await?;
             return Ok(Response::new(pb::RevokeResponse { revoke_time: None }));
         }

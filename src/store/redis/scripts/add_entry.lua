@@ -7,19 +7,10 @@
 -- ARGV[2] its time in microseconds since 1970; "" to assign the next free one
 -- ARGV[3] start of the bucket in microseconds since 1970: no assigned time is earlier
 -- ARGV[4] how many entries make the bucket full
--- ARGV[5] "once" to list it under its bare name, at its first time; "" to list it under its name
---         and the time, so that no attempt moves the entry of another
--- ARGV[6] the time in microseconds since 1970; "" for the server's
--- ARGV[7] what stands behind the name instead of the time, as text; "" for the time
+-- ARGV[5] the time in microseconds since 1970; "" for the server's
+-- ARGV[6] what stands behind the name instead of the time, as text; "" for the time
 -- Reply   {"added", time of the entry as text}, or {"sealed", time of the seal as text}
 -- Atomic, because assigned times must differ, and nothing may enter once the seal is read.
-local once = ARGV[5] == 'once'
-if once then
-  local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-  if score then
-    return { 'added', string.format('%.0f', score) }
-  end
-end
 local asked = tonumber(ARGV[2])
 local last = redis.call('ZRANGE', KEYS[1], 0, 0, 'REV', 'WITHSCORES')[2]
 local seal = redis.call('GET', KEYS[2])
@@ -32,7 +23,7 @@ if seal and (not asked or asked > tonumber(seal)) then
 end
 local score = asked
 if not score then
-  local now = tonumber(ARGV[6])
+  local now = tonumber(ARGV[5])
   if not now then
     local time = redis.call('TIME')
     now = time[1] * 1000000 + time[2]
@@ -40,6 +31,7 @@ if not score then
   score = math.max(now, tonumber(ARGV[3]), last and last + 1 or 0)
 end
 local text = string.format('%.0f', score)
-local since = ARGV[7] == '' and text or ARGV[7]
-redis.call('ZADD', KEYS[1], text, once and ARGV[1] or ARGV[1] .. since)
+-- Listed under its name and that, so that no attempt moves the entry of another.
+local since = ARGV[6] == '' and text or ARGV[6]
+redis.call('ZADD', KEYS[1], text, ARGV[1] .. since)
 return { 'added', text }

@@ -77,7 +77,7 @@ fn readers_that_relieve_each_other_cannot_keep_the_log_for_ever() {
         reader = bench.reader();
     }
     let ends = std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE / 4);
+        std::thread::sleep(PATIENCE / 10);
         drop(reader);
     });
     let longest = (0..4).map(|_| bench.commit().pages).last().unwrap();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::domain::retention::Retention;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
@@ -100,7 +101,9 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
     let absent = SqliteStore::open(SqliteOptions {
         path: Path::new("/absent/folder/a.db").to_owned(),
         require_existing: false,
+        peppers: Vec::new(),
         clock: bench.clock.clone(),
+        retention: Retention::default(),
     });
     let reason = absent.err().map(|error| error.to_string());
     assert!(reason.is_some_and(|reason| reason.contains("/absent/folder/a.db")));

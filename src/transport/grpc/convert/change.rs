@@ -65,7 +65,8 @@ pub(in crate::transport::grpc) fn patch(
         revision,
         ..Patch::default()
     };
-    for path in &mask {
+    // Each path once, however often it is named.
+    for path in PATHS.iter().filter(|path| names(&mask, path)) {
         put(v, &mut patch, path, &token);
     }
     patch.quota = quota_patch(v, &mask, token.quota.as_ref());
@@ -86,6 +87,10 @@ fn check_mask(v: &mut Violations, mask: &[String]) {
             v.add(format!("update_mask.paths[{at}]"), Flaw::new(flaw));
         }
     }
+}
+
+fn names(mask: &[String], path: &str) -> bool {
+    mask.iter().any(|named| named == path)
 }
 
 /// Puts into `patch` what `token` says about `path`; quotas have their own way.
@@ -130,7 +135,7 @@ fn put(v: &mut Violations, patch: &mut Patch, path: &str, token: &pb::Token) {
 }
 
 fn quota_patch(v: &mut Violations, mask: &[String], given: Option<&pb::Quota>) -> QuotaPatch {
-    let named = |path: &str| mask.iter().any(|named| named == path);
+    let named = |path: &str| names(mask, path);
     let (limit, period, remaining) = (
         named("quota.limit"),
         named("quota.period"),

@@ -87,7 +87,7 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
 
 fn expiration(v: &mut Violations, asked: Option<create_request::Expiration>) -> Option<Expiration> {
     match asked {
-        None => Some(Expiration::Never),
+        None => Some(Expiration::Unsaid),
         Some(create_request::Expiration::ExpireTime(at)) => {
             v.take("expire_time", instant(&at)).map(Expiration::At)
         }

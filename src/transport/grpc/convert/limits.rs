@@ -10,10 +10,13 @@ use super::time::{duration, span};
 
 /// Parses rate limits; flaws are named `field[index].part`.
 pub(super) fn rate_limits(v: &mut Violations, field: &str, limits: &[pb::RateLimit]) -> RateLimits {
+    if limits.len() > RateLimits::COUNT_MAX {
+        // Of a list that is too long only its length is said.
+        v.add(field, RateLimits::too_many(limits.len()));
+        return RateLimits::default();
+    }
     let mut parsed = Vec::new();
-    // Of a list that is too long only its length is said.
-    let read = limits.iter().take(RateLimits::COUNT_MAX + 1).enumerate();
-    for (at, limit) in read {
+    for (at, limit) in limits.iter().enumerate() {
         let pb::RateLimit {
             name,
             requests,
@@ -34,7 +37,7 @@ pub(super) fn rate_limits(v: &mut Violations, field: &str, limits: &[pb::RateLim
             Err((part, flaw)) => v.add(format!("{field}.{part}"), flaw),
         }
     }
-    let sound = parsed.len() == limits.len().min(RateLimits::COUNT_MAX + 1);
+    let sound = parsed.len() == limits.len();
     RateLimits::new(parsed).unwrap_or_else(|(at, flaw)| {
         match at {
             None => v.add(field, flaw),

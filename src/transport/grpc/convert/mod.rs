@@ -7,6 +7,7 @@ mod change;
 mod create;
 mod inspect;
 mod limits;
+mod namespaces;
 mod time;
 mod token;
 mod validate;
@@ -20,8 +21,9 @@ pub(super) use change::{limits_reset, patch, rotate_order, rotated};
 pub(super) use create::{issued, order};
 pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
 pub(super) use limits::limits_as_they_stand;
+pub(super) use namespaces::{namespaces_listed, namespaces_query};
 pub(super) use time::timestamp;
-pub(super) use token::whole_token;
+pub(super) use token::{whole_token, wire_state};
 pub(super) use validate::{Asked, question, validation};
 
 /// The parsed request, if nothing was wrong with it.

@@ -15,12 +15,6 @@ use super::timestamp;
 
 /// Everything about a token that an answer may say.
 pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
-    let state = match seen.state() {
-        State::Active => pb::State::Active,
-        State::Disabled => pb::State::Disabled,
-        State::Revoked => pb::State::Revoked,
-        State::Expired => pb::State::Expired,
-    };
     let token = seen.token.as_ref();
     let Token {
         id: _,
@@ -40,7 +34,7 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
     let revocation = revoked.as_ref();
     let (rate_limits, quota) = wire_limits(seen);
     pb::Token {
-        state: state.into(),
+        state: wire_state(seen.state()).into(),
         description: profile.description.as_str().to_owned(),
         allowed_endpoints: profile.endpoints.iter().map(Pattern::to_string).collect(),
         allowed_cidrs: profile.networks.iter().map(Network::to_string).collect(),
@@ -58,6 +52,15 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         secret_version: secrets.current.version,
         revision: *revision,
         ..public_facts(token)
+    }
+}
+
+pub(in crate::transport::grpc) fn wire_state(state: State) -> pb::State {
+    match state {
+        State::Active => pb::State::Active,
+        State::Disabled => pb::State::Disabled,
+        State::Revoked => pb::State::Revoked,
+        State::Expired => pb::State::Expired,
     }
 }
 

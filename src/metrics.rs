@@ -1,0 +1,96 @@
+//! What is counted and measured: one value that is handed to whoever counts, and its text.
+//!
+//! Every label is a word out of a closed list, so that nothing a caller sends makes a new series.
+
+mod exposition;
+mod rpc;
+mod store;
+
+use std::sync::OnceLock;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::domain::verdict::Verdict;
+
+pub use exposition::{About, Exposition, Format, Now};
+pub use rpc::{Rpc, Rpcs};
+pub use store::{Failure, Operation, StoreTimes};
+
+/// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
+const SECONDS: [f64; 12] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0,
+];
+
+/// Verdicts whose series are held; there are fewer.
+const HELD_VERDICTS: usize = 24;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    pub rpcs: Rpcs,
+    pub store: StoreTimes,
+    verdicts: Family<VerdictLabels, Counter>,
+    /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
+    held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
+    pub tokens_created: Counter,
+    pub tokens_revoked: Counter,
+    pub tokens_deleted: Counter,
+    /// Audit lines that are not written yet.
+    pub audit_pending: Gauge,
+    /// Audit lines of refusals that found no room while nothing could be written.
+    pub audit_lost: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+impl Metrics {
+    /// `methods` are the RPCs that are told apart.
+    pub fn new(methods: impl IntoIterator<Item = &'static str>) -> Self {
+        Self {
+            rpcs: Rpcs::new(methods),
+            store: StoreTimes::default(),
+            verdicts: Family::default(),
+            held_verdicts: Default::default(),
+            tokens_created: Counter::default(),
+            tokens_revoked: Counter::default(),
+            tokens_deleted: Counter::default(),
+            audit_pending: Gauge::default(),
+            audit_lost: Counter::default(),
+        }
+    }
+
+    pub fn judged(&self, verdict: Verdict) {
+        let labels = VerdictLabels {
+            verdict: word(verdict),
+        };
+        let find = || self.verdicts.get_or_create_owned(&labels);
+        match self.held_verdicts.get(verdict as usize) {
+            Some(held) => held.get_or_init(find).inc(),
+            None => find().inc(),
+        };
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Valid => "valid",
+        Verdict::Malformed => "malformed",
+        Verdict::NotFound => "not_found",
+        Verdict::Revoked => "revoked",
+        Verdict::Disabled => "disabled",
+        Verdict::Expired => "expired",
+        Verdict::Superseded => "superseded",
+        Verdict::OwnerMismatch => "owner_mismatch",
+        Verdict::ScopeDenied => "scope_denied",
+        Verdict::EndpointDenied => "endpoint_denied",
+        Verdict::AddressDenied => "address_denied",
+        Verdict::RateLimited => "rate_limited",
+        Verdict::QuotaExhausted => "quota_exhausted",
+    }
+}

@@ -1,0 +1,253 @@
+//! The text that a scraper reads: OpenMetrics, or the older Prometheus text made from it.
+
+use std::fmt::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Metrics;
+
+/// The form of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus text 0.0.4, which every scraper and many other readers know.
+    Plain,
+}
+
+/// What runs.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    pub version: &'static str,
+    pub store: &'static str,
+}
+
+/// What is not counted but looked at, when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    pub calls_in_hand: usize,
+    pub validates: bool,
+    pub manages: bool,
+    /// Durability class of the store, once it is known.
+    pub durability: Option<&'static str>,
+}
+
+/// All metrics of a process, ready to be read.
+pub struct Exposition {
+    about: About,
+    look: Box<dyn Fn() -> Now + Send + Sync>,
+    /// Held while the text is made, so that it tells of one look.
+    pages: Mutex<Pages>,
+}
+
+struct Pages {
+    registry: Registry,
+    calls_in_hand: Gauge,
+    ready: Family<Use, Gauge>,
+    store: Family<StoreLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Use {
+    r#use: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabels {
+    kind: &'static str,
+    durability: &'static str,
+}
+
+impl Exposition {
+    /// `look` is called each time that somebody reads.
+    pub fn new(
+        metrics: &Metrics,
+        about: About,
+        look: impl Fn() -> Now + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            about,
+            look: Box::new(look),
+            pages: Mutex::new(Pages::of(metrics, about)),
+        }
+    }
+
+    pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
+        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        pages.show((self.look)(), self.about);
+        let mut open = String::new();
+        text::encode(&mut open, &pages.registry)?;
+        match format {
+            Format::OpenMetrics => Ok(open),
+            Format::Plain => plain(&open),
+        }
+    }
+}
+
+impl Pages {
+    fn of(metrics: &Metrics, about: About) -> Self {
+        let mut registry = Registry::with_prefix("token_authority");
+        let build = Family::<Build, Gauge>::default();
+        let version = about.version;
+        build.get_or_create(&Build { version }).set(1);
+        registry.register("build_info", "What runs", build);
+        let (calls_in_hand, ready, store) =
+            (Gauge::default(), Family::default(), Family::default());
+        registry.register_with_unit(
+            "rpc_duration",
+            "Time from a call's headers to its status, by method and gRPC code",
+            Unit::Seconds,
+            metrics.rpcs.family.clone(),
+        );
+        let help = "Verdicts of Validate";
+        registry.register("verdicts", help, metrics.verdicts.clone());
+        registry.register_with_unit(
+            "store_duration",
+            "Time that the store took, well or not, by operation",
+            Unit::Seconds,
+            metrics.store.durations.clone(),
+        );
+        let help = "Operations that the store could not carry out, by reason";
+        registry.register("store_errors", help, metrics.store.failures.clone());
+        let help = "Tokens that were created here";
+        registry.register("tokens_created", help, metrics.tokens_created.clone());
+        let help = "Tokens that were revoked here";
+        registry.register("tokens_revoked", help, metrics.tokens_revoked.clone());
+        let help = "Tokens that a caller deleted here";
+        registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
+        let help = "Calls in hand, with changes that outlive their calls";
+        registry.register("calls_in_hand", help, calls_in_hand.clone());
+        let help = "Whether Validate can answer, and whether changes can be kept";
+        registry.register("ready", help, ready.clone());
+        let help = "The store and its durability class";
+        registry.register("store_info", help, store.clone());
+        let help = "Audit lines that are not written yet";
+        registry.register("audit_pending", help, metrics.audit_pending.clone());
+        let help = "Audit lines of refusals that found no room while none could be written";
+        registry.register("audit_lost", help, metrics.audit_lost.clone());
+        Self {
+            registry,
+            calls_in_hand,
+            ready,
+            store,
+        }
+    }
+
+    fn show(&self, now: Now, about: About) {
+        let calls = i64::try_from(now.calls_in_hand).unwrap_or(i64::MAX);
+        self.calls_in_hand.set(calls);
+        for (word, can) in [("validate", now.validates), ("manage", now.manages)] {
+            let ready = self.ready.get_or_create(&Use { r#use: word });
+            ready.set(i64::from(can));
+        }
+        // The class may change while the process runs; the old one does not stay.
+        self.store.clear();
+        let labels = StoreLabels {
+            kind: about.store,
+            durability: now.durability.unwrap_or("unknown"),
+        };
+        self.store.get_or_create(&labels).set(1);
+    }
+}
+
+/// OpenMetrics as Prometheus text 0.0.4, where a counter's family is named as its series are.
+fn plain(open: &str) -> Result<String, fmt::Error> {
+    let mut text = String::with_capacity(open.len());
+    let mut help = None;
+    for line in open.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, said] => help = Some((name, said)),
+            ["#", "TYPE", name, kind] => {
+                let end = if kind == "counter" { "_total" } else { "" };
+                if let Some((_, said)) = help.take().filter(|(helped, _)| *helped == name) {
+                    writeln!(text, "# HELP {name}{end} {said}")?;
+                }
+                writeln!(text, "# TYPE {name}{end} {kind}")?;
+            }
+            ["#", ..] => {}
+            _ => writeln!(text, "{line}")?,
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn exposition(metrics: &Metrics) -> Exposition {
+        let about = About {
+            version: "1.2.3",
+            store: "sqlite",
+        };
+        Exposition::new(metrics, about, || Now {
+            calls_in_hand: 2,
+            validates: true,
+            manages: false,
+            durability: None,
+        })
+    }
+
+    #[test]
+    fn both_forms_tell_the_same_series() {
+        let metrics = Metrics::new(["Create"]);
+        metrics.tokens_created.inc();
+        let create = metrics.rpcs.named(Some("Create"));
+        metrics.rpcs.took(create, 0, Duration::from_micros(300));
+        let exposition = exposition(&metrics);
+        let open = exposition.text(Format::OpenMetrics).unwrap();
+        let plain = exposition.text(Format::Plain).unwrap();
+        let series = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!(series(&open), series(&plain));
+        for line in [
+            "token_authority_build_info{version=\"1.2.3\"} 1",
+            "token_authority_tokens_created_total 1",
+            "token_authority_rpc_duration_seconds_bucket{le=\"0.0005\",method=\"Create\",code=\"OK\"} 1",
+            "token_authority_ready{use=\"manage\"} 0",
+            "token_authority_store_info{kind=\"sqlite\",durability=\"unknown\"} 1",
+            "token_authority_calls_in_hand 2",
+        ] {
+            assert!(
+                series(&open).iter().any(|has| has == line),
+                "{line}\n{open}"
+            );
+        }
+        assert!(open.contains("# TYPE token_authority_tokens_created counter\n"));
+        assert!(open.ends_with("# EOF\n"));
+        assert!(plain.contains("# TYPE token_authority_tokens_created_total counter\n"));
+        assert!(!plain.contains("EOF") && !plain.contains("# UNIT"));
+    }
+
+    #[test]
+    fn names_that_are_not_known_share_one_series() {
+        let metrics = Metrics::new(["Create"]);
+        for n in 0..100 {
+            let rpc = metrics.rpcs.named(Some(&format!("Method{n}")));
+            metrics.rpcs.took(rpc, 12, Duration::ZERO);
+        }
+        metrics
+            .rpcs
+            .took(metrics.rpcs.named(None), 12, Duration::ZERO);
+        let text = exposition(&metrics).text(Format::Plain).unwrap();
+        let counts: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("rpc_duration_seconds_count"))
+            .collect();
+        let one = "token_authority_rpc_duration_seconds_count{method=\"other\",code=\"UNIMPLEMENTED\"} 101";
+        assert_eq!(counts, [one]);
+    }
+}

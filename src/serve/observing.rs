@@ -1,0 +1,130 @@
+//! What tells of the server: its metrics, where they are read, and where audit lines go.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::authority::act;
+use crate::authority::readiness::Readiness;
+use crate::clock::SystemClock;
+use crate::config::{AuditPlace, Config, MetricsPlace, StoreUrl};
+use crate::metrics::{About, Exposition, Metrics, Now};
+use crate::store::Store;
+use crate::trail::Trail;
+use crate::transport::grpc::gate::Gate;
+use crate::transport::http::Pages;
+
+use super::{ServeError, listening};
+
+/// All of it, made before anything else may fail.
+pub(super) struct Observation {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) trail: Arc<Trail>,
+    /// The metrics' own listener, where they have one.
+    listener: Option<TcpListener>,
+}
+
+/// What is looked at when somebody reads the metrics.
+pub(super) struct Sights {
+    pub(super) gate: Arc<Gate>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) readiness: watch::Receiver<Readiness>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+impl Sights {
+    /// Readiness as health tells it.
+    fn now(&self) -> Now {
+        let ready = match *self.draining.borrow() {
+            true => Readiness::default(),
+            false => *self.readiness.borrow(),
+        };
+        Now {
+            calls_in_hand: self.gate.in_hand(),
+            validates: ready.validate,
+            manages: ready.manage,
+            durability: self.store.durability().map(|class| class.as_str()),
+        }
+    }
+}
+
+impl Observation {
+    pub(super) async fn begin(config: &Config) -> Result<Self, ServeError> {
+        let metrics = Arc::new(Metrics::new(act::TABLE.map(|(rpc, _)| rpc)));
+        let listener = match &config.server.metrics {
+            MetricsPlace::Own(addresses) => Some(listening::bind(addresses).await?),
+            MetricsPlace::Beside | MetricsPlace::Off => None,
+        };
+        let trail = Arc::new(trail(&config.audit, &metrics)?);
+        if let AuditPlace::File(_) = &config.audit {
+            reopen_on_hangup(trail.clone())?;
+        }
+        Ok(Self {
+            metrics,
+            trail,
+            listener,
+        })
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// Begins to serve the metrics where they have a listener of their own, until the answered task
+    /// is aborted, and answers the pages that stand beside gRPC.
+    pub(super) fn show(self, config: &Config, sights: Sights) -> (Pages, Option<JoinHandle<()>>) {
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            store: match config.store.url {
+                StoreUrl::Sqlite(_) => "sqlite",
+                StoreUrl::Redis(_) => "redis",
+            },
+        };
+        let exposition = Exposition::new(&self.metrics, about, move || sights.now());
+        let metrics = Pages::none().with_metrics(Arc::new(exposition));
+        match (self.listener, &config.server.metrics) {
+            (Some(listener), _) => {
+                let serving = tokio::spawn(async move {
+                    if let Err(error) = metrics.serve(listener, std::future::pending()).await {
+                        tracing::error!(%error, "the metrics are not served any more");
+                    }
+                });
+                (Pages::none(), Some(serving))
+            }
+            (None, MetricsPlace::Beside) => (metrics, None),
+            (None, _) => (Pages::none(), None),
+        }
+    }
+}
+
+fn trail(place: &AuditPlace, metrics: &Arc<Metrics>) -> Result<Trail, ServeError> {
+    let (clock, metrics) = (Arc::new(SystemClock), metrics.clone());
+    let refused = |place: String| {
+        move |error: std::io::Error| ServeError::Config(format!("audit.to: {place}: {error}"))
+    };
+    match place {
+        AuditPlace::Log => Ok(Trail::to_log()),
+        AuditPlace::Stdout => {
+            Trail::to_stdout(clock, metrics).map_err(refused("standard output".to_owned()))
+        }
+        AuditPlace::File(path) => {
+            Trail::to_file(path, clock, metrics).map_err(refused(path.display().to_string()))
+        }
+    }
+}
+
+/// Catches SIGHUP from now on, which else ends a process.
+fn reopen_on_hangup(trail: Arc<Trail>) -> Result<(), ServeError> {
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(|error| ServeError::Failed(error.to_string()))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            trail.reopen();
+        }
+    });
+    Ok(())
+}

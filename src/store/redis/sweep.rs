@@ -1,0 +1,221 @@
+//! One step of a sweep: tokens that were kept long enough go, with all that is kept about them.
+//!
+//! A token goes in stages, each for all tokens of the step together: its record is put aside, its
+//! entries and its claim are removed, what was put aside is, and at last the entry of what is due.
+//! That entry leads the next sweep to whatever a sweep that died has left, and what was put aside
+//! says which index entries that may be.
+
+use async_trait::async_trait;
+use redis::cmd;
+
+use super::RedisStore;
+use super::due::{CREATION_TAKES_MAX, Due};
+use super::error::{read, unexpected};
+use super::index::Entry;
+use super::keys::DueShard;
+use super::line::Line;
+use super::scripts::{CLEAR_REMAINS, Call, END_CLAIM, VANISH_TOKEN};
+use super::standing::Standing;
+use super::tokens::root_of;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Token, TokenId};
+use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
+
+/// Parts of a step that are carried out beside each other.
+const PARTS: usize = 4;
+
+/// What becomes of a due entry.
+enum Fate {
+    /// It stays as it is, to be looked at again.
+    Wait,
+    /// Its time is later; never where that is `None`.
+    Settle(Option<Timestamp>),
+    Vanish(Token),
+    /// A sweep died before it had removed all that was kept about this token.
+    Clear(Token),
+}
+
+#[async_trait]
+impl Sweeping for RedisStore {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        let line = &self.access.links.line()?;
+        let now = self.time(line).await?;
+        // Redis works for one part while we do for another.
+        let part = |number| self.sweep_part(line, number, now);
+        let parts = tokio::try_join!(part(0), part(1), part(2), part(3))?;
+        let parts: [Swept; PARTS] = parts.into();
+        Ok(Swept {
+            removed: parts.iter().map(|part| part.removed).sum(),
+            more: parts.iter().any(|part| part.more),
+        })
+    }
+}
+
+impl RedisStore {
+    /// Takes the step in some of the shards.
+    async fn sweep_part(
+        &self,
+        line: &Line<'_>,
+        number: usize,
+        now: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let shards = DueShard::all().skip(number).step_by(PARTS);
+        let (due, full) = self.due(line, shards.collect(), now).await?;
+        let fates = self.judge(line, &due, now).await?;
+
+        let mut settled = Vec::new();
+        let mut vanishing = Vec::new();
+        let mut cleared = Vec::new();
+        for (due, fate) in due.iter().zip(fates) {
+            match fate {
+                Fate::Wait => {}
+                Fate::Settle(later) => settled.push(self.settle(due, later)),
+                Fate::Vanish(token) => vanishing.push((due, token)),
+                Fate::Clear(token) => cleared.push(token),
+            }
+        }
+        let calls = vanishing.iter().map(|(_, token)| self.vanish(token));
+        let vanished = self.carry_out(line, calls.collect()).await?;
+        let mut removed = 0;
+        for ((due, token), vanished) in vanishing.into_iter().zip(vanished) {
+            // Else it changed, and is judged again.
+            if vanished {
+                removed += 1;
+                settled.push(self.settle(due, None));
+                cleared.push(token);
+            }
+        }
+        self.clear(line, &cleared).await?;
+        let done = settled.len() + cleared.len();
+        self.carry_out(line, settled).await?;
+        Ok(Swept {
+            removed,
+            // What can only wait must not be looked at again and again.
+            more: full && done > 0,
+        })
+    }
+
+    async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
+        if let Some(clock) = &self.access.clock {
+            return Ok(clock.now());
+        }
+        let answer = line
+            .command(self.access.write_timeout, &cmd("TIME"))
+            .await?;
+        let (seconds, micros): (u64, u64) = read(answer)?;
+        Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
+    }
+
+    /// Reads what stands at the ids that are due, at last the marker, and decides.
+    async fn judge(
+        &self,
+        line: &Line<'_>,
+        due: &[Due],
+        now: Timestamp,
+    ) -> Result<Vec<Fate>, StoreError> {
+        let keys = &self.access.keys;
+        let limit = self.access.write_timeout;
+        let ids: Vec<Option<TokenId>> = due.iter().map(Due::id).collect();
+        let mut commands = Vec::with_capacity(due.len() + 1);
+        for id in ids.iter().flatten() {
+            let mut both = cmd("MGET");
+            both.arg(keys.record(*id)).arg(keys.remains(*id));
+            commands.push(both);
+        }
+        commands.push(line.marker());
+        let mut answers = line.raw_commands(limit, commands).await?;
+        let marker = answers.pop().ok_or_else(|| unexpected("no marker"))?;
+        line.check_marker(limit, marker)?;
+        let accept = |answer| line.accept(limit, answer);
+        let answers = answers.into_iter().map(accept);
+        let mut answers = answers.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut fates = Vec::with_capacity(due.len());
+        for (due, id) in due.iter().zip(ids) {
+            let fate = match id {
+                Some(id) => {
+                    let answer = answers.next().unwrap_or_default();
+                    let (record, remains): (Option<Vec<u8>>, Option<Vec<u8>>) = read(answer)?;
+                    self.fate(due, id, record.as_deref(), remains.as_deref(), now)
+                }
+                None => {
+                    let text = String::from_utf8_lossy(&due.text);
+                    tracing::error!(?text, "what is no token was due, and is not any more");
+                    Fate::Settle(None)
+                }
+            };
+            fates.push(fate);
+        }
+        Ok(fates)
+    }
+
+    fn fate(
+        &self,
+        due: &Due,
+        id: TokenId,
+        record: Option<&[u8]>,
+        remains: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Fate {
+        let read = |value| Standing::read(id, value).map(Standing::token);
+        match (read(remains), read(record)) {
+            (Ok(Some(token)), _) => Fate::Clear(token),
+            (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
+                Some(time) if time <= now => Fate::Vanish(token),
+                later => Fate::Settle(later),
+            },
+            (Ok(None), Ok(None)) => {
+                let overdue = due.time.saturating_add(CREATION_TAKES_MAX) <= now;
+                if overdue {
+                    Fate::Settle(None)
+                } else {
+                    Fate::Wait
+                }
+            }
+            // It may be mended, so it is kept; and must not stand before all others.
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%id, %error, "a due record cannot be read, and is kept");
+                Fate::Settle(Some(now.saturating_add(UNREADABLE_POSTPONED)))
+            }
+        }
+    }
+
+    fn vanish(&self, token: &Token) -> Call {
+        let (keys, id) = (&self.access.keys, token.id);
+        VANISH_TOKEN
+            .call([
+                keys.record(id),
+                keys.remains(id),
+                keys.rates(id),
+                keys.quota(id),
+            ])
+            .arg(token.revision.to_be_bytes())
+    }
+
+    /// Removes all that is kept about tokens whose records were put aside, and those records last.
+    async fn clear(&self, line: &Line<'_>, tokens: &[Token]) -> Result<(), StoreError> {
+        let keys = &self.access.keys;
+        let entries: Vec<Entry> = tokens.iter().flat_map(Entry::all_of).collect();
+        self.series.remove_all(line, &entries).await?;
+        let claims = tokens.iter().filter_map(|token| {
+            let root = token.origin.as_ref().map(root_of);
+            let root = root.filter(|root| *root != token.id)?;
+            let call = END_CLAIM.call([keys.claim(root)]).arg(token.id.as_str());
+            Some(call.arg("").arg(""))
+        });
+        self.carry_out(line, claims.collect()).await?;
+        let remains = tokens.iter().map(|token| {
+            CLEAR_REMAINS
+                .call([keys.remains(token.id)])
+                .arg(token.revision.to_be_bytes())
+        });
+        self.carry_out(line, remains.collect()).await?;
+        Ok(())
+    }
+
+    /// Runs scripts that answer whether they did something.
+    async fn carry_out(&self, line: &Line<'_>, calls: Vec<Call>) -> Result<Vec<bool>, StoreError> {
+        let answers = line.scripts(self.access.write_timeout, &calls).await?;
+        let done = |answer| read::<u64>(answer).map(|done| done > 0);
+        answers.into_iter().map(done).collect()
+    }
+}

@@ -1,0 +1,133 @@
+//! One call from its headers to its last trailer: its request id, and how long it took.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body::{Frame, SizeHint};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::authority::call::CallId;
+use crate::metrics::{Metrics, Rpc};
+
+/// Carries a call's request id, both ways.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    /// The id of the call whose answer is being made.
+    static CURRENT: CallId;
+}
+
+/// The id of the call whose answer is being made here; none in a task that outlives its call.
+pub(super) fn current() -> Option<CallId> {
+    CURRENT.try_with(CallId::clone).ok()
+}
+
+/// A call that has begun. Its duration is counted when its status goes out, or, as cancelled, when
+/// this is dropped before.
+pub(super) struct Begun {
+    pub(super) id: CallId,
+    /// The caller sent an id, a sound one or not.
+    pub(super) asked: bool,
+    pub(super) rpc: Rpc,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) since: Instant,
+    /// Counted already.
+    pub(super) told: bool,
+}
+
+impl Begun {
+    /// Makes an answer; statuses that come about meanwhile carry the id.
+    pub(super) fn naming<T>(&self, make: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.id.clone(), make)
+    }
+
+    /// The same for what takes its time.
+    pub(super) fn scope<F: Future>(&self, make: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(self.id.clone(), make)
+    }
+
+    /// Lets the answer go. An error is the whole answer; else the status comes in the trailers.
+    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<Body> {
+        let code = code_of(response.headers());
+        if self.asked {
+            self.name(response.headers_mut());
+        }
+        let Some(code) = code else {
+            return response.map(|body| Body::new(Tail { body, begun: self }));
+        };
+        self.end(code, response.headers_mut());
+        response
+    }
+
+    /// Counts the call, before its caller sees the status. Every error carries the id.
+    fn end(&mut self, code: Code, headers: &mut HeaderMap) {
+        self.count(code);
+        if code != Code::Ok {
+            self.name(headers);
+        }
+    }
+
+    fn count(&mut self, code: Code) {
+        if !std::mem::replace(&mut self.told, true) {
+            let code = usize::try_from(i32::from(code)).unwrap_or_default();
+            let span = self.since.elapsed();
+            self.metrics.rpcs.took(self.rpc, code, span);
+        }
+    }
+
+    fn name(&self, headers: &mut HeaderMap) {
+        // Ids are visible ASCII.
+        if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.count(Code::Cancelled);
+    }
+}
+
+fn code_of(headers: &HeaderMap) -> Option<Code> {
+    let status = headers.get(Status::GRPC_STATUS)?;
+    Some(Code::from_bytes(status.as_bytes()))
+}
+
+/// The body of an answer, which ends with its status.
+struct Tail {
+    body: Body,
+    begun: Begun,
+}
+
+impl http_body::Body for Tail {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+            && let Some(code) = code_of(trailers)
+        {
+            self.begun.end(code, trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

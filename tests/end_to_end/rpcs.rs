@@ -1,0 +1,121 @@
+//! The methods of the service as their descriptors say, so that no test forgets a new one.
+
+use prost_reflect::prost::Message;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
+};
+use token_authority::transport::grpc::pb;
+use tonic::Status;
+
+use crate::harness::{Authority, PATIENCE};
+use crate::raw_bytes;
+
+const SERVICE: &str = "tokenauthority.v1.TokenService";
+/// Messages within messages that are looked into.
+const DEPTH_MAX: usize = 3;
+
+/// Every method of the service.
+pub(crate) fn all() -> Vec<Rpc> {
+    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("sound descriptors");
+    let service = pool.get_service_by_name(SERVICE).expect("the service");
+    service.methods().map(Rpc).collect()
+}
+
+/// A method.
+#[derive(Clone)]
+pub(crate) struct Rpc(MethodDescriptor);
+
+/// Where a field stands: the fields that lead to it, and itself.
+pub(crate) type Place = Vec<FieldDescriptor>;
+
+pub(crate) fn name_of(place: &Place) -> String {
+    let names: Vec<&str> = place.iter().map(FieldDescriptor::name).collect();
+    names.join(".")
+}
+
+impl Rpc {
+    pub(crate) fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Where its request names something in a text field called `name`.
+    pub(crate) fn places_of(&self, name: &str) -> Vec<Place> {
+        let mut places = Vec::new();
+        look_for(name, &self.0.input(), &Vec::new(), &mut places);
+        places
+    }
+
+    /// A request that says `text` at `place`, and what it must say besides.
+    pub(crate) fn saying(&self, place: &Place, text: &str) -> DynamicMessage {
+        let mut message = self.plain();
+        set(&mut message, place, text);
+        message
+    }
+
+    /// A request that says as little as it must.
+    pub(crate) fn plain(&self) -> DynamicMessage {
+        let mut message = DynamicMessage::new(self.0.input());
+        for field in self.0.input().fields() {
+            if let Kind::Message(kind) = field.kind()
+                && kind.full_name() == "google.protobuf.FieldMask"
+            {
+                let mut mask = DynamicMessage::new(kind);
+                let paths = vec![Value::String("name".to_owned())];
+                mask.set_field_by_name("paths", Value::List(paths));
+                message.set_field(&field, Value::Message(mask));
+            }
+        }
+        message
+    }
+
+    /// Calls it; answers the error, if it is one.
+    pub(crate) async fn call(
+        &self,
+        authority: &Authority,
+        credential: &str,
+        message: &DynamicMessage,
+    ) -> Option<Status> {
+        assert!(
+            !self.0.is_client_streaming() && !self.0.is_server_streaming(),
+            "{}: streams need a way of their own",
+            self.name()
+        );
+        let path = format!("/{SERVICE}/{}", self.name());
+        let sent = raw_bytes::send(authority, credential, &path, message.encode_to_vec());
+        let patience = tokio::time::timeout(PATIENCE, sent);
+        patience.await.expect("an answer").err()
+    }
+}
+
+fn look_for(name: &str, message: &MessageDescriptor, before: &Place, places: &mut Vec<Place>) {
+    for field in message.fields() {
+        let place: Place = before.iter().cloned().chain([field.clone()]).collect();
+        match field.kind() {
+            Kind::String if field.name() == name && !field.is_list() => places.push(place),
+            Kind::Message(inner) if !field.is_map() && before.len() < DEPTH_MAX => {
+                look_for(name, &inner, &place, places);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn set(message: &mut DynamicMessage, place: &[FieldDescriptor], text: &str) {
+    let [field, rest @ ..] = place else {
+        return;
+    };
+    let value = match field.kind() {
+        Kind::Message(inner) => {
+            let mut inner = DynamicMessage::new(inner);
+            set(&mut inner, rest, text);
+            Value::Message(inner)
+        }
+        _ => Value::String(text.to_owned()),
+    };
+    let value = match field.is_list() {
+        true => Value::List(vec![value]),
+        false => value,
+    };
+    message.set_field(field, value);
+}
