@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use token_authority::transport::grpc::pb::Verdict;
-use tonic::Code;
+use token_authority::transport::grpc::pb::revoke_request::Target;
+use token_authority::transport::grpc::pb::{
+    self, CreateRequest, DeleteRequest, Quota, ResetLimitsRequest, RevokeRequest, Verdict,
+};
+use tonic::{Code, Status};
 
-use crate::harness::{Authority, Client, create, named, verdict};
+use crate::harness::{Authority, Client, change, create, named, presenting, rotation, verdict};
 
 /// What the process ends with, so that a supervisor starts it again.
 const FLUSH_FAILED: Option<i32> = Some(70);
@@ -41,13 +45,18 @@ impl Broken {
         std::fs::write(self.trigger(), "").unwrap();
     }
 
-    /// Starts again on a sound disk, and looks for what was acknowledged before.
-    async fn recovers(mut self, secrets: &[String]) {
+    /// Starts again on a sound disk.
+    async fn starts_again(&mut self) -> Client {
         let log = self.authority.log();
         assert!(log.contains("a flush of the database failed"), "{log}");
         std::fs::remove_file(self.trigger()).unwrap();
         self.authority.start();
-        let mut root = self.authority.root().await;
+        self.authority.root().await
+    }
+
+    /// Starts again on a sound disk, and looks for what was acknowledged before.
+    async fn recovers(mut self, secrets: &[String]) {
+        let mut root = self.starts_again().await;
         for secret in secrets {
             assert_eq!(verdict(&mut root, secret).await, Verdict::Valid);
         }
@@ -97,6 +106,72 @@ async fn a_commit_that_cannot_be_flushed_ends_the_process_unanswered() {
     assert!(lost.is_err(), "{lost:?}");
     assert_eq!(broken.authority.exited(), FLUSH_FAILED);
     broken.recovers(&[secret]).await;
+}
+
+/// Everything that is on disk before it is answered.
+const KEPT: [&str; 7] = [
+    "Create",
+    "Update",
+    "Rotate",
+    "ResetLimits",
+    "Revoke",
+    "Delete",
+    "Validate",
+];
+
+/// Calls `rpc`, which is one of [`KEPT`], about a token with a quota.
+async fn call(client: &mut Client, rpc: &str, id: &str, secret: &str) -> Result<(), Status> {
+    let token_id = id.to_owned();
+    match rpc {
+        "Create" => client.create(named("lost")).await.map(drop),
+        "Update" => {
+            let token = pb::Token {
+                token_id,
+                ..pb::Token::default()
+            };
+            client.update(change(&token, &["name"])).await.map(drop)
+        }
+        "Rotate" => {
+            let request = rotation(id, Duration::ZERO);
+            client.rotate(request).await.map(drop)
+        }
+        "ResetLimits" => {
+            let request = ResetLimitsRequest { token_id };
+            client.reset_limits(request).await.map(drop)
+        }
+        "Revoke" => {
+            let request = RevokeRequest {
+                target: Some(Target::TokenId(token_id)),
+                ..RevokeRequest::default()
+            };
+            client.revoke(request).await.map(drop)
+        }
+        "Delete" => client.delete(DeleteRequest { token_id }).await.map(drop),
+        _ => client.validate(presenting(secret)).await.map(drop),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_kept_is_answered_before_it_is_flushed() {
+    let mut broken = Broken::flushes_of("token-authority.db-wal");
+    let mut root = broken.authority.root().await;
+    for rpc in KEPT {
+        let quota = Quota {
+            limit: 10,
+            ..Quota::default()
+        };
+        let request = CreateRequest {
+            quota: Some(quota),
+            ..named("t")
+        };
+        let (token, secret) = create(&mut root, request).await;
+        assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
+        broken.break_down();
+        let answer = call(&mut root, rpc, &token.token_id, &secret).await;
+        assert!(answer.is_err(), "{rpc} was answered");
+        assert_eq!(broken.authority.exited(), FLUSH_FAILED, "{rpc}");
+        root = broken.starts_again().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

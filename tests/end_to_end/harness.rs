@@ -52,14 +52,11 @@ impl Authority {
         authority
     }
 
-    /// With the path of a database, and an authority that is not yet started.
+    /// With a database in its own folder, which is created by the first start.
     pub(crate) fn before_sqlite_start() -> Self {
-        let mut authority = Self::stopped(None);
-        let path = authority.folder.path().join("token-authority.db");
-        authority
-            .arguments
-            .extend(["--store".to_owned(), format!("sqlite:{}", path.display())]);
-        authority
+        let authority = Self::stopped();
+        let url = format!("sqlite:{}", authority.database().display());
+        authority.with(&["--store", &url])
     }
 
     pub(crate) fn on_redis() -> Self {
@@ -71,31 +68,27 @@ impl Authority {
     /// With a redis-server that carries its marker, and an authority that is not yet started.
     pub(crate) fn before_redis_start() -> Self {
         let redis = RedisServer::start();
-        let url = redis.url();
-        let mut authority = Self::stopped(Some(redis));
-        let init = command(&["init", "--store", &url])
-            .output()
-            .expect("init runs");
-        assert!(
-            init.status.success(),
-            "{}",
-            String::from_utf8_lossy(&init.stderr)
-        );
-        authority.arguments.extend(["--store".to_owned(), url]);
-        authority
+        mark(&redis);
+        let authority = Self::over(&redis.url());
+        Self {
+            redis: Some(redis),
+            ..authority
+        }
+    }
+
+    /// Over a store that somebody else keeps, such as one that several share; not yet started.
+    pub(crate) fn over(url: &str) -> Self {
+        Self::stopped().with(&["--store", url])
     }
 
     /// A second process over the same Redis.
     pub(crate) fn beside(other: &Self) -> Self {
-        let mut authority = Self::stopped(None);
-        authority
-            .arguments
-            .extend(["--store".to_owned(), other.redis().url()]);
+        let mut authority = Self::over(&other.redis().url());
         authority.start();
         authority
     }
 
-    fn stopped(redis: Option<RedisServer>) -> Self {
+    fn stopped() -> Self {
         // Generous timeouts: many servers share the machine in a test run.
         let settings = [
             "store.read_timeout=5s",
@@ -112,7 +105,7 @@ impl Authority {
             child: None,
             address: String::new(),
             folder: tempfile::tempdir().expect("a temporary folder"),
-            redis,
+            redis: None,
             arguments: arguments.chain(settings).collect(),
             environment: Vec::new(),
             starts: 0,
@@ -209,6 +202,11 @@ impl Authority {
         self.folder.path().join(format!("log-{start}"))
     }
 
+    /// Where the database is of an authority on SQLite.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("token-authority.db")
+    }
+
     pub(crate) fn redis(&self) -> &RedisServer {
         self.redis.as_ref().expect("a test on Redis")
     }
@@ -276,6 +274,18 @@ impl Authority {
             .env("TOKEN_AUTHORITY_TOKEN", ROOT_TOKEN);
         command.output().expect("the command line runs")
     }
+}
+
+/// Makes a store of an empty Redis.
+pub(crate) fn mark(redis: &RedisServer) {
+    let init = command(&["init", "--store", &redis.url()])
+        .output()
+        .expect("init runs");
+    assert!(
+        init.status.success(),
+        "{}",
+        String::from_utf8_lossy(&init.stderr)
+    );
 }
 
 /// The binary in an environment of its own: none of our variables but the root token.
@@ -431,6 +441,18 @@ pub(crate) fn reason(status: &Status) -> String {
         .expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "tokenauthority");
     info.reason.trim_start_matches("ERROR_REASON_").to_owned()
+}
+
+/// Asserts that a call failed for want of the store, and says when to try again.
+pub(crate) fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
+    use tonic_types::StatusExt;
+    let status = answer.expect_err(rpc);
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "STORE_UNAVAILABLE"),
+        "{rpc}"
+    );
+    assert!(status.get_details_retry_info().is_some(), "{rpc}");
 }
 
 /// Whether a call ended for want of time: by the server's word, or by the client's own clock, which

@@ -6,24 +6,11 @@ use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     DeleteRequest, GetRequest, ListRequest, RevokeRequest, Verdict, WhoAmIRequest,
 };
-use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_types::StatusExt;
 
 use crate::harness::{
-    Authority, Client, PATIENCE, command, create, named, presenting, reason, verdict,
+    Authority, Client, PATIENCE, command, create, is_outage, named, presenting, verdict,
 };
-
-/// Asserts that a call failed for want of the store, and says when to try again.
-pub(crate) fn is_outage<T: std::fmt::Debug>(rpc: &str, answer: Result<T, Status>) {
-    let status = answer.expect_err(rpc);
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "STORE_UNAVAILABLE"),
-        "{rpc}"
-    );
-    assert!(status.get_details_retry_info().is_some(), "{rpc}");
-}
 
 /// Asserts that nothing about tokens is answered, known or unknown.
 pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
@@ -224,7 +211,7 @@ async fn a_sqlite_file_that_was_taken_away_is_an_outage() {
     let authority = Authority::on_sqlite();
     let mut root = authority.root().await;
     let (token, secret) = create(&mut root, named("t")).await;
-    std::fs::remove_file(authority.folder.path().join("token-authority.db")).unwrap();
+    std::fs::remove_file(authority.database()).unwrap();
     nothing_is_known(&mut root, &token.token_id, &secret).await;
     let unknown = root.validate(presenting(&malleable())).await;
     is_outage("Validate", unknown);
@@ -259,7 +246,7 @@ async fn health_tells_reading_from_writing_on_sqlite() {
     let authority = Authority::on_sqlite();
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("t")).await;
-    let path = authority.folder.path().join("token-authority.db");
+    let path = authority.database();
     let foreign = rusqlite::Connection::open(path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
     let management = "tokenauthority.v1.TokenService.management";

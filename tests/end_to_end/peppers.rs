@@ -12,8 +12,10 @@ use token_authority::transport::grpc::pb::{
 };
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Authority, Client, ROOT_TOKEN, create, named, presenting, verdict};
-use crate::outages::{is_outage, nothing_is_known, refused_because};
+use crate::harness::{
+    Authority, Client, ROOT_TOKEN, create, is_outage, named, presenting, verdict,
+};
+use crate::outages::{nothing_is_known, refused_because};
 use crate::secrecy::stolen;
 
 /// Files of peppers, away from everything that a server writes.

@@ -1,5 +1,6 @@
 /* Preloaded, it makes flushes of the files whose path ends in BROKEN_FLUSH_OF fail
- * as soon as the file BROKEN_FLUSH_WHEN exists. */
+ * as soon as the file BROKEN_FLUSH_WHEN exists. They take a while to fail, so that an
+ * answer that does not wait for them gets out. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
@@ -22,6 +23,7 @@ static int broken(int file) {
 
 static int flush(long call, int file) {
     if (broken(file)) {
+        usleep(100 * 1000);
         errno = EIO;
         return -1;
     }
