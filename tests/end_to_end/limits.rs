@@ -409,3 +409,64 @@ pub(crate) async fn a_limit_admits_its_burst_and_then_one_at_a_time(authority: A
         assert!(passed <= most, "{passed} of {most}");
     }
 }
+
+pub(crate) async fn what_came_back_before_a_change_is_not_owed_after_it(authority: Authority) {
+    let second = Duration::from_secs(1);
+    let mut root = authority.root().await;
+    let mut order = limited(vec![rate("a", 100, 1, 0)], Some(100));
+    if let Some(quota) = &mut order.quota {
+        quota.period = Some(span(second));
+    }
+    let (token, secret) = create(&mut root, order).await;
+    ask(&mut root, costing(&secret, 100)).await;
+    tokio::time::sleep(second + second / 10).await;
+    let full = get(&mut root, &token.token_id).await;
+    assert_eq!(remaining(&full.rate_limits), [100]);
+    assert_eq!(full.quota_remaining, Some(100));
+    // From now on as good as nothing comes back.
+    let slow = Token {
+        rate_limits: vec![rate("a", 100, DAY, 0)],
+        quota: token.quota.map(|quota| Quota {
+            period: None,
+            ..quota
+        }),
+        ..token
+    };
+    let paths = ["rate_limits", "quota.period"];
+    let changed = update(&mut root, &slow, &paths).await;
+    assert_eq!(changed.quota.unwrap().remaining, 100);
+    let got = get(&mut root, &changed.token_id).await;
+    assert_eq!(remaining(&got.rate_limits), [100]);
+    assert_eq!(got.quota_remaining, Some(100));
+    assert!(ask(&mut root, costing(&secret, 100)).await.valid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_what_is_spent_for_as_long_as_a_slower_pace_needs_it() {
+    let authority = Authority::on_redis();
+    let mut root = authority.root().await;
+    let quick = limited(vec![rate("a", 100, 1, 0)], None);
+    let (token, secret) = create(&mut root, quick).await;
+    ask(&mut root, costing(&secret, 50)).await;
+    let slow = Token {
+        rate_limits: vec![rate("a", 1, 3600, 100)],
+        ..token
+    };
+    update(&mut root, &slow, &["rate_limits"]).await;
+    let redis = redis::Client::open(authority.redis().url()).unwrap();
+    let mut redis = redis.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd("KEYS");
+    let keys: Vec<String> = command
+        .arg("ta:*:l:*")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let [key] = keys.as_slice() else {
+        panic!("{keys:?}")
+    };
+    let mut command = redis::cmd("TTL");
+    let kept: u64 = command.arg(key).query_async(&mut redis).await.unwrap();
+    let status = &get(&mut root, &slow.token_id).await.rate_limits[0];
+    let reset = read(status.reset_after).unwrap();
+    assert!(kept > reset.as_secs(), "{kept} seconds of {reset:?}");
+}
