@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::domain::caller::Reach;
 use crate::domain::name::{Reason, RequestId};
 use crate::domain::rotation::{Grace, Rotation};
 use crate::domain::spending::Scope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Origin, Refusal, RequestKey, Revocation, Ruling, Token, TokenId};
 use crate::domain::update::Patch;
+use crate::store::limits::TAKE_ATTEMPTS;
 use crate::store::{Change, Deletion, Rule, Take, Taken};
 
 use super::Authority;
@@ -43,6 +45,11 @@ impl Authority {
         id: TokenId,
         patch: Patch,
     ) -> Result<Seen, Error> {
+        let limits = patch.concerns_limits();
+        if limits {
+            right.about(id);
+            self.settle_before(right.reach(), id).await?;
+        }
         let caller = right.caller().grants.clone();
         let policies = Arc::clone(&self.policies);
         let rule = move |token: &Token, now| {
@@ -62,7 +69,12 @@ impl Authority {
             }
         };
         let Outcome { token, now, .. } = self.change(right, id, rule).await?;
-        self.settle(token, now).await
+        let token = Arc::new(token);
+        if limits && token.is_limited() {
+            self.settle(token, now).await
+        } else {
+            self.see(token, now).await
+        }
     }
 
     /// Puts a new secret in force, or, for a replayed `request_id`, adds one to those that the
@@ -176,22 +188,34 @@ impl Authority {
         }
     }
 
-    /// Sees an updated token. What is left of its limits is written down under the new ones: so a
-    /// quota that was lowered and raised again owes nothing, and what was used of a rate limit
-    /// drains as it says now.
-    async fn settle(&self, token: Token, now: Timestamp) -> Result<Seen, Error> {
-        let token = Arc::new(token);
-        if !token.is_limited() {
-            return self.see(token, now).await;
+    /// Writes down what is left of the limits of a token that is about to get others: what came back
+    /// at their pace until now would else be owed again at another.
+    async fn settle_before(&self, reach: &Reach, id: TokenId) -> Result<(), Error> {
+        let mut found = self.store.find(id).await?;
+        for _ in 0..TAKE_ATTEMPTS {
+            let Some(token) = found.token else {
+                return Ok(());
+            };
+            if !reach.covers(&token.namespace) {
+                // As dear as an absent token.
+                return Ok(self.store.confirm().await?);
+            }
+            if !token.is_limited() {
+                return Ok(());
+            }
+            match self.store.take(&nothing_of(token)).await? {
+                Taken::Admitted(_) | Taken::Refused(..) => return Ok(()),
+                Taken::Moved(moved) => found = moved,
+            }
         }
-        let nothing = Take {
-            token: token.clone(),
-            until: None,
-            cost: 0,
-            scope: Scope::All,
-            dry_run: false,
-        };
-        match self.store.take(&nothing).await? {
+        Err(Error::Contended)
+    }
+
+    /// Sees a token whose limits were changed. What is left is written down under the new ones: so a
+    /// quota that was lowered and raised again owes nothing, and a store keeps what is spent for as
+    /// long as the new pace needs it.
+    async fn settle(&self, token: Arc<Token>, now: Timestamp) -> Result<Seen, Error> {
+        match self.store.take(&nothing_of(token.clone())).await? {
             Taken::Admitted(left) | Taken::Refused(_, left) => Ok(Seen { token, left }),
             Taken::Moved(_) => self.see(token, now).await,
         }
@@ -203,5 +227,16 @@ impl Authority {
             self.store.confirm().await?;
         }
         Err(error)
+    }
+}
+
+/// A use that costs nothing.
+fn nothing_of(token: Arc<Token>) -> Take {
+    Take {
+        token,
+        until: None,
+        cost: 0,
+        scope: Scope::All,
+        dry_run: false,
     }
 }

@@ -106,6 +106,13 @@ pub enum QuotaPatch {
     },
 }
 
+impl Patch {
+    /// Whether it says anything about rate limits or the quota.
+    pub fn concerns_limits(&self) -> bool {
+        self.rate_limits.is_some() || self.quota != QuotaPatch::Keep
+    }
+}
+
 impl Token {
     /// Changes what `patch` says. Asking for what is so already changes nothing.
     pub fn update(&self, now: Timestamp, patch: &Patch) -> Ruling {

@@ -42,6 +42,7 @@ async fn every_act_is_refused(bench: &Bench, token: &Token) {
         ("census", census.map(drop)),
         ("take", store.take(&take).await.map(drop)),
         ("spending", spending.map(drop)),
+        ("sweep", store.sweep().await.map(drop)),
         ("confirm", store.confirm().await),
         ("probe_read", store.probe_read().await),
         ("probe_write", store.probe_write().await),

@@ -431,6 +431,37 @@ pub(crate) async fn a_changed_limit_goes_on_from_what_was_used_of_it(authority: 
     }
 }
 
+pub(crate) async fn what_came_back_before_a_change_is_not_owed_after_it(authority: Authority) {
+    let second = Duration::from_secs(1);
+    let mut root = authority.root().await;
+    let mut order = limited(vec![rate("a", 100, 1, 0)], Some(100));
+    if let Some(quota) = &mut order.quota {
+        quota.period = Some(span(second));
+    }
+    let (token, secret) = create(&mut root, order).await;
+    ask(&mut root, costing(&secret, 100)).await;
+    tokio::time::sleep(second + second / 10).await;
+    let full = get(&mut root, &token.token_id).await;
+    assert_eq!(remaining(&full.rate_limits), [100]);
+    assert_eq!(full.quota_remaining, Some(100));
+    // From now on as good as nothing comes back.
+    let slow = Token {
+        rate_limits: vec![rate("a", 100, DAY, 0)],
+        quota: token.quota.map(|quota| Quota {
+            period: None,
+            ..quota
+        }),
+        ..token
+    };
+    let paths = ["rate_limits", "quota.period"];
+    let changed = update(&mut root, &slow, &paths).await;
+    assert_eq!(changed.quota.unwrap().remaining, 100);
+    let got = get(&mut root, &changed.token_id).await;
+    assert_eq!(remaining(&got.rate_limits), [100]);
+    assert_eq!(got.quota_remaining, Some(100));
+    assert!(ask(&mut root, costing(&secret, 100)).await.valid);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_what_was_used_of_a_limit_as_long_as_the_limit_says_now() {
     let authority = Authority::on_redis();

@@ -189,6 +189,7 @@ on_both_stores! {
         limits_are_shown_as_they_stand_and_reset,
         a_limit_admits_its_burst_and_then_one_at_a_time,
         a_changed_limit_goes_on_from_what_was_used_of_it,
+        what_came_back_before_a_change_is_not_owed_after_it,
     }
     caller_limits {
         a_caller_beyond_its_limit_is_refused_by_every_method,

@@ -9,7 +9,9 @@ use token_authority::domain::spending::Scope;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, Token, TokenId};
 use token_authority::store::redis::RedisStore;
-use token_authority::store::{Change, LimitStore, StoreError, Sweeping, Swept, Take, TokenStore};
+use token_authority::store::{
+    Change, Creation, LimitStore, StoreError, Sweeping, Swept, Take, TokenStore,
+};
 
 use crate::kit::{created, marked_server, open, requested_in};
 use crate::support::drafts::{
@@ -157,6 +159,9 @@ async fn remains_do_not_stand_in_the_way_of_a_new_token_of_the_same_id() {
     assert_eq!(swept(&store).await, 0);
     let found = store.find(first.id).await.unwrap().token;
     assert_eq!(found.as_deref(), Some(&second));
+    // The claim is the new token's now.
+    let elsewhere = store.create(requested_in(1, Some("cpu"))).await;
+    assert_eq!(elsewhere, Ok(Creation::Taken(second.clone())));
     clock.set(vanish_time(&second));
     assert_eq!(swept(&store).await, 1);
     assert!(noted(&server).await.is_empty());

@@ -158,7 +158,12 @@ impl RedisStore {
     ) -> Fate {
         let read = |value| Standing::read(id, value).map(Standing::token);
         match (read(remains), read(record)) {
-            (Ok(Some(token)), _) => Fate::Clear(token),
+            (Ok(Some(token)), Ok(None)) => Fate::Clear(token),
+            // Its request was repeated and made this id anew: the claim is that token's by now.
+            (Ok(Some(token)), _) => Fate::Clear(Token {
+                origin: None,
+                ..token
+            }),
             (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
                 Some(time) if time <= now => Fate::Vanish(token),
                 later => Fate::Settle(later),

@@ -254,7 +254,7 @@ impl TokenStore for SqliteStore {
 #[async_trait]
 impl Sweeping for SqliteStore {
     async fn sweep(&self) -> Result<Swept, StoreError> {
-        self.inner.writer.carry_out(|acts| acts.sweep()).await
+        self.inner.write(|acts| acts.sweep()).await
     }
 }
 

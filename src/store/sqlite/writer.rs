@@ -154,6 +154,8 @@ impl Desk {
         if self.lag() < MARK_LAG && !self.limiter.is_dirty() {
             return false;
         }
+        // Also where an act wrote just before: the next pace is too late for what was spent since.
+        self.flushed = None;
         match self.transact(std::iter::empty()) {
             Ok(()) => {
                 self.fold();
@@ -316,4 +318,47 @@ fn trusted(outcome: Result<(), Fault>) -> Result<(), Fault> {
         std::process::exit(EXIT_FLUSH_FAILED)
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::spending::{RateSpending, Spending};
+    use crate::domain::token::tests::at;
+    use crate::entropy;
+    use crate::store::sqlite::tests::Bench;
+
+    #[test]
+    fn what_is_spent_after_an_act_wrote_is_written_with_the_next_pace() {
+        let bench = Bench::new();
+        drop(bench.open());
+        let mut connection = bench.raw();
+        let meta = schema::migrate(&mut connection).unwrap();
+        let mut desk = Desk {
+            peppers: Arc::new(Peppers::settle(&mut connection, Vec::new()).unwrap()),
+            connection,
+            id: meta.id,
+            time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
+            retention: Retention::default(),
+            file: Arc::new(FileIdentity::of(&bench.path()).unwrap()),
+            kept: meta.mark,
+            limiter: Arc::new(Limiter::default()),
+            flushed: Some(Instant::now()),
+            folding: Folding::default(),
+            lock: Lock::take(&bench.path()).unwrap(),
+        };
+        let rates = RateSpending {
+            since: at(1),
+            time: at(1),
+            backlogs: Vec::new(),
+        };
+        let spending = Spending {
+            rates: Some(rates),
+            quota: None,
+        };
+        let id = entropy::token_id().unwrap();
+        desk.limiter.lock(id).write(&spending);
+        desk.keep_pace();
+        assert!(!desk.limiter.is_dirty(), "it would wait for another pace");
+    }
 }
