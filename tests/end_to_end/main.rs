@@ -202,6 +202,7 @@ on_both_stores! {
     escalation {
         callers_may_change_exactly_what_the_model_says,
         no_sequence_of_calls_yields_more_than_its_caller_holds,
+        a_replay_yields_no_more_than_its_caller_holds,
         no_wildcard_grants_anything_on_the_authority,
         a_caller_raises_itself_no_more_than_others,
     }
