@@ -122,6 +122,7 @@ on_both_stores! {
         text_that_is_not_utf8_is_an_invalid_argument,
         an_oversized_message_is_refused_and_the_server_lives_on,
         an_unknown_method_is_unimplemented,
+        a_broken_frame_is_an_invalid_argument,
     }
     health {
         health_is_told_of_every_name,
