@@ -217,7 +217,11 @@ async fn serve_store(
     };
     tokio::select! {
         drained = ending => tracing::info!(drained, "stopped"),
-        signal = signals.next() => return Err(ServeError::Cut(signal)),
+        signal = signals.next() => {
+            // Calls are cut off; what was done is told all the same.
+            trail.close().await;
+            return Err(ServeError::Cut(signal));
+        }
     }
     Ok(())
 }

@@ -261,6 +261,13 @@ impl<A: Act> Right<A> {
         }
     }
 
+    /// Names the namespace that the token turned out to live in, for the audit line.
+    pub(super) fn found_in(&self, namespace: &Namespace) {
+        if let Some(audit) = &self.audit {
+            audit.within(namespace);
+        }
+    }
+
     /// Ends the call: writes its audit line and hands the result on.
     pub fn conclude<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
         match (self.audit.take(), &result) {

@@ -1,6 +1,6 @@
 //! Changing a token: update, rotate, reset its limits, revoke, delete.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::domain::caller::Reach;
 use crate::domain::name::{Reason, RequestId};
@@ -139,10 +139,17 @@ impl Authority {
     pub async fn delete(&self, right: &mut Right<act::Delete>, id: TokenId) -> Result<(), Error> {
         right.about(id);
         let guard = right.guard();
-        let rule: Rule =
-            Arc::new(move |token, _| guard(token).map_or(Ruling::Keep, Ruling::Refuse));
+        let place = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&place);
+        let rule: Rule = Arc::new(move |token, _| {
+            seen.get_or_init(|| token.namespace.clone());
+            guard(token).map_or(Ruling::Keep, Ruling::Refuse)
+        });
         let deleted = match self.store.delete(id, rule).await? {
             Deletion::Deleted => {
+                if let Some(namespace) = place.get() {
+                    right.found_in(namespace);
+                }
                 self.metrics.tokens_deleted.inc();
                 Ok(())
             }
@@ -168,6 +175,7 @@ impl Authority {
         });
         match self.store.change(id, rule).await? {
             Change::Changed(token) => {
+                right.found_in(&token.namespace);
                 let (now, changed) = (token.update_time, true);
                 Ok(Outcome {
                     token,
@@ -175,11 +183,14 @@ impl Authority {
                     changed,
                 })
             }
-            Change::Kept(token, now) => Ok(Outcome {
-                token,
-                now,
-                changed: false,
-            }),
+            Change::Kept(token, now) => {
+                right.found_in(&token.namespace);
+                Ok(Outcome {
+                    token,
+                    now,
+                    changed: false,
+                })
+            }
             Change::Absent => Err(Error::TokenNotFound(id)),
             Change::Refused(refusal) => {
                 let error = refused(refusal, id, "token.expire_time");

@@ -9,7 +9,9 @@ use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::policy::Bounds;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretDigest};
-use crate::domain::token::{Draft, Expiration, Origin, RequestKey, State, TokenId};
+use crate::domain::token::{
+    Draft, Expiration, Origin, Refusal, RequestKey, Ruling, State, TokenId,
+};
 use crate::entropy;
 use crate::store::{Change, Creation, Rule};
 
@@ -122,7 +124,7 @@ impl Authority {
                 }
                 (Creation::Taken(token), Some(origin)) => {
                     right.about(token.id);
-                    return self.replay(token.id, origin, secret, digest).await;
+                    return self.replay(right, token.id, origin, secret, digest).await;
                 }
                 (Creation::Gone, Some(_)) => return Err(Error::RequestIdUsed(id)),
                 (Creation::Refused(refusal), _) => return Err(refused(refusal, id, "expire_time")),
@@ -134,12 +136,23 @@ impl Authority {
 
     async fn replay(
         &self,
+        right: &Right<act::Create>,
         id: TokenId,
         origin: Origin,
         secret: Secret,
         digest: SecretDigest,
     ) -> Result<Issued, Error> {
-        let rule: Rule = Arc::new(move |token, now| token.replay(now, &origin, digest.clone()));
+        let caller = right.caller().grants.clone();
+        let rule: Rule = Arc::new(move |token, now| {
+            // Since it was made, others may have given the token more than its maker holds.
+            let beyond = caller.exceeded_by(&token.profile.scopes, &token.namespace);
+            match (token.replay(now, &origin, digest.clone()), beyond) {
+                (Ruling::Replace(_), Some(scope)) => Ruling::Refuse(Refusal::ExceedsCaller {
+                    scope: scope.clone(),
+                }),
+                (ruling, _) => ruling,
+            }
+        });
         match self.store.change(id, rule).await? {
             Change::Changed(token) => {
                 let now = token.update_time;
@@ -156,6 +169,7 @@ impl Authority {
         let found = self.store.find(id).await?;
         match found.token {
             Some(token) if right.reach().covers(&token.namespace) => {
+                right.found_in(&token.namespace);
                 self.see(token, found.now).await
             }
             Some(_) => {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::domain::flaw::quoted;
 use crate::domain::pepper::Keyring;
@@ -272,8 +273,13 @@ impl LogTable {
                 return Err(ConfigError::key("log.format", why));
             }
         };
+        // A bare word that is no level would be a target's name, and silence all others.
+        let misspelt = |directive: &str| {
+            let word = directive.trim();
+            !word.contains(['=', '[', ':']) && word.parse::<LevelFilter>().is_err()
+        };
         // The error is dropped: what it says is that a directive is wrong.
-        if EnvFilter::try_new(&self.filter).is_err() {
+        if self.filter.split(',').any(misspelt) || EnvFilter::try_new(&self.filter).is_err() {
             let why = "must be a level, or directives such as \"info,token_authority=debug\"; got";
             let why = format!("{why} {}", quoted(&self.filter));
             return Err(ConfigError::key("log.filter", why));

@@ -79,8 +79,8 @@ fn bindable(
     let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
     if let Some(address) = beyond.filter(|_| !allow_plaintext) {
         let why = format!(
-            "{address} is beyond loopback and would carry secrets in plaintext; \
-             set server.allow_plaintext (--allow-plaintext) if something in front protects them"
+            "{address} is beyond loopback and would be served in plaintext; \
+             set server.allow_plaintext (--allow-plaintext) if something in front protects it"
         );
         return Err(ConfigError::key(key, why));
     }

@@ -89,6 +89,9 @@ impl Keyring {
             [one, other] if one.id == other.id => {
                 Err(Flaw::new(format!("has two entries with the id {}", one.id)))
             }
+            [one, other] if one.key == other.key => Err(Flaw::new(
+                "has the same pepper twice, under two ids; is one of them the wrong file?",
+            )),
             _ => Ok(Self(peppers)),
         }
     }
@@ -244,6 +247,7 @@ mod tests {
         assert!(Pepper::new(1, Zeroizing::new(vec![0; 31])).is_err());
         assert!(Pepper::new(0, Zeroizing::new(vec![0; 32])).is_err());
         assert!(Keyring::new(vec![pepper(1, 1), pepper(1, 2)]).is_err());
+        assert!(Keyring::new(vec![pepper(1, 1), pepper(2, 1)]).is_err());
         assert!(Keyring::new(vec![pepper(1, 1), pepper(2, 2), pepper(3, 3)]).is_err());
     }
 

@@ -119,6 +119,9 @@ impl Lines {
         let ended = ended.wait_for(|ended| *ended);
         if tokio::time::timeout(PATIENCE, ended).await.is_err() {
             tracing::error!("audit lines are still on their way");
+            // The thread hangs within a line; nothing more is expected of it.
+            self.0.ended.send_replace(true);
+            self.0.leave(&mut self.0.state());
         }
     }
 }
@@ -203,7 +206,12 @@ impl Shared {
     }
 
     fn give_up(&self, why: &dyn std::fmt::Display) {
-        if !self.stuck.swap(true, Ordering::AcqRel) {
+        let begins = {
+            // With the queue in hand: when the last line is through, nothing would clear it again.
+            let state = self.state();
+            !state.waiting.is_empty() && !self.stuck.swap(true, Ordering::AcqRel)
+        };
+        if begins {
             tracing::error!(%why, "audit lines cannot be written; management is refused until they are");
         }
         // Whoever waits for a line learns that it waits, too.
@@ -217,5 +225,31 @@ impl Shared {
             tracing::error!(target: TARGET, line = line.trim_end(), "not written");
         }
         self.tell_waiting(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything.
+    struct Void;
+
+    impl Outlet for Void {
+        fn write(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_not_given_up_where_none_waits() {
+        let metrics = Arc::new(Metrics::new([]));
+        let lines = Lines::start(Box::new(Void), metrics).unwrap();
+        lines.0.give_up(&"a line that came through just now");
+        assert!(lines.available(), "no line would clear it");
     }
 }

@@ -125,8 +125,7 @@ impl Outlet for Hanging {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_outlet_that_hangs_is_waited_for_a_while_and_closes_the_trail() {
+fn hanging() -> (std::sync::mpsc::Sender<()>, Fixture) {
     let (let_go, hanging) = std::sync::mpsc::channel();
     let (clock, metrics) = (ManualClock::at(Timestamp::MAX), Arc::new(Metrics::new([])));
     let fixture = Fixture {
@@ -134,6 +133,22 @@ async fn an_outlet_that_hangs_is_waited_for_a_while_and_closes_the_trail() {
         paper: Paper::default(),
         metrics,
     };
+    (let_go, fixture)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_outlet_that_hangs_does_not_take_is_left_to_the_log() {
+    let (_let_go, fixture) = hanging();
+    fixture.record(Weight::Act, "first");
+    fixture.trail.close().await;
+    assert_eq!(fixture.metrics.audit_pending.get(), 0);
+    fixture.record(Weight::Act, "late");
+    assert_eq!(fixture.metrics.audit_pending.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outlet_that_hangs_is_waited_for_a_while_and_closes_the_trail() {
+    let (let_go, fixture) = hanging();
     fixture.record(Weight::Act, "first");
     assert!(fixture.trail.available());
     fixture.trail.settled().await;

@@ -81,10 +81,24 @@ fn check(lines: &[Value], token_id: &str) {
             "default",
             "done",
         ),
-        ("get", "Get", "root:environment", token_id, "", "done"),
+        (
+            "get",
+            "Get",
+            "root:environment",
+            token_id,
+            "default",
+            "done",
+        ),
         ("list", "List", "root:environment", "", "default", "done"),
         ("surrender", "Revoke", "secret", token_id, "", "done"),
-        ("delete", "Delete", "root:environment", token_id, "", "done"),
+        (
+            "delete",
+            "Delete",
+            "root:environment",
+            token_id,
+            "default",
+            "done",
+        ),
         (
             "get-again",
             "Get",
@@ -209,6 +223,38 @@ async fn a_line_that_is_never_written_ends_in_the_log() {
     let log = authority.log();
     let kept = |line: &&str| line.contains(" audit: ") && line.contains("first");
     assert_eq!(log.lines().filter(kept).count(), 1, "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_leaves_what_waits_to_the_log() {
+    let authority = Authority::on_sqlite().with(&["--set", "server.drain_delay=60s"]);
+    let mut authority = again(authority, "audit.to=file:/dev/full");
+    let mut root = authority.root().await;
+    root.create(as_call(named("t"), "first")).await.unwrap();
+    authority.signal("TERM");
+    authority.serving(false).await;
+    assert_eq!(authority.stop("TERM").0, Some(143), "{}", authority.log());
+    let log = authority.log();
+    let kept = |line: &&str| line.contains(" audit: ") && line.contains("first");
+    assert_eq!(log.lines().filter(kept).count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_level_of_the_log_hides_no_audit_line() {
+    let lines = async |filter: &str| {
+        let mut authority = again(Authority::on_sqlite(), filter);
+        let mut root = authority.root().await;
+        root.create(as_call(named("t"), "first")).await.unwrap();
+        authority.stop("TERM");
+        let log = authority.log();
+        let lines = log.lines().filter(|line| line.contains(" audit: "));
+        lines.filter(|line| line.contains("first")).count()
+    };
+    for filter in ["off", "error", "token_authority=debug"] {
+        assert_eq!(lines(&format!("log.filter={filter}")).await, 1, "{filter}");
+    }
+    assert_eq!(lines("log.filter=info,audit=off").await, 0, "said so");
 }
 
 #[test]

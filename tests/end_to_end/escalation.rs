@@ -386,3 +386,24 @@ pub(crate) async fn a_caller_raises_itself_no_more_than_others(authority: Author
         assert_eq!(outcome(answer), expected, "{scopes:?}");
     }
 }
+
+pub(crate) async fn a_replay_yields_no_more_than_its_caller_holds(authority: Authority) {
+    let mut root = authority.root().await;
+    let creating = carrying("a", &texts(&["authority:create", "authority:read"]));
+    let (_, secret) = create(&mut root, creating).await;
+    let mut creator = authority.client(Some(&secret));
+    let request = |request_id: &str| CreateRequest {
+        request_id: request_id.to_owned(),
+        ..carrying("a", &texts(&["authority:read"]))
+    };
+    let (token, _) = create(&mut creator, request("r")).await;
+    let (again, _) = create(&mut creator, request("r")).await;
+    assert_eq!(again.token_id, token.token_id);
+    let scopes = texts(&["authority:read", "authority:admin@*"]);
+    let raised = update(&mut root, &Token { scopes, ..again }, &["scopes"]).await;
+    let error = creator.create(request("r")).await.unwrap_err();
+    let expected = (Code::PermissionDenied, "GRANT_EXCEEDS_CALLER".to_owned());
+    assert_eq!(told(&error), expected);
+    let now = get(&mut root, &raised.token_id).await.token;
+    assert_eq!(now, Some(raised), "it has no new secret");
+}

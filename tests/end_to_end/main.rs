@@ -122,6 +122,7 @@ on_both_stores! {
         text_that_is_not_utf8_is_an_invalid_argument,
         an_oversized_message_is_refused_and_the_server_lives_on,
         an_unknown_method_is_unimplemented,
+        a_broken_frame_is_an_invalid_argument,
     }
     health {
         health_is_told_of_every_name,
@@ -204,6 +205,7 @@ on_both_stores! {
     escalation {
         callers_may_change_exactly_what_the_model_says,
         no_sequence_of_calls_yields_more_than_its_caller_holds,
+        a_replay_yields_no_more_than_its_caller_holds,
         no_wildcard_grants_anything_on_the_authority,
         a_caller_raises_itself_no_more_than_others,
     }

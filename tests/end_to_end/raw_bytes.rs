@@ -5,6 +5,7 @@ use std::str::FromStr;
 use bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
+use tower::{Service, ServiceExt};
 
 use crate::harness::{Authority, ROOT_TOKEN, create, named, reason};
 
@@ -121,6 +122,28 @@ pub(crate) async fn an_unknown_method_is_unimplemented(authority: Authority) {
             (status.code(), reason(&status).as_str()),
             (Code::Unimplemented, "METHOD_UNKNOWN"),
             "{method}"
+        );
+    }
+}
+
+pub(crate) async fn a_broken_frame_is_an_invalid_argument(authority: Authority) {
+    authority.serving(true).await;
+    let mut channel = authority.channel();
+    let method = "tokenauthority.v1.TokenService/Validate";
+    // Nothing; too short for a frame; compressed by nothing; shorter than it says; of no known kind.
+    let bodies = ["", "x", "\u{1}\0\0\0\0", "\0\0\0\0\u{9}x", "\u{7}\0\0\0\0"];
+    for body in bodies {
+        let request = http::Request::post(format!("http://{}/{method}", authority.address));
+        let request = request.header("content-type", "application/grpc");
+        let request = request.header("x-api-key", ROOT_TOKEN);
+        let request = request.body(tonic::body::Body::new(body.to_owned()));
+        let channel = channel.ready().await.unwrap();
+        let answer = channel.call(request.unwrap()).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "UNDECODABLE_MESSAGE"),
+            "{body:?}: {status:?}"
         );
     }
 }

@@ -150,6 +150,8 @@ where
 fn explained(bare: Status, path: &str, settings: &Settings) -> Status {
     match (bare.code(), bare.message()) {
         (Code::OutOfRange, _) => status::too_large(settings.message_bytes_max),
+        // The transport's word for frames that are broken; what is our fault has details.
+        (Code::Internal, why) => status::undecodable(why),
         // The router's answer carries no message; that to an unknown compression does.
         (Code::Unimplemented, "") => status::unknown_method(path),
         _ => status::with_request_id(bare),

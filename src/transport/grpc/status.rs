@@ -21,6 +21,8 @@ const DOMAIN: &str = "tokenauthority";
 
 /// When to try again after an outage, or an overload.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// When to look again whether a full namespace has room: tokens vanish slowly.
+const ROOM_DELAY: Duration = Duration::from_secs(60);
 
 /// A status with `ErrorInfo`.
 fn status(code: Code, reason: ErrorReason, metadata: &[(&str, String)], message: String) -> Status {
@@ -227,7 +229,7 @@ fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Statu
 }
 
 fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    let mut details = ErrorDetails::with_retry_info(Some(ROOM_DELAY));
     let subject = format!("namespace:{namespace}");
     details.add_quota_failure_violation(subject, format!("max_tokens is {limit}"));
     let metadata = [
