@@ -10,5 +10,6 @@ pub mod metrics;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod trail;
 pub mod transport;

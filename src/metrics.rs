@@ -2,6 +2,7 @@
 //!
 //! Every label is a word out of a closed list, so that nothing a caller sends makes a new series.
 
+mod connections;
 mod exposition;
 mod rpc;
 mod store;
@@ -13,8 +14,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
+pub use connections::{Connections, Ended};
 pub use exposition::{About, Exposition, Format, Now};
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
@@ -32,12 +35,15 @@ const HELD_VERDICTS: usize = 24;
 pub struct Metrics {
     pub rpcs: Rpcs,
     pub store: StoreTimes,
+    pub connections: Connections,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
+    /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
+    certificate_end: Gauge,
     /// Audit lines that are not written yet.
     pub audit_pending: Gauge,
     /// Audit lines of refusals that found no room while nothing could be written.
@@ -55,14 +61,22 @@ impl Metrics {
         Self {
             rpcs: Rpcs::new(methods),
             store: StoreTimes::default(),
+            connections: Connections::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),
             tokens_revoked: Counter::default(),
             tokens_deleted: Counter::default(),
+            certificate_end: Gauge::default(),
             audit_pending: Gauge::default(),
             audit_lost: Counter::default(),
         }
+    }
+
+    pub fn certificate_ends(&self, end: Timestamp) {
+        let seconds = end.micros() / 1_000_000;
+        self.certificate_end
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     pub fn judged(&self, verdict: Verdict) {

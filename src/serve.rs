@@ -1,6 +1,7 @@
 //! The composition root: configuration, store, authority, listener, drain. Nothing else knows all of
 //! them, and nothing else names a concrete store.
 
+mod encryption;
 mod listening;
 mod observing;
 mod root_token;
@@ -8,11 +9,9 @@ mod stop;
 mod stores;
 mod token_file;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::authority::Authority;
@@ -25,8 +24,9 @@ use crate::config::{self, Config, ConfigError, Environment, RootToken};
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
+use crate::transport::connections::{Door, Listener, Place};
 use crate::transport::grpc::gate::Gate;
-use crate::transport::grpc::{self, Bounds, Setup};
+use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
 use observing::{Observation, Sights};
 use stop::{Caught, Signals};
@@ -38,11 +38,8 @@ pub enum ServeError {
     Config(String),
     #[error("{0}")]
     Store(String),
-    #[error("cannot listen on {address}: {error}")]
-    Listen {
-        address: SocketAddr,
-        error: std::io::Error,
-    },
+    #[error("cannot listen on {place}: {error}")]
+    Listen { place: Place, error: std::io::Error },
     #[error("{0}")]
     Failed(String),
     #[error("stopped at once by a second {}; calls in hand were cut off", .0.name())]
@@ -123,9 +120,11 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
     let mut signals = Signals::catch()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "starting");
     // Before the store, which may be made anew: a start that cannot succeed leaves nothing behind.
-    let listener = listening::bind(&config.server.listen).await?;
-    let address = listener
-        .local_addr()
+    let tls = encryption::load(&config)?;
+    let listeners = listening::bind_all(&config).await?;
+    let places = listeners.iter().map(Listener::place);
+    let places: Vec<Place> = places
+        .collect::<Result<_, _>>()
         .map_err(|error| ServeError::Failed(error.to_string()))?;
     let observation = Observation::begin(&config).await?;
     let (store, roots) = tokio::select! {
@@ -137,13 +136,36 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
     };
     let people = !config.log.json;
     listening::announce(
-        address,
-        observation.address(),
+        &places,
+        observation.place().as_ref(),
         roots.file.as_deref(),
         people,
     );
     let store = Arc::new(Measured::new(store, observation.metrics.clone()));
-    serve_store(config, store, roots.tokens, listener, observation, signals).await
+    let door = Door {
+        listeners,
+        tls,
+        bounds: listening::bounds(&config),
+        metrics: observation.metrics.clone(),
+    };
+    serve_store(config, store, roots.tokens, door, observation, signals).await
+}
+
+/// The authority over a store, as the configuration says.
+fn authority(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    roots: Vec<RootToken>,
+) -> Result<Authority, ServeError> {
+    let root = |RootToken { name, digest }| Root::new(name, digest);
+    let roots = roots.into_iter().map(root).collect();
+    let (brand, accepted) = (config.brand.clone(), config.accepted_brands.clone());
+    let mint = Mint::new(brand, accepted, config.keyring.clone());
+    let authority = Authority::new(store.clone(), roots, mint)
+        .map_err(|error| ServeError::Failed(error.to_string()))?;
+    Ok(authority
+        .with_policies(config.policies.clone())
+        .with_certificates(encryption::callers(config)))
 }
 
 /// Serves what is in `store` until told to stop, and drains.
@@ -151,30 +173,22 @@ async fn serve_store(
     config: Config,
     store: Arc<dyn Store>,
     roots: Vec<RootToken>,
-    listener: TcpListener,
+    door: Door,
     observation: Observation,
     mut signals: Signals,
 ) -> Result<(), ServeError> {
-    let roots = roots
-        .into_iter()
-        .map(|RootToken { name, digest }| Root::new(name, digest))
-        .collect();
     let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
-    let (brand, accepted) = (config.brand.clone(), config.accepted_brands.clone());
-    let mint = Mint::new(brand, accepted, config.keyring.clone());
-    let authority = Authority::new(store.clone(), roots, mint)
-        .map_err(|error| ServeError::Failed(error.to_string()))?
-        .observed(metrics.clone(), trail.clone())
-        .with_policies(config.policies.clone());
+    let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
+    encryption::keep_fresh(&config, door.tls.as_ref(), &metrics)?;
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {
         message_bytes: config.limits.message_bytes,
-        calls_per_connection: config.limits.calls_per_connection,
         call_deadline: config.limits.call_deadline,
     };
-    let gate = Gate::new(config.limits.calls_in_flight);
+    let limits = &config.limits;
+    let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopping = async {
@@ -192,13 +206,13 @@ async fn serve_store(
         authority: Arc::new(authority),
         metrics,
         gate: gate.clone(),
+        streams: Gate::of_streams(limits.streams, limits.streams_per_address),
         bounds,
         http,
     };
-    let serving = grpc::serve(listener, setup, readiness, draining, stopping);
+    let serving = grpc::serve(door, setup, readiness, draining, stopping);
     let mut serving = std::pin::pin!(serving);
-    let failed =
-        |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Failed(error.to_string());
+    let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {
         ended = &mut serving => return ended.map_err(failed),
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),

@@ -34,6 +34,7 @@ const WALLS: &[Wall] = &[
             "crate::entropy",
             "crate::metrics",
             "crate::trail",
+            "crate::tls",
         ],
         reason: "the domain knows rules only, no room above it",
     },
@@ -62,6 +63,29 @@ const WALLS: &[Wall] = &[
             "crate::trail",
         ],
         reason: "what is counted knows the domain's words only, not who counts",
+    },
+    Wall {
+        room: "src/tls",
+        never: &[
+            "crate::store",
+            "crate::authority",
+            "crate::transport",
+            "crate::cli",
+            "crate::config",
+            "crate::serve",
+            "crate::metrics",
+            "crate::trail",
+        ],
+        reason: "certificates are read and shown, whoever asks",
+    },
+    Wall {
+        room: "src/transport/connections",
+        never: &[
+            "crate::authority",
+            "crate::transport::grpc",
+            "crate::transport::http",
+        ],
+        reason: "connections carry calls, and know none",
     },
     Wall {
         room: "src/trail",
@@ -135,6 +159,7 @@ const CLI_MAY_NAME: &[&str] = &[
     "crate::config",
     "crate::domain",
     "crate::serve",
+    "crate::tls",
     "crate::transport::grpc::pb",
 ];
 
@@ -164,6 +189,22 @@ const HOMES: &[(&str, &str, &str)] = &[
         "axum",
         "src/transport/http",
         "pages stay with their transport",
+    ),
+    ("rustls", "src/tls", "how TLS is spoken stays in one place"),
+    (
+        "tokio_rustls",
+        "src/tls",
+        "how TLS is spoken stays in one place",
+    ),
+    (
+        "x509_parser",
+        "src/tls",
+        "certificates are read in one place",
+    ),
+    (
+        "hyper",
+        "src/transport/connections",
+        "HTTP is spoken in one place",
     ),
     ("rand", "src/entropy", "randomness has one door"),
     (

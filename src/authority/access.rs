@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::caller::{Caller, Grants, Identity, Namespaces, Permission, Reach};
 use crate::domain::name::Namespace;
+use crate::domain::peer_name::PeerName;
 use crate::domain::spending::Scope;
 use crate::domain::token::{Refusal, Token, TokenId};
 use crate::domain::verdict::{self, Verdict};
@@ -51,6 +52,15 @@ pub struct Session {
     own: Option<Decision>,
 }
 
+/// What a caller shows of itself.
+#[derive(Clone, Copy)]
+pub struct Proof<'a> {
+    /// The secret of a token, or a root token.
+    pub secret: Option<&'a str>,
+    /// The names in the certificate of the connection; they count where no secret is shown.
+    pub certificate: &'a [PeerName],
+}
+
 /// What a call of the authority takes from the caller's own rate limits.
 const CALL: Use = Use {
     cost: 1,
@@ -73,17 +83,17 @@ pub struct Right<A> {
 }
 
 impl Authority {
-    /// Finds out who calls by the secret presented as credential.
+    /// Finds out who calls by the secret that is shown, or where none is, by the certificate.
     ///
-    /// Root tokens are known by heart; every other credential must be a secret of this authority
-    /// whose token is in force for the peer's address.
+    /// Root tokens are known by heart; every other secret must be one of this authority whose
+    /// token is in force for the peer's address. A wrong secret is never made good by a certificate.
     pub async fn authenticate(
         &self,
         rpc: &'static str,
-        credential: Option<&str>,
+        proof: Proof<'_>,
         call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(credential, call.peer).await {
+        match self.known_caller(proof, call.peer).await {
             Ok((caller, own)) => Ok(Session { caller, own, call }),
             Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
             Err(error) => {
@@ -103,13 +113,15 @@ impl Authority {
 
     async fn known_caller(
         &self,
-        credential: Option<&str>,
+        proof: Proof<'_>,
         peer: Option<IpAddr>,
     ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
-        let Some(secret) = credential else {
-            return Err(Error::Unauthenticated(
+        let Some(secret) = proof.secret else {
+            let caller = self.certificates.find(proof.certificate)?;
+            let needed = Error::Unauthenticated(
                 "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
-            ));
+            );
+            return Ok((caller.ok_or(needed)?, None));
         };
         if let Some(caller) = self.root_caller(secret) {
             return Ok((caller, None));
@@ -147,7 +159,7 @@ impl Authority {
         Ok((Arc::new(caller), Some(own)))
     }
 
-    /// The caller's own token; `None` for root callers.
+    /// The caller's own token; `None` for callers that are none.
     pub async fn own_token(&self, session: Session) -> Result<Option<Seen>, Error> {
         match session.own {
             None => Ok(None),

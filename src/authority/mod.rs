@@ -4,6 +4,7 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod call;
+pub mod certificates;
 pub mod changes;
 mod decide;
 pub mod error;
@@ -29,6 +30,7 @@ use crate::store::Store;
 use crate::trail::Trail;
 
 use access::Root;
+use certificates::CertificateCallers;
 use known::Known;
 use mint::Mint;
 use numbering::Numbering;
@@ -38,6 +40,7 @@ use surrender::PeerBudgets;
 pub struct Authority {
     store: Arc<dyn Store>,
     roots: Vec<Root>,
+    certificates: CertificateCallers,
     mint: Mint,
     known: Known,
     policies: Arc<Policies>,
@@ -55,6 +58,7 @@ impl Authority {
         Ok(Self {
             store,
             roots,
+            certificates: CertificateCallers::default(),
             mint,
             known: Known::default(),
             policies: Arc::default(),
@@ -78,6 +82,14 @@ impl Authority {
     /// Waits until the audit lines so far are written, or are known to wait.
     pub async fn recorded(&self) {
         self.trail.settled().await;
+    }
+
+    /// Knows callers by their certificates, too.
+    pub fn with_certificates(self, certificates: CertificateCallers) -> Self {
+        Self {
+            certificates,
+            ..self
+        }
     }
 
     /// Restricts namespaces; without, there is no restriction.

@@ -1,13 +1,14 @@
 //! Revoking a token by presenting its secret: needs no credential, tells nothing, limited per peer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::domain::address::subscriber;
 use crate::domain::caller::Reach;
 use crate::domain::name::Reason;
 use crate::domain::secret::Presented;
@@ -92,7 +93,7 @@ impl PeerBudgets {
     /// Takes one from the peer's budget: a virtual schedule (GCRA) whose entry is the instant at
     /// which the budget is whole again.
     fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
-        let peer = peer.map(one_subscriber);
+        let peer = peer.map(subscriber);
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
             peers.retain(|_, whole| *whole > now);
@@ -112,14 +113,6 @@ impl PeerBudgets {
         }
         *whole = next;
         Ok(())
-    }
-}
-
-/// The address that stands for everything one subscriber has: an IPv6 /64, or an IPv4 address.
-fn one_subscriber(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

@@ -2,13 +2,17 @@
 
 pub mod args;
 mod audit;
+mod certificates;
 mod layers;
+mod limits;
+mod listen;
 mod namespaces;
 mod peppers;
 mod retention;
 mod roots;
 mod server;
 mod store;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,18 +29,24 @@ use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
 pub use audit::AuditPlace;
+pub use certificates::CertificateCaller;
 pub use layers::DEFAULTS;
+pub use limits::LimitsConfig;
+pub use listen::Listen;
 pub use namespaces::NAMESPACE_KEYS;
 pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
 pub use store::{StoreConfig, StoreUrl};
+pub use tls::TlsConfig;
 
 use args::ServeArgs;
 use audit::AuditTable;
+use limits::LimitsTable;
 use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
+use tls::TlsTable;
 
 /// What a person must mend, naming the key. A value is repeated only where no secret belongs.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,8 @@ pub fn environment() -> Result<Environment, ConfigError> {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub server: ServerConfig,
+    /// `None` where plaintext is spoken.
+    pub tls: Option<TlsConfig>,
     pub store: StoreConfig,
     pub retention: RetentionConfig,
     pub brand: Brand,
@@ -82,21 +94,13 @@ pub struct Config {
     /// The peppers in use, the present one first.
     pub keyring: Keyring,
     pub root_tokens: Vec<RootToken>,
+    pub certificate_callers: Vec<CertificateCaller>,
     /// `None` when neither the configuration nor the environment says where.
     pub root_token_file: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub log: LogConfig,
     pub audit: AuditPlace,
     pub policies: Policies,
-}
-
-/// Bounds on what callers may ask at once.
-#[derive(Clone, Debug)]
-pub struct LimitsConfig {
-    pub message_bytes: usize,
-    pub calls_in_flight: usize,
-    pub calls_per_connection: u32,
-    pub call_deadline: Duration,
 }
 
 /// What is logged, and how.
@@ -148,6 +152,7 @@ pub fn default_root_token_file(environment: &Environment) -> Option<PathBuf> {
 #[serde(deny_unknown_fields)]
 struct File {
     server: ServerTable,
+    tls: TlsTable,
     store: StoreTable,
     retention: RetentionTable,
     secrets: SecretsTable,
@@ -174,15 +179,8 @@ struct AccessTable {
     // Read by hand: serde's errors would quote secrets that stand in the wrong place.
     root_tokens: Vec<toml::Value>,
     root_token_file: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    message_bytes: i64,
-    calls_in_flight: i64,
-    calls_per_connection: i64,
-    call_deadline: String,
+    // Read by hand, too: serde's errors would not say which entry.
+    certificate_callers: Vec<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +194,7 @@ impl File {
     fn parse(self, environment: &Environment) -> Result<Config, ConfigError> {
         let Self {
             server,
+            tls,
             store,
             retention,
             secrets,
@@ -220,45 +219,27 @@ impl File {
             "" => default_root_token_file(environment),
             path => Some(PathBuf::from(path)),
         };
+        let tls = tls.parse()?;
+        let callers = certificates::parse(access.certificate_callers)?;
+        if !callers.is_empty() && tls.as_ref().is_none_or(|tls| tls.files.clients.is_none()) {
+            let why = "need tls.client_ca_file: without it no client can show a certificate";
+            return Err(ConfigError::key(certificates::KEY, why));
+        }
         Ok(Config {
-            server: server.parse()?,
+            server: server.parse(tls.is_some())?,
+            tls,
             store: store.parse()?,
             retention: retention.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             keyring: peppers::parse(secrets.peppers)?,
             root_tokens: roots::parse(access.root_tokens, environment)?,
+            certificate_callers: callers,
             root_token_file,
             limits: limits.parse()?,
             log: log.parse()?,
             audit: audit.parse()?,
             policies: namespaces::parse(namespaces)?,
-        })
-    }
-}
-
-impl LimitsTable {
-    fn parse(self) -> Result<LimitsConfig, ConfigError> {
-        let Self {
-            message_bytes,
-            calls_in_flight,
-            calls_per_connection,
-            call_deadline,
-        } = self;
-        Ok(LimitsConfig {
-            message_bytes: within("limits.message_bytes", message_bytes, 1024, 16 << 20)?,
-            calls_in_flight: within("limits.calls_in_flight", calls_in_flight, 1, 1 << 20)?,
-            calls_per_connection: within(
-                "limits.calls_per_connection",
-                calls_per_connection,
-                1,
-                1 << 20,
-            )?,
-            call_deadline: span(
-                "limits.call_deadline",
-                &call_deadline,
-                Duration::from_millis(1),
-            )?,
         })
     }
 }

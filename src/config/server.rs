@@ -1,13 +1,13 @@
 //! Where the server listens, and how it stops.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::domain::flaw::quoted;
 
+use super::listen::{self, Listen, Protection};
 use super::{ConfigError, span};
 
 const LISTEN: &str = "server.listen";
@@ -16,8 +16,10 @@ const METRICS_LISTEN: &str = "server.metrics_listen";
 /// Listening and stopping.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// What was asked for may be a name, and then has several addresses: IPv4 first, never none.
-    pub listen: Vec<SocketAddr>,
+    /// Never none.
+    pub listen: Vec<Listen>,
+    /// Who may connect to Unix sockets, as the permissions of a file.
+    pub unix_mode: u32,
     pub metrics: MetricsPlace,
     pub drain_delay: Duration,
     pub drain_deadline: Duration,
@@ -38,6 +40,7 @@ pub enum MetricsPlace {
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerTable {
     listen: String,
+    unix_mode: String,
     metrics_listen: String,
     allow_plaintext: bool,
     drain_delay: String,
@@ -45,15 +48,23 @@ pub(super) struct ServerTable {
 }
 
 impl ServerTable {
-    pub(super) fn parse(self) -> Result<ServerConfig, ConfigError> {
+    /// `tls` says whether TLS is spoken where gRPC listens.
+    pub(super) fn parse(self, tls: bool) -> Result<ServerConfig, ConfigError> {
         let Self {
             listen,
+            unix_mode,
             metrics_listen,
             allow_plaintext,
             drain_delay,
             drain_deadline,
         } = self;
-        let own = |listen: &str| bindable(METRICS_LISTEN, listen, allow_plaintext);
+        let plaintext = match allow_plaintext {
+            true => Protection::Elsewhere,
+            false => Protection::None,
+        };
+        let protection = if tls { Protection::Tls } else { plaintext };
+        // Pages are never served with TLS on a listener of their own.
+        let own = |listen: &str| listen::bindable(METRICS_LISTEN, listen, plaintext);
         let metrics = match metrics_listen.as_str() {
             "" => MetricsPlace::Beside,
             "off" => MetricsPlace::Off,
@@ -61,7 +72,8 @@ impl ServerTable {
         };
         let smallest = Duration::from_millis(1);
         Ok(ServerConfig {
-            listen: bindable(LISTEN, &listen, allow_plaintext)?,
+            listen: listen::places(LISTEN, &listen, protection)?,
+            unix_mode: mode(&unix_mode)?,
             metrics,
             drain_delay: span("server.drain_delay", &drain_delay, Duration::ZERO)?,
             drain_deadline: span("server.drain_deadline", &drain_deadline, smallest)?,
@@ -69,44 +81,14 @@ impl ServerTable {
     }
 }
 
-/// The addresses of `listen` where plaintext may be spoken.
-fn bindable(
-    key: &str,
-    listen: &str,
-    allow_plaintext: bool,
-) -> Result<Vec<SocketAddr>, ConfigError> {
-    let addresses = addresses(key, listen)?;
-    let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let Some(address) = beyond.filter(|_| !allow_plaintext) {
-        let why = format!(
-            "{address} is beyond loopback and would be served in plaintext; \
-             set server.allow_plaintext (--allow-plaintext) if something in front protects it"
-        );
-        return Err(ConfigError::key(key, why));
-    }
-    Ok(addresses)
-}
-
-fn addresses(key: &str, listen: &str) -> Result<Vec<SocketAddr>, ConfigError> {
-    if listen.starts_with("unix:") {
-        let why = "Unix sockets are not in this release; give an address and a port";
-        return Err(ConfigError::key(key, why));
-    }
-    let shape = || {
-        let why = "must be an address or a name, and a port, such as 127.0.0.1:50051; got";
-        ConfigError::key(key, format!("{why} {}", quoted(listen)))
-    };
-    let resolved = listen
-        .to_socket_addrs()
-        .map_err(|error| match error.kind() {
-            ErrorKind::InvalidInput => shape(),
-            _ => ConfigError::key(key, format!("{}: {error}", quoted(listen))),
-        })?;
-    let mut addresses: Vec<SocketAddr> = resolved.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(shape());
-    }
-    Ok(addresses)
+/// Reads the permissions of a file as `chmod` does, in octal digits.
+fn mode(text: &str) -> Result<u32, ConfigError> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
+    mode.filter(|_| digits).ok_or_else(|| {
+        let why = "must be 3 or 4 octal digits up to \"0777\"; got";
+        ConfigError::key("server.unix_mode", format!("{why} {}", quoted(text)))
+    })
 }

@@ -41,10 +41,53 @@ fn with_file(text: &str) -> Result<Config, ConfigError> {
     )
 }
 
+/// All addresses that are listened on.
+fn tcp(config: &Config) -> Vec<std::net::SocketAddr> {
+    let places = config.server.listen.iter();
+    let addresses = places.map(|place| match place {
+        Listen::Tcp(addresses) => addresses.clone(),
+        Listen::Unix(_) => Vec::new(),
+    });
+    addresses.flatten().collect()
+}
+
+fn ports(config: &Config) -> Vec<u16> {
+    let addresses = tcp(config);
+    addresses.iter().map(std::net::SocketAddr::port).collect()
+}
+
+#[test]
+fn several_places_are_parted_by_commas() {
+    let config = load(
+        &[("server.listen", "127.0.0.1:1, unix:/run/a b,[::1]:2")],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(ports(&config), [1, 2]);
+    assert_eq!(config.server.listen[1], Listen::Unix("/run/a b".into()));
+    assert!(load(&[("server.listen", "127.0.0.1:0,127.0.0.1:0")], &[]).is_ok());
+    let long = format!("unix:/{}", "a".repeat(103));
+    for wrong in [
+        "",
+        "unix:",
+        &long,
+        "127.0.0.1:1,",
+        "unix:a,unix:a",
+        "[::1]:1,[::1]:1",
+    ] {
+        assert!(
+            error(&[("server.listen", wrong)], &[]).contains("server.listen"),
+            "{wrong}"
+        );
+    }
+}
+
 #[test]
 fn the_annotated_file_is_the_defaults() {
     let config = load(&[], &[]).unwrap();
-    assert_eq!(config.server.listen, ["127.0.0.1:50051".parse().unwrap()]);
+    assert_eq!(ports(&config), [50051]);
+    assert_eq!(config.server.unix_mode, 0o660);
+    assert!(config.tls.is_none());
     assert_eq!(
         config.store.url,
         StoreUrl::Sqlite("token-authority.db".into())
@@ -68,12 +111,12 @@ fn flags_win_over_environment_over_file() {
         ("TOKEN_AUTHORITY_LIMITS_MESSAGE_BYTES", "2048"),
     ];
     let from_environment = load(&[], &environment).unwrap();
-    assert_eq!(from_environment.server.listen[0].port(), 2);
+    assert_eq!(ports(&from_environment), [2]);
     assert_eq!(from_environment.limits.message_bytes, 2048);
     let from_flags = load(&[("server.listen", "127.0.0.1:3")], &environment).unwrap();
-    assert_eq!(from_flags.server.listen[0].port(), 3);
+    assert_eq!(ports(&from_flags), [3]);
     let from_file = with_file("[server]\nlisten = \"127.0.0.1:1\"\n").unwrap();
-    assert_eq!(from_file.server.listen[0].port(), 1);
+    assert_eq!(ports(&from_file), [1]);
 }
 
 #[test]
@@ -226,7 +269,6 @@ fn bad_root_tokens_are_refused_and_never_repeated() {
 #[test]
 fn what_is_later_is_told_apart_from_what_is_wrong() {
     for (key, value) in [
-        ("server.listen", "unix:/run/ta.sock"),
         ("store.url", "rediss://u:hunter2@h"),
         ("store.url", "redis-sentinel://u:hunter2@h"),
         ("store.url", "redis-cluster://u:hunter2@h"),
@@ -240,7 +282,7 @@ fn what_is_later_is_told_apart_from_what_is_wrong() {
 #[test]
 fn a_name_to_listen_on_is_resolved_and_must_mean_loopback() {
     let config = load(&[("server.listen", "localhost:7")], &[]).unwrap();
-    let mut addresses = config.server.listen.iter();
+    let mut addresses = tcp(&config).into_iter();
     assert!(addresses.all(|address| address.ip().is_loopback() && address.port() == 7));
     for wrong in [
         "localhost",

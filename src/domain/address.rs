@@ -59,6 +59,14 @@ pub fn client_address(text: &str) -> Result<IpAddr, Flaw> {
         })
 }
 
+/// The address that stands for everything one subscriber has: an IPv6 /64, or an IPv4 address.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
 fn unmapped(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped: Ipv6Addr = v6.addr();

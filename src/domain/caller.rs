@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::flaw::Flaw;
+use super::flaw::{Flaw, quoted};
 use super::name::Namespace;
-use super::permission::{Grant, Place};
+use super::permission::{AUTHORITY_PREFIX, Grant, Place};
 use super::scope::Scope;
 use super::token::Token;
 use super::token_id::TokenId;
@@ -78,6 +78,23 @@ impl Grants {
         )
     }
 
+    /// Grants that a configuration gives as `permission@namespace`, `permission@*`, or `permission`
+    /// alone, which holds in the default namespace.
+    pub fn of_configuration(texts: &[String]) -> Result<Self, Flaw> {
+        let scopes = texts.iter().map(|text| {
+            let scope = Scope::parse(&format!("{AUTHORITY_PREFIX}{text}"));
+            scope.map_err(|_| {
+                let names = Permission::ALL.map(Permission::as_str).join(", ");
+                Flaw::new(format!(
+                    "must be one of {names}, then nothing, \"@<namespace>\" or \"@*\"; got {}",
+                    quoted(text)
+                ))
+            })
+        });
+        let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::of(&scopes, &Namespace::fallback()))
+    }
+
     /// Where `permission` is held; `None` when nowhere.
     pub fn reach(&self, permission: Permission) -> Option<Reach> {
         let mut namespaces = BTreeSet::new();
@@ -130,6 +147,8 @@ pub struct Caller {
 pub enum Identity {
     /// By a root token of the configuration, under its name there.
     Root { name: String },
+    /// By the certificate of its connection, under its name in the configuration.
+    Certificate { name: String },
     /// By a token of this authority.
     Token { id: TokenId, namespace: Namespace },
 }
@@ -145,17 +164,18 @@ impl Identity {
     /// The namespace that calls naming none are about.
     pub fn home(&self) -> Namespace {
         match self {
-            Self::Root { .. } => Namespace::fallback(),
+            Self::Root { .. } | Self::Certificate { .. } => Namespace::fallback(),
             Self::Token { namespace, .. } => namespace.clone(),
         }
     }
 }
 
-/// The caller's name in audit lines and derived ids; root callers and tokens never share one.
+/// The caller's name in audit lines and derived ids; callers of different kinds never share one.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root { name } => write!(f, "root:{name}"),
+            Self::Certificate { name } => write!(f, "certificate:{name}"),
             Self::Token { id, .. } => write!(f, "token:{id}"),
         }
     }

@@ -9,6 +9,7 @@ mod hash;
 pub mod limit;
 pub mod name;
 pub mod page;
+pub mod peer_name;
 pub mod pepper;
 pub mod permission;
 pub mod policy;

@@ -126,10 +126,21 @@ impl Pages {
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
+        let connections = &metrics.connections;
+        let help = "Connections that are open";
+        registry.register("connections", help, connections.open.clone());
+        let help = "Connections that were refused or ended here, by reason";
+        registry.register("connections_ended", help, connections.ended.clone());
         let help = "Whether Validate can answer, and whether changes can be kept";
         registry.register("ready", help, ready.clone());
         let help = "The store and its durability class";
         registry.register("store_info", help, store.clone());
+        registry.register_with_unit(
+            "certificate_end_timestamp",
+            "When the server's certificate ends, since 1970; 0 without TLS",
+            Unit::Seconds,
+            metrics.certificate_end.clone(),
+        );
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";

@@ -4,25 +4,59 @@ use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use tokio::net::TcpListener;
-
-use crate::config::{self, default_root_token_file};
+use crate::config::{self, Config, Listen, default_root_token_file};
+use crate::transport::connections::{Bounds, Listener, Place};
 
 use super::ServeError;
 
 /// Where the command line calls unless it is told otherwise.
 const CLIENT_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 
+/// Binds everything that gRPC listens on.
+pub(super) async fn bind_all(config: &Config) -> Result<Vec<Listener>, ServeError> {
+    let mut listeners = Vec::new();
+    for place in &config.server.listen {
+        listeners.push(match place {
+            Listen::Tcp(addresses) => bind(addresses).await?,
+            Listen::Unix(path) => Listener::unix(path, config.server.unix_mode)
+                .await
+                .map_err(|error| ServeError::Listen {
+                    place: Place::Unix(path.clone()),
+                    error,
+                })?,
+        });
+    }
+    Ok(listeners)
+}
+
+/// Bounds on the connections of each listener.
+pub(super) fn bounds(config: &Config) -> Bounds {
+    let limits = &config.limits;
+    Bounds {
+        connections: limits.connections,
+        of_one_address: limits.connections_per_address,
+        handshake: limits.handshake_timeout,
+        idle: limits.idle_timeout,
+        age: limits.connection_age,
+        stall: limits.stall_timeout,
+        call: limits.call_deadline,
+        calls_per_connection: limits.calls_per_connection,
+    }
+}
+
 /// Binds the first of a name's addresses that this machine has. One that is in use ends the search:
 /// whoever takes the other address of the same name would get half of the callers.
-pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
+pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Listener, ServeError> {
     let mut refused = None;
     for address in addresses.iter().copied() {
-        match TcpListener::bind(address).await {
+        match Listener::tcp(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) => {
                 let elsewhere = error.kind() == ErrorKind::AddrNotAvailable;
-                refused = Some(ServeError::Listen { address, error });
+                refused = Some(ServeError::Listen {
+                    place: Place::Tcp(address),
+                    error,
+                });
                 if !elsewhere {
                     break;
                 }
@@ -32,16 +66,18 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeE
     Err(refused.unwrap_or_else(|| ServeError::Failed("no address to listen on".to_owned())))
 }
 
-/// Says on standard output, alone on a line, where the socket is, and on another where that of the
-/// metrics is if it is another; and, for people, how to call it. `root_token` is the file of the generated root token that is in force, if it is known; without
-/// `people`, machines read standard error.
+/// Says on standard output, each alone on a line, where the sockets are, and where that of the
+/// metrics is if it is another; and, for people, how to call them. `root_token` is the file of the
+/// generated root token that is in force, if it is known; without `people`, machines read standard
+/// error.
 pub(super) fn announce(
-    address: SocketAddr,
-    metrics: Option<SocketAddr>,
+    places: &[Place],
+    metrics: Option<&Place>,
     root_token: Option<&Path>,
     people: bool,
 ) {
-    let mut text = format!("listening on {address}\n");
+    let lines = places.iter().map(|place| format!("listening on {place}\n"));
+    let mut text: String = lines.collect();
     if let Some(metrics) = metrics {
         tracing::info!(address = %metrics, "metrics");
         text.push_str(&format!("metrics on {metrics}\n"));
@@ -49,13 +85,21 @@ pub(super) fn announce(
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; that is no reason to stop.
     let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
-    if !people {
+    let Some(address) = called_first(places).filter(|_| people) else {
         return;
-    }
+    };
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("token-authority"));
     let found = default_root_token_file(&config::environment().unwrap_or_default());
     let text = suggestions(&program, address, root_token, found.as_deref());
     let _ = write!(std::io::stderr().lock(), "\n{text}\n");
+}
+
+/// The place that a person calls first.
+fn called_first(places: &[Place]) -> Option<SocketAddr> {
+    places.iter().find_map(|place| match place {
+        Place::Tcp(address) => Some(*address),
+        Place::Unix(_) => None,
+    })
 }
 
 /// Lines that a person can copy into a shell. The command line finds a root token by itself in the
@@ -163,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_not_replaced_by_the_names_next_one() {
-        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [taken.local_addr().unwrap(), "127.0.0.1:0".parse().unwrap()];
         assert!(matches!(
             bind(&addresses).await,
@@ -171,14 +215,9 @@ mod tests {
         ));
         // A network for documentation: this machine has no such address.
         let absent = ["192.0.2.1:0".parse().unwrap(), addresses[1]];
-        assert!(
-            bind(&absent)
-                .await
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .ip()
-                .is_loopback()
-        );
+        let Place::Tcp(bound) = bind(&absent).await.unwrap().place().unwrap() else {
+            panic!("a TCP listener");
+        };
+        assert!(bound.ip().is_loopback());
     }
 }

@@ -1,9 +1,7 @@
 //! What tells of the server: its metrics, where they are read, and where audit lines go.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +13,7 @@ use crate::config::{AuditPlace, Config, MetricsPlace, StoreUrl};
 use crate::metrics::{About, Exposition, Metrics, Now};
 use crate::store::Store;
 use crate::trail::Trail;
+use crate::transport::connections::{Door, Listener, Place};
 use crate::transport::grpc::gate::Gate;
 use crate::transport::http::Pages;
 
@@ -25,7 +24,7 @@ pub(super) struct Observation {
     pub(super) metrics: Arc<Metrics>,
     pub(super) trail: Arc<Trail>,
     /// The metrics' own listener, where they have one.
-    listener: Option<TcpListener>,
+    listener: Option<Listener>,
 }
 
 /// What is looked at when somebody reads the metrics.
@@ -70,8 +69,8 @@ impl Observation {
         })
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref()?.local_addr().ok()
+    pub(super) fn place(&self) -> Option<Place> {
+        self.listener.as_ref()?.place().ok()
     }
 
     /// Begins to serve the metrics where they have a listener of their own, until the answered task
@@ -88,11 +87,13 @@ impl Observation {
         let metrics = Pages::none().with_metrics(Arc::new(exposition));
         match (self.listener, &config.server.metrics) {
             (Some(listener), _) => {
-                let serving = tokio::spawn(async move {
-                    if let Err(error) = metrics.serve(listener, std::future::pending()).await {
-                        tracing::error!(%error, "the metrics are not served any more");
-                    }
-                });
+                let door = Door {
+                    listeners: vec![listener],
+                    tls: None,
+                    bounds: listening::bounds(config),
+                    metrics: self.metrics,
+                };
+                let serving = tokio::spawn(metrics.serve(door, std::future::pending()));
                 (Pages::none(), Some(serving))
             }
             (None, MetricsPlace::Beside) => (metrics, None),

@@ -13,6 +13,10 @@ use tonic::{Code, Status};
 
 use crate::authority::call::CallId;
 use crate::metrics::{Metrics, Rpc};
+use crate::transport::connections::Endless;
+
+use super::gate::Pass;
+use super::status;
 
 /// Carries a call's request id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +42,12 @@ pub(super) struct Begun {
     pub(super) since: Instant,
     /// Counted already.
     pub(super) told: bool,
+    /// Held until the answer has left.
+    pub(super) pass: Option<Arc<Pass>>,
 }
+
+/// Over when the connection takes no more calls, which ends the streams on it.
+pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Begun {
     /// Makes an answer; statuses that come about meanwhile carry the id.
@@ -51,14 +60,28 @@ impl Begun {
         CURRENT.scope(self.id.clone(), make)
     }
 
-    /// Lets the answer go. An error is the whole answer; else the status comes in the trailers.
-    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<Body> {
+    /// Lets the answer go. An error is the whole answer; else the status comes in the trailers. A
+    /// stream that lasts as long as both sides want ends when `leaving` is over.
+    pub(super) fn answer(
+        mut self,
+        mut response: Response<Body>,
+        leaving: Option<Leaving>,
+    ) -> Response<Body> {
         let code = code_of(response.headers());
         if self.asked {
             self.name(response.headers_mut());
         }
         let Some(code) = code else {
-            return response.map(|body| Body::new(Tail { body, begun: self }));
+            if leaving.is_some() {
+                response.extensions_mut().insert(Endless);
+            }
+            let tail = |body| Tail {
+                body,
+                begun: self,
+                leaving,
+                ended: false,
+            };
+            return response.map(|body| Body::new(tail(body)));
         };
         self.end(code, response.headers_mut());
         response
@@ -103,6 +126,21 @@ fn code_of(headers: &HeaderMap) -> Option<Code> {
 struct Tail {
     body: Body,
     begun: Begun,
+    leaving: Option<Leaving>,
+    ended: bool,
+}
+
+impl Tail {
+    /// The last frame of a stream that ends because its connection does.
+    fn farewell(&mut self) -> Frame<<Body as http_body::Body>::Data> {
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        let status = self.begun.naming(status::draining);
+        // What is in the status was made here, and is sound.
+        let _ = status.add_header(&mut trailers);
+        self.begun.end(status.code(), &mut trailers);
+        Frame::trailers(trailers)
+    }
 }
 
 impl http_body::Body for Tail {
@@ -113,6 +151,14 @@ impl http_body::Body for Tail {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(leaving) = &mut self.leaving
+            && leaving.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Some(Ok(self.farewell())));
+        }
         let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
@@ -124,7 +170,7 @@ impl http_body::Body for Tail {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

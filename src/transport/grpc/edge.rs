@@ -16,14 +16,18 @@ use tracing::{Instrument, Span};
 use crate::authority::Authority;
 use crate::authority::act::{self, Act};
 use crate::metrics::{Metrics, Rpc};
+use crate::transport::connections::Connection;
 
-use super::call::{Begun, REQUEST_ID};
+use super::call::{Begun, Leaving, REQUEST_ID};
 use super::gate::{Closed, Gate};
 use super::pb::token_service_server::SERVICE_NAME;
 use super::{deadline, status};
 
 /// Health must be told while draining and under load, too.
-const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/";
+const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
+
+/// Methods that answer with a stream which lasts as long as both sides want.
+const ENDLESS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
 
 /// Wraps the services of a server.
 #[derive(Clone)]
@@ -33,7 +37,10 @@ pub(super) struct EdgeLayer(pub(super) Arc<Settings>);
 pub(super) struct Settings {
     pub(super) authority: Arc<Authority>,
     pub(super) metrics: Arc<Metrics>,
+    /// For calls, which the drain waits for.
     pub(super) gate: Arc<Gate>,
+    /// For streams, which it ends.
+    pub(super) streams: Arc<Gate>,
     pub(super) call_deadline: Duration,
     pub(super) message_bytes_max: usize,
 }
@@ -48,6 +55,7 @@ impl Settings {
             metrics: self.metrics.clone(),
             since: Instant::now(),
             told: false,
+            pass: None,
         }
     }
 
@@ -107,18 +115,30 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let settings = self.settings.clone();
-        let begun = settings.begin(&request);
-        let pass = match settings.gate.enter() {
-            _ if request.uri().path().starts_with(ALWAYS_ANSWERED) => None,
+        let mut begun = settings.begin(&request);
+        let path = request.uri().path();
+        let endless = ENDLESS.iter().any(|method| path.starts_with(method));
+        let gate = match endless {
+            true => &settings.streams,
+            false => &settings.gate,
+        };
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let neighbours = connection.as_ref().and_then(|c| c.neighbours.as_ref());
+        let pass = match gate.enter(neighbours) {
+            _ if path == ALWAYS_ANSWERED => None,
             Ok(pass) => Some(Arc::new(pass)),
             Err(closed) => {
                 let refused = begun.naming(|| match closed {
                     Closed::Draining => status::draining(),
-                    Closed::Full(limit) => status::overloaded(limit),
+                    Closed::Full { limit, key } => status::overloaded(limit, key),
                 });
-                return Box::pin(ready(Ok(begun.answer(refused.into_http()))));
+                return Box::pin(ready(Ok(begun.answer(refused.into_http(), None))));
             }
         };
+        let leaving = connection.filter(|_| endless).map(|connection| {
+            let leaving: Leaving = Box::pin(connection.leaving());
+            leaving
+        });
         let longest = deadline::of_call(request.headers(), settings.call_deadline);
         let uri = request.uri().clone();
         if let Some(pass) = &pass {
@@ -127,8 +147,8 @@ where
         }
         let answer = begun.scope(self.inner.call(request));
         let answer = answer.instrument(settings.span(&begun));
+        begun.pass = pass;
         Box::pin(async move {
-            let _pass = pass;
             let response = match tokio::time::timeout(longest, answer).await {
                 Ok(Ok(response)) => match bare_status(&response) {
                     Some(bare) => begun
@@ -141,7 +161,7 @@ where
             if settings.manages(begun.rpc) {
                 settings.authority.recorded().await;
             }
-            Ok(begun.answer(response))
+            Ok(begun.answer(response, leaving))
         })
     }
 }

@@ -5,9 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::transport::connections::Neighbours;
+
 /// Counts calls in hand and refuses those beyond a limit, or all of them while draining.
 pub struct Gate {
     limit: usize,
+    limit_of_one: usize,
+    count_of_one: fn(&Neighbours) -> &AtomicUsize,
+    /// The limits' keys in the configuration.
+    keys: [&'static str; 2],
     in_hand: AtomicUsize,
     closed: AtomicBool,
     left: Notify,
@@ -17,33 +23,72 @@ pub struct Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Draining,
-    /// As many calls are in hand as the limit says.
-    Full(usize),
+    /// As much is in hand as a limit says, which has this key in the configuration.
+    Full {
+        limit: usize,
+        key: &'static str,
+    },
 }
 
 /// A call in hand, with any change that it began; it leaves when this is dropped.
-pub struct Pass(Arc<Gate>);
+pub struct Pass {
+    gate: Arc<Gate>,
+    neighbours: Option<Arc<Neighbours>>,
+}
 
 impl Gate {
-    pub fn new(limit: usize) -> Arc<Self> {
+    /// For so many calls in all, and so many from one address.
+    pub fn of_calls(limit: usize, limit_of_one: usize) -> Arc<Self> {
+        let keys = ["limits.calls_in_flight", "limits.calls_per_address"];
+        Self::new(limit, limit_of_one, keys, |neighbours| &neighbours.calls)
+    }
+
+    /// The same for streams that last as long as both sides want.
+    pub fn of_streams(limit: usize, limit_of_one: usize) -> Arc<Self> {
+        let keys = ["limits.streams", "limits.streams_per_address"];
+        Self::new(limit, limit_of_one, keys, |neighbours| &neighbours.streams)
+    }
+
+    fn new(
+        limit: usize,
+        limit_of_one: usize,
+        keys: [&'static str; 2],
+        count_of_one: fn(&Neighbours) -> &AtomicUsize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            limit_of_one,
+            count_of_one,
+            keys,
             in_hand: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             left: Notify::new(),
         })
     }
 
-    pub fn enter(self: &Arc<Self>) -> Result<Pass, Closed> {
+    /// Lets a call in; `neighbours` are the connections of the caller's address.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        neighbours: Option<&Arc<Neighbours>>,
+    ) -> Result<Pass, Closed> {
         // Counted before the look at `closed`, so that whoever waits for the gate to be empty after
         // closing it sees every call that got in.
         let before = self.in_hand.fetch_add(1, Ordering::SeqCst);
-        let pass = Pass(self.clone());
+        let of_one = neighbours.map(|one| (self.count_of_one)(one).fetch_add(1, Ordering::SeqCst));
+        let pass = Pass {
+            gate: self.clone(),
+            neighbours: neighbours.cloned(),
+        };
         if self.closed.load(Ordering::SeqCst) {
             return Err(Closed::Draining);
         }
         if before >= self.limit {
-            return Err(Closed::Full(self.limit));
+            let (limit, key) = (self.limit, self.keys[0]);
+            return Err(Closed::Full { limit, key });
+        }
+        if of_one.is_some_and(|before| before >= self.limit_of_one) {
+            let (limit, key) = (self.limit_of_one, self.keys[1]);
+            return Err(Closed::Full { limit, key });
         }
         Ok(pass)
     }
@@ -72,8 +117,12 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.0.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.left.notify_waiters();
+        let Self { gate, neighbours } = self;
+        if let Some(one) = neighbours {
+            (gate.count_of_one)(one).fetch_sub(1, Ordering::SeqCst);
+        }
+        if gate.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
+            gate.left.notify_waiters();
         }
     }
 }
@@ -82,21 +131,44 @@ impl Drop for Pass {
 mod tests {
     use super::*;
 
+    fn full(limit: usize, key: &'static str) -> Closed {
+        Closed::Full { limit, key }
+    }
+
     #[tokio::test]
     async fn calls_beyond_the_limit_are_refused_until_one_leaves() {
-        let gate = Gate::new(2);
-        let (first, _second) = (gate.enter().unwrap(), gate.enter().unwrap());
-        assert_eq!(gate.enter().err(), Some(Closed::Full(2)));
+        let gate = Gate::of_calls(2, 2);
+        let (first, _second) = (gate.enter(None).unwrap(), gate.enter(None).unwrap());
+        assert_eq!(
+            gate.enter(None).err(),
+            Some(full(2, "limits.calls_in_flight"))
+        );
         drop(first);
-        assert!(gate.enter().is_ok());
+        assert!(gate.enter(None).is_ok());
+    }
+
+    #[test]
+    fn one_address_leaves_room_for_others() {
+        let gate = Gate::of_calls(4, 2);
+        let [one, other] = [(); 2].map(|()| Some(Arc::<Neighbours>::default()));
+        let (first, _second) = (gate.enter(one.as_ref()), gate.enter(one.as_ref()));
+        assert_eq!(
+            gate.enter(one.as_ref()).err(),
+            Some(full(2, "limits.calls_per_address"))
+        );
+        assert!(gate.enter(other.as_ref()).is_ok());
+        let streams = Gate::of_streams(4, 2);
+        assert!(streams.enter(one.as_ref()).is_ok(), "counted apart");
+        drop(first);
+        assert!(gate.enter(one.as_ref()).is_ok());
     }
 
     #[tokio::test]
     async fn a_closed_gate_empties() {
-        let gate = Gate::new(2);
-        let pass = gate.enter().unwrap();
+        let gate = Gate::of_calls(2, 2);
+        let pass = gate.enter(None).unwrap();
         gate.close();
-        assert_eq!(gate.enter().err(), Some(Closed::Draining));
+        assert_eq!(gate.enter(None).err(), Some(Closed::Draining));
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.emptied().await }

@@ -16,15 +16,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
+use tower::Layer;
 
 use crate::authority::Authority;
 use crate::authority::readiness::Readiness;
 use crate::metrics::Metrics;
+use crate::transport::connections::Door;
 use crate::transport::http::{BesideGrpc, Pages};
+
+pub use tonic_reflection::server::Error as ReflectionError;
 
 use edge::{EdgeLayer, Settings};
 use gate::Gate;
@@ -35,19 +37,15 @@ use token_service::TokenServiceHandler;
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub message_bytes: usize,
-    pub calls_per_connection: u32,
     pub call_deadline: Duration,
 }
-
-/// Dead peers are found within the sum of both.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is served, and by whom.
 pub struct Setup {
     pub authority: Arc<Authority>,
     pub metrics: Arc<Metrics>,
     pub gate: Arc<Gate>,
+    pub streams: Arc<Gate>,
     pub bounds: Bounds,
     /// What is answered to plain HTTP on the same listener.
     pub http: Pages,
@@ -57,16 +55,17 @@ pub struct Setup {
 ///
 /// Health is reported from `readiness` until `draining` turns true.
 pub async fn serve(
-    listener: TcpListener,
+    door: Door,
     setup: Setup,
     readiness: watch::Receiver<Readiness>,
     draining: watch::Receiver<bool>,
     stop: impl Future<Output = ()>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), ReflectionError> {
     let Setup {
         authority,
         metrics,
         gate,
+        streams,
         bounds,
         http,
     } = setup;
@@ -79,25 +78,19 @@ pub async fn serve(
         authority,
         metrics,
         gate,
+        streams,
         call_deadline: bounds.call_deadline,
         message_bytes_max: bounds.message_bytes,
     }));
-    let served = Server::builder()
-        .accept_http1(true)
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .tcp_keepalive(Some(PING_EVERY))
-        .max_concurrent_streams(bounds.calls_per_connection)
-        .layer(BesideGrpc(http))
-        .layer(edge)
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(tokens)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
-        .await;
+        .prepare();
+    let service = BesideGrpc(http).layer(edge.layer(routes));
+    door.serve(service, stop).await;
     reporting.abort();
-    Ok(served?)
+    Ok(())
 }
 
 /// All that clients may want described: our API, health, and the types of error details.

@@ -123,9 +123,10 @@ pub(super) fn draining() -> Status {
     )
 }
 
-/// More calls in hand than the server takes.
-pub(super) fn overloaded(limit: usize) -> Status {
-    let message = format!("the server has {limit} calls in hand (limits.calls_in_flight)");
+/// More in hand than the server takes, in all or from one address.
+pub(super) fn overloaded(limit: usize, key: &str) -> Status {
+    let message =
+        format!("the server has {limit} of them in hand already, the most that {key} allows");
     retry_later(
         Code::ResourceExhausted,
         ErrorReason::Overloaded,

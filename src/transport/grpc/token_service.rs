@@ -7,10 +7,11 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use crate::authority::Authority;
-use crate::authority::access::{Right, Session};
+use crate::authority::access::{Proof, Right, Session};
 use crate::authority::act::{self, Act};
 use crate::authority::call::Call;
 use crate::authority::error::Error;
+use crate::transport::connections::Connection;
 
 use super::call;
 use super::convert;
@@ -24,6 +25,12 @@ pub(super) struct TokenServiceHandler {
     authority: Arc<Authority>,
 }
 
+/// The connection that a request came over.
+fn connection<T>(request: &Request<T>) -> Option<&Connection> {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    connection.map(Arc::as_ref)
+}
+
 impl TokenServiceHandler {
     pub(super) fn new(authority: Arc<Authority>) -> Self {
         Self { authority }
@@ -33,16 +40,17 @@ impl TokenServiceHandler {
         let call = self.call(request);
         let credential = credential::read(request.metadata())
             .map_err(|error| self.authority.unknown_caller(rpc, &call, error))?;
-        let credential = credential.as_ref().map(|secret| secret.as_str());
-        self.authority.authenticate(rpc, credential, call).await
+        let proof = Proof {
+            secret: credential.as_ref().map(|secret| secret.as_str()),
+            certificate: connection(request).map_or(&[], |connection| connection.names()),
+        };
+        self.authority.authenticate(rpc, proof, call).await
     }
 
     fn call<T>(&self, request: &Request<T>) -> Call {
-        let peer = request.remote_addr();
         Call {
             id: call::current().unwrap_or_else(|| self.authority.call_id(None)),
-            // Whoever holds the connection.
-            peer: peer.map(|address| address.ip().to_canonical()),
+            peer: connection(request).and_then(|connection| connection.address),
         }
     }
 

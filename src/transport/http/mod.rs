@@ -7,13 +7,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Request;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::body::Body;
+use tower::{Service, service_fn};
 
 use crate::metrics::Exposition;
+use crate::transport::connections::Door;
 
 pub(super) use beside::BesideGrpc;
 
@@ -37,16 +38,12 @@ impl Pages {
         Self(self.0.route(METRICS, page))
     }
 
-    /// Serves them on a listener of their own until `stop` is over.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder().accept_http1(true);
-        Ok(server
-            .serve_with_incoming_shutdown(self.0, incoming, stop)
-            .await?)
+    /// Serves them on listeners of their own until `stop` is over.
+    pub async fn serve(self, door: Door, stop: impl Future<Output = ()>) {
+        let page = move |request: Request<Body>| {
+            let page = self.0.clone().call(request);
+            async move { Ok(page.await?.map(Body::new)) }
+        };
+        door.serve(service_fn(page), stop).await;
     }
 }

@@ -1,0 +1,79 @@
+//! How many connections there are, and why this side ended others.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Why this side refused or ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// There were too many connections.
+    Full,
+    /// There were too many from its address.
+    AddressFull,
+    /// Nothing sound was said in time.
+    Silent,
+    /// The handshake failed.
+    Handshake,
+    /// No call was made for long.
+    Idle,
+    /// It, or the certificate that it began with, came of age.
+    Aged,
+    /// The peer did not take what was sent to it.
+    Stalled,
+    /// Too many frames that ask nothing.
+    Flood,
+    /// Most calls were reset as soon as they began.
+    Resets,
+}
+
+impl Ended {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::AddressFull => "address_full",
+            Self::Silent => "silent",
+            Self::Handshake => "handshake",
+            Self::Idle => "idle",
+            Self::Aged => "aged",
+            Self::Stalled => "stalled",
+            Self::Flood => "flood",
+            Self::Resets => "resets",
+        }
+    }
+}
+
+/// Connections, counted.
+#[derive(Debug, Default)]
+pub struct Connections {
+    pub(super) open: Gauge,
+    pub(super) ended: Family<Reason, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Reason {
+    reason: &'static str,
+}
+
+/// An open connection, until this is dropped.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Connections {
+    pub fn begun(&self) -> Open {
+        self.open.inc();
+        Open(self.open.clone())
+    }
+
+    pub fn ended(&self, why: Ended) {
+        let reason = why.word();
+        self.ended.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

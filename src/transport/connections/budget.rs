@@ -1,0 +1,174 @@
+//! How much a peer may say on an HTTP/2 connection without asking anything (RFC 9113, section 10.5).
+
+use std::time::{Duration, Instant};
+
+/// Frames that ask nothing, at once; and how many more each second.
+const BURST: u32 = 10_000;
+const EACH_SECOND: f64 = 1000.0;
+/// What a request, and a frame with a part of a message, are worth in frames that ask nothing: those
+/// go with them, to open windows, to measure the connection, to cancel.
+const REQUEST: u32 = 8;
+const PART: u32 = 1;
+
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+
+/// Follows the frames that a peer sends, from its preface on, and counts them.
+#[derive(Debug)]
+pub(super) struct FrameBudget {
+    left: u32,
+    refilled: Instant,
+    /// Bytes of the present frame, or of the preface, that are still to come.
+    skip: usize,
+    head: [u8; HEAD_BYTES],
+    head_bytes: usize,
+}
+
+/// The peer said too much that asks nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spent;
+
+impl FrameBudget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            left: BURST,
+            refilled: now,
+            skip: PREFACE_BYTES,
+            head: [0; HEAD_BYTES],
+            head_bytes: 0,
+        }
+    }
+
+    /// Counts what the peer sent, however it is cut into pieces.
+    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Spent> {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let taken = (HEAD_BYTES - self.head_bytes).min(bytes.len());
+            self.head[self.head_bytes..self.head_bytes + taken].copy_from_slice(&bytes[..taken]);
+            self.head_bytes += taken;
+            bytes = &bytes[taken..];
+            if self.head_bytes == HEAD_BYTES {
+                self.head_bytes = 0;
+                let [a, b, c, kind, flags, ..] = self.head;
+                let length = u32::from_be_bytes([0, a, b, c]);
+                self.skip = usize::try_from(length).unwrap_or(usize::MAX);
+                self.count(kind, flags, length, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, kind: u8, flags: u8, length: u32, now: Instant) -> Result<(), Spent> {
+        let earned = match kind {
+            HEADERS => REQUEST,
+            DATA if length > 0 => PART,
+            // The end of a request's message.
+            DATA if flags & END_STREAM != 0 => 0,
+            _ => return self.spend(now),
+        };
+        self.left = (self.left + earned).min(BURST);
+        Ok(())
+    }
+
+    fn spend(&mut self, now: Instant) -> Result<(), Spent> {
+        if self.left == 0 {
+            let since = now.saturating_duration_since(self.refilled);
+            let earned = since.as_secs_f64() * EACH_SECOND;
+            if earned < 1.0 {
+                return Err(Spent);
+            }
+            let whole = earned.min(f64::from(BURST)).floor();
+            // Between one and the burst.
+            self.left = whole as u32;
+            self.refilled = now - Duration::from_secs_f64((earned - whole).min(1.0) / EACH_SECOND);
+        }
+        self.left -= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PING: u8 = 6;
+    const RST_STREAM: u8 = 3;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        frame.resize(HEAD_BYTES + payload, 0xff);
+        frame
+    }
+
+    fn after_preface(now: Instant) -> FrameBudget {
+        let mut budget = FrameBudget::new(now);
+        assert_eq!(budget.read(&[0; PREFACE_BYTES], now), Ok(()));
+        budget
+    }
+
+    #[test]
+    fn a_flood_of_pings_is_cut_off_and_a_slow_stream_of_them_never() {
+        let now = Instant::now();
+        let ping = frame(PING, 0, 8);
+        let mut flooded = after_preface(now);
+        let passed = (0..)
+            .take_while(|_| flooded.read(&ping, now).is_ok())
+            .count();
+        assert_eq!(passed, BURST as usize);
+        let mut patient = after_preface(now);
+        let at = |n: u32| now + Duration::from_millis(2) * n;
+        assert!((0..3 * BURST).all(|n| patient.read(&ping, at(n)).is_ok()));
+    }
+
+    #[test]
+    fn whoever_asks_may_also_cancel_and_open_windows() {
+        let now = Instant::now();
+        let mut budget = after_preface(now);
+        let call = [
+            frame(HEADERS, 4, 40),
+            frame(DATA, END_STREAM, 60),
+            frame(8, 0, 4),
+            frame(PING, 1, 8),
+            frame(RST_STREAM, 0, 4),
+        ]
+        .concat();
+        assert!((0..2 * BURST).all(|_| budget.read(&call, now).is_ok()));
+    }
+
+    #[test]
+    fn empty_parts_of_a_message_are_worth_nothing() {
+        let now = Instant::now();
+        let mut budget = after_preface(now);
+        let empty = frame(DATA, 0, 0);
+        let passed = (0..).take_while(|_| budget.read(&empty, now).is_ok());
+        assert_eq!(passed.count(), BURST as usize);
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_makes_no_difference(
+            frames in prop::collection::vec((0u8..12, any::<u8>(), 0usize..40), 0..60),
+            cut in 1usize..50,
+        ) {
+            let now = Instant::now();
+            let bytes: Vec<u8> = frames.iter().flat_map(|(k, f, p)| frame(*k, *f, *p)).collect();
+            let (mut whole, mut pieces) = (after_preface(now), after_preface(now));
+            whole.left = 20;
+            pieces.left = 20;
+            let in_pieces = bytes.chunks(cut).try_for_each(|piece| pieces.read(piece, now));
+            prop_assert_eq!(whole.read(&bytes, now), in_pieces);
+            prop_assert_eq!(whole.left, pieces.left);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Connections: who may connect, how long a connection may take for what, and how all of them end.
+
+mod admission;
+mod budget;
+mod calls;
+mod connection;
+mod held;
+mod life;
+mod overseer;
+mod socket;
+mod watched;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tower::Service;
+
+use crate::metrics::{Ended, Metrics};
+use crate::tls::ServerTls;
+
+use admission::{Admission, Full};
+use life::Life;
+use socket::Socket;
+
+pub(crate) use admission::Neighbours;
+pub(crate) use connection::Connection;
+pub(crate) use held::Endless;
+pub use socket::{Listener, Place};
+
+/// Bounds on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most connections at once, and most of them from one address (an IPv6 /64 counts as one).
+    pub connections: usize,
+    pub of_one_address: usize,
+    /// Longest time until a peer has said something sound.
+    pub handshake: Duration,
+    /// Longest time without a call.
+    pub idle: Duration,
+    /// Longest life of a connection, a tenth more or less.
+    pub age: Duration,
+    /// Longest time that a peer may leave what is sent to it untaken.
+    pub stall: Duration,
+    /// Longest time of a call.
+    pub call: Duration,
+    pub calls_per_connection: u32,
+}
+
+/// What is served on a set of listeners.
+pub struct Door {
+    pub listeners: Vec<Listener>,
+    /// Speaks TLS on TCP; a Unix socket is within the machine.
+    pub tls: Option<Arc<ServerTls>>,
+    pub bounds: Bounds,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Door {
+    /// Serves until `stop` is over and every connection has gone; whoever calls bounds that wait.
+    pub async fn serve<S>(self, service: S, stop: impl Future<Output = ()>)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self {
+            listeners,
+            tls,
+            bounds,
+            metrics,
+        } = self;
+        let admission = Admission::new(bounds.connections, bounds.of_one_address);
+        let overseer = overseer::oversee(admission.clone(), bounds, metrics.clone());
+        let life = Arc::new(Life {
+            service,
+            tls,
+            bounds,
+            metrics,
+        });
+        // Dropped with the rest where nobody waits for the end.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(overseer);
+        for listener in listeners {
+            let (admission, life) = (admission.clone(), life.clone());
+            tasks.spawn(async move { accept(listener, &admission, &life).await });
+        }
+        stop.await;
+        // Listeners close here.
+        tasks.shutdown().await;
+        admission.each(|_, connection| connection.order(connection::Order::Leave));
+        admission.emptied().await;
+    }
+}
+
+/// Time without accepting after the machine had no room for one more connection.
+const NO_ROOM: Duration = Duration::from_millis(50);
+
+/// Accepts connections until it is dropped; each then lives in a task of its own.
+async fn accept<S>(listener: Listener, admission: &Arc<Admission>, life: &Arc<Life<S>>)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let mut complained = false;
+    loop {
+        match listener.accept().await {
+            Ok(socket) => {
+                complained = false;
+                begin(socket, admission, life);
+            }
+            // The peer went away before it was accepted.
+            Err(error) if is_the_peers(&error) => {}
+            Err(error) => {
+                // Once until it is well again: this may come as often as it likes.
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::error!(%error, "no connection can be accepted");
+                }
+                tokio::time::sleep(NO_ROOM).await;
+            }
+        }
+    }
+}
+
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | NotConnected
+    )
+}
+
+fn begin<S>(socket: Socket, admission: &Arc<Admission>, life: &Arc<Life<S>>)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    match admission.admit(socket.address()) {
+        Ok((connection, place)) => {
+            let life = life.clone();
+            tokio::spawn(async move {
+                life.live(socket, connection).await;
+                drop(place);
+            });
+        }
+        Err(full) => life.metrics.connections.ended(match full {
+            Full::All => Ended::Full,
+            Full::Address => Ended::AddressFull,
+        }),
+    }
+}

@@ -1,0 +1,154 @@
+//! The bytes of a connection as they are read and written, with an eye on floods and on peers that
+//! do not read.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::metrics::{Ended, Metrics};
+
+use super::budget::FrameBudget;
+use super::socket::Bytes;
+
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The bytes of a connection whose first ones were looked at.
+pub(super) struct Watched {
+    bytes: Bytes,
+    /// Read already, and still to be handed on.
+    first: [u8; PREFACE.len()],
+    first_left: std::ops::Range<usize>,
+    frames: Option<FrameBudget>,
+    stall: Duration,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Watched {
+    /// Reads until it is certain whether the peer speaks HTTP/2.
+    pub(super) async fn greet(
+        mut bytes: Bytes,
+        stall: Duration,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let mut first = [0; PREFACE.len()];
+        let mut read = 0;
+        while read < PREFACE.len() && first[..read] == PREFACE[..read] {
+            match bytes.read(&mut first[read..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => read += more,
+            }
+        }
+        let frames = (first == *PREFACE).then(|| FrameBudget::new(Instant::now()));
+        Ok(Self {
+            bytes,
+            first,
+            first_left: 0..read,
+            frames,
+            stall,
+            stalled: None,
+            metrics,
+        })
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.frames.is_some()
+    }
+
+    fn count(&mut self, read: &[u8]) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else {
+            return Ok(());
+        };
+        frames.read(read, Instant::now()).map_err(|_| {
+            self.metrics.connections.ended(Ended::Flood);
+            io::Error::new(io::ErrorKind::InvalidData, "a flood of frames")
+        })
+    }
+
+    /// Notes whether the peer takes what is written to it, and gives up where it does not for long.
+    fn taken<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stall = self.stall;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        if stalled.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.metrics.connections.ended(Ended::Stalled);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        if !this.first_left.is_empty() {
+            let taken = this.first_left.len().min(buffer.remaining());
+            let end = this.first_left.start + taken;
+            buffer.put_slice(&this.first[this.first_left.start..end]);
+            this.first_left.start = end;
+        } else {
+            std::task::ready!(Pin::new(&mut this.bytes).poll_read(context, buffer))?;
+        }
+        Poll::Ready(this.count(&buffer.filled()[before..]))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.bytes).poll_write(context, bytes);
+        this.taken(context, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.bytes).poll_write_vectored(context, pieces);
+        this.taken(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.bytes.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.bytes).poll_flush(context);
+        this.taken(context, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let closed = Pin::new(&mut this.bytes).poll_shutdown(context);
+        this.taken(context, closed)
+    }
+}
