@@ -37,7 +37,7 @@ pub use namespaces::NAMESPACE_KEYS;
 pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
-pub use store::{StoreConfig, StoreUrl};
+pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
 pub use tls::TlsConfig;
 
 use args::ServeArgs;

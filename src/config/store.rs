@@ -18,7 +18,7 @@ const URL: &str = "store.url";
 const SCHEME_CHARS_MAX: usize = 16;
 
 /// Schemes that mean something, only not yet.
-const LATER_SCHEMES: [&str; 3] = ["rediss", "redis-sentinel", "redis-cluster"];
+const LATER_SCHEMES: [&str; 2] = ["redis-sentinel", "redis-cluster"];
 
 /// Which store, and how it is used.
 #[derive(Clone, Debug)]
@@ -30,8 +30,18 @@ pub struct StoreConfig {
     pub accept_eviction: bool,
     pub redis_prefix: String,
     pub redis_connections: usize,
+    pub redis_tls: RedisTlsFiles,
     pub read_timeout: Duration,
     pub write_timeout: Duration,
+}
+
+/// Certificates for a Redis that speaks TLS, in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTlsFiles {
+    /// `None` means the authorities of the system.
+    pub authorities: Option<PathBuf>,
+    /// What is shown to Redis: a certificate, and its key.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// Where tokens are kept.
@@ -47,13 +57,13 @@ impl StoreUrl {
         if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             return Ok(Self::Sqlite(PathBuf::from(path)));
         }
-        if text
+        let redis = text
             .strip_prefix("redis://")
-            .is_some_and(|rest| !rest.is_empty())
-        {
+            .or_else(|| text.strip_prefix("rediss://"));
+        if redis.is_some_and(|rest| !rest.is_empty()) {
             return Ok(Self::Redis(text.to_owned()));
         }
-        let forms = "must be sqlite:PATH or redis://[user:password@]host:port[/database]";
+        let forms = "must be sqlite:PATH or redis[s]://[user:password@]host:port[/database]";
         // Without a colon it may be a password by itself.
         let scheme = text.split_once(':').map(|(scheme, _)| scheme);
         let why = match scheme.filter(|scheme| scheme.len() <= SCHEME_CHARS_MAX) {
@@ -93,6 +103,9 @@ pub(super) struct StoreTable {
     accept_eviction: bool,
     redis_prefix: String,
     redis_connections: i64,
+    redis_ca_file: String,
+    redis_certificate_file: String,
+    redis_key_file: String,
     read_timeout: String,
     write_timeout: String,
 }
@@ -107,6 +120,9 @@ impl StoreTable {
             accept_eviction,
             redis_prefix,
             redis_connections,
+            redis_ca_file,
+            redis_certificate_file,
+            redis_key_file,
             read_timeout,
             write_timeout,
         } = self;
@@ -128,11 +144,32 @@ impl StoreTable {
             min_durability: demandable(&min_durability)?,
             accept_eviction,
             redis_prefix: prefix(redis_prefix)?,
+            redis_tls: tls_files(redis_ca_file, redis_certificate_file, redis_key_file)?,
             redis_connections: within("store.redis_connections", redis_connections, 1, 4)?,
             read_timeout: span("store.read_timeout", &read_timeout, smallest)?,
             write_timeout: span("store.write_timeout", &write_timeout, smallest)?,
         })
     }
+}
+
+fn tls_files(ca: String, certificate: String, key: String) -> Result<RedisTlsFiles, ConfigError> {
+    let file = |text: String| {
+        Some(text)
+            .filter(|text| !text.is_empty())
+            .map(PathBuf::from)
+    };
+    let needs = |key: &str, other: &str| ConfigError::key(key, format!("needs {other}"));
+    let (certificate_key, key_key) = ("store.redis_certificate_file", "store.redis_key_file");
+    let own = match (file(certificate), file(key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(needs(certificate_key, key_key)),
+        (None, Some(_)) => return Err(needs(key_key, certificate_key)),
+    };
+    Ok(RedisTlsFiles {
+        authorities: file(ca),
+        own,
+    })
 }
 
 /// A class that a Redis can have.

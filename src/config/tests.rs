@@ -269,7 +269,6 @@ fn bad_root_tokens_are_refused_and_never_repeated() {
 #[test]
 fn what_is_later_is_told_apart_from_what_is_wrong() {
     for (key, value) in [
-        ("store.url", "rediss://u:hunter2@h"),
         ("store.url", "redis-sentinel://u:hunter2@h"),
         ("store.url", "redis-cluster://u:hunter2@h"),
     ] {

@@ -1,13 +1,16 @@
 //! Opening the store that the configuration names, and settling who is root.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, StoreUrl};
-use crate::store::redis::{self, RedisOptions, RedisStore};
+use crate::config::{Config, RedisTlsFiles, StoreUrl};
+use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
+use zeroize::Zeroizing;
 
 use super::ServeError;
 use super::root_token::{self, Roots};
@@ -55,7 +58,7 @@ pub(super) async fn open(
             Ok((Arc::new(store), roots))
         }
         StoreUrl::Redis(url) => {
-            let options = redis_options(config, url);
+            let options = redis_options(config, url)?;
             if init_store {
                 init_in_time(&options).await?;
             }
@@ -103,22 +106,23 @@ pub(super) async fn init(config: &Config) -> Result<StoreId, ServeError> {
 }
 
 async fn init_redis(config: &Config, url: &str) -> Result<StoreId, ServeError> {
-    redis::init(&redis_options(config, url))
+    redis::init(&redis_options(config, url)?)
         .await
         .map_err(|error| ServeError::Store(error.to_string()))
 }
 
 fn check_place(config: &Config, url: &str) -> Result<(), ServeError> {
-    let place = redis_options(config, url).place();
+    let place = redis_options(config, url)?.place();
     place
         .map(drop)
         .map_err(|error| ServeError::Config(format!("store.url: {error}")))
 }
 
-fn redis_options(config: &Config, url: &str) -> RedisOptions {
+fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, ServeError> {
     let store = &config.store;
-    RedisOptions {
+    Ok(RedisOptions {
         url: url.to_owned(),
+        tls: redis_tls(&store.redis_tls)?,
         prefix: store.redis_prefix.clone(),
         store_id: store.id.clone(),
         min_durability: store.min_durability,
@@ -129,5 +133,26 @@ fn redis_options(config: &Config, url: &str) -> RedisOptions {
         peppers: config.keyring.checks(),
         clock: None,
         retention: config.retention.retention,
-    }
+    })
+}
+
+fn redis_tls(files: &RedisTlsFiles) -> Result<RedisTls, ServeError> {
+    let read = |key: &str, path: &Path| {
+        fs::read(path).map_err(|error| {
+            ServeError::Config(format!("store.{key}: {}: {error}", path.display()))
+        })
+    };
+    let authorities = files.authorities.as_deref();
+    let own = files.own.as_ref().map(|(certificate, key)| {
+        Ok::<_, ServeError>(OwnCertificate {
+            certificate: read("redis_certificate_file", certificate)?,
+            key: Zeroizing::new(read("redis_key_file", key)?),
+        })
+    });
+    Ok(RedisTls {
+        authorities: authorities
+            .map(|path| read("redis_ca_file", path))
+            .transpose()?,
+        own: own.transpose()?,
+    })
 }

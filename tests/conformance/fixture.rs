@@ -16,7 +16,7 @@ use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
-use token_authority::store::{Creation, Durability, Page, Store, StoreError, StoreStatus};
+use token_authority::store::{Creation, Page, Store, StoreError, StoreStatus};
 
 use crate::support::drafts::listing;
 use crate::support::redis_server::RedisServer;
@@ -61,18 +61,12 @@ pub(crate) async fn on_redis() -> Bench {
     let server = RedisServer::start();
     let url = server.url();
     let options = move |clock: Arc<ManualClock>, peppers| RedisOptions {
-        url: url.clone(),
-        prefix: "ta".to_owned(),
-        store_id: None,
-        min_durability: Durability::OneSecond,
-        accept_eviction: false,
-        connections: 2,
         // Generous: many servers share the machine in a test run.
         read_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(10),
         peppers,
         clock: Some(clock),
-        retention: Retention::default(),
+        ..RedisOptions::new(url.clone())
     };
     init(&options(Arc::new(ManualClock::at(BEGIN)), Vec::new()))
         .await

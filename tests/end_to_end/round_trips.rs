@@ -16,13 +16,12 @@ use token_authority::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use token_authority::domain::name::{Namespace, TokenName};
 use token_authority::domain::pepper::Keyring;
 use token_authority::domain::profile::Profile;
-use token_authority::domain::retention::Retention;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::{Expiration, TokenId};
 use token_authority::domain::update::Patch;
 use token_authority::domain::verdict::{Request, Verdict};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
-use token_authority::store::{Durability, Store, StoreStatus};
+use token_authority::store::{Store, StoreStatus};
 
 use crate::support::redis_server::RedisServer;
 
@@ -36,17 +35,10 @@ impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
         let options = RedisOptions {
-            url: server.url(),
-            prefix: "ta".to_owned(),
-            store_id: None,
-            min_durability: Durability::OneSecond,
-            accept_eviction: false,
             connections: 1,
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
-            peppers: Vec::new(),
-            clock: None,
-            retention: Retention::default(),
+            ..RedisOptions::new(server.url())
         };
         init(&options).await.unwrap();
         let store = Arc::new(RedisStore::start(options).unwrap());

@@ -46,7 +46,7 @@ use crate::clock::Clock;
 use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
-pub use self::options::{OptionsError, RedisOptions};
+pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
 
 /// A store on a Redis 7 or newer.
 ///

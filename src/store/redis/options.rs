@@ -7,8 +7,10 @@ use std::time::Duration;
 use deadpool_redis::{Manager, Pool};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
+    IntoConnectionInfo, ProtocolVersion, TlsCertificates,
 };
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::pepper::PepperCheck;
@@ -18,8 +20,11 @@ use crate::store::{Durability, StoreId};
 /// How a store on Redis is reached, and what is demanded of it.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host:port[/db]`; user and password percent-encoded.
+    /// `redis://[user:password@]host:port[/db]`, or `rediss://` for TLS; user and password
+    /// percent-encoded.
     pub url: String,
+    /// How TLS is spoken, where the URL asks for it.
+    pub tls: RedisTls,
     /// What all keys begin with, before a colon: 1 to 32 of `a-z`, `0-9`, `_`, `-`.
     pub prefix: String,
     /// The only store that is accepted; otherwise the first one that is seen.
@@ -42,11 +47,29 @@ pub struct RedisOptions {
     pub retention: Retention,
 }
 
+/// What TLS to a Redis needs, as PEM. `Debug` shows nothing of it.
+#[derive(Clone, Default)]
+pub struct RedisTls {
+    /// The authorities that the server's certificate may come from; `None` means the system's.
+    pub authorities: Option<Vec<u8>>,
+    /// What is shown to a Redis that asks for it.
+    pub own: Option<OwnCertificate>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct OwnCertificate {
+    pub certificate: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
+}
+
 /// Options that cannot be used. Messages never hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    #[error("the URL of Redis {0}; expected redis://[user:password@]host:port[/db]")]
+    #[error("the URL of Redis {0}; expected redis[s]://[user:password@]host:port[/db]")]
     Url(&'static str),
+    #[error("the certificates for Redis cannot be used: {0}")]
+    Certificates(String),
     #[error("the prefix must be 1 to 32 of a-z, 0-9, '_', '-'")]
     Prefix,
     #[error("1 to 4 connections are possible; got {0}")]
@@ -58,6 +81,7 @@ impl RedisOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            tls: RedisTls::default(),
             prefix: "ta".to_owned(),
             store_id: None,
             min_durability: Durability::OneSecond,
@@ -80,7 +104,11 @@ impl RedisOptions {
         } else {
             format!("/{db}")
         };
-        Ok(format!("redis://{}{db}", info.addr()))
+        let scheme = match info.addr() {
+            ConnectionAddr::TcpTls { .. } => "rediss",
+            _ => "redis",
+        };
+        Ok(format!("{scheme}://{}{db}", info.addr()))
     }
 
     /// The longest that any one answer is waited for.
@@ -103,7 +131,7 @@ impl RedisOptions {
             .set_connection_timeout(Some(self.longest_timeout()))
             .set_response_timeout(Some(self.longest_timeout()))
             .set_pipeline_buffer_size(1024);
-        let manager = Manager::new_with_config(self.parse()?, config)
+        let manager = Manager::new_with_config(self.encrypted(self.parse()?)?, config)
             .map_err(|_| OptionsError::Url("cannot be used"))?;
         // Connections are taken out of the pool for good, so that its size limits nothing but how
         // many are made at once.
@@ -113,9 +141,29 @@ impl RedisOptions {
             .map_err(|_| OptionsError::Url("cannot be used"))
     }
 
+    /// Adds the certificates, where TLS is asked for.
+    fn encrypted(&self, info: ConnectionInfo) -> Result<ConnectionInfo, OptionsError> {
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Ok(info);
+        }
+        let RedisTls { authorities, own } = &self.tls;
+        let certificates = TlsCertificates {
+            client_tls: own.as_ref().map(|own| ClientTlsConfig {
+                client_cert: own.certificate.clone(),
+                client_key: own.key.to_vec(),
+            }),
+            root_cert: authorities.clone(),
+        };
+        let client = Client::build_with_tls(info, certificates)
+            .map_err(|error| OptionsError::Certificates(error.to_string()))?;
+        Ok(client.get_connection_info().clone())
+    }
+
     fn parse(&self) -> Result<ConnectionInfo, OptionsError> {
-        if !self.url.starts_with("redis://") {
-            return Err(OptionsError::Url("does not begin with redis://"));
+        if !self.url.starts_with("redis://") && !self.url.starts_with("rediss://") {
+            return Err(OptionsError::Url(
+                "does not begin with redis:// or rediss://",
+            ));
         }
         // The driver's message is dropped: it may repeat a part of the URL.
         let info = self
@@ -123,8 +171,15 @@ impl RedisOptions {
             .as_str()
             .into_connection_info()
             .map_err(|_| OptionsError::Url("cannot be read"))?;
-        if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
-            return Err(OptionsError::Url("does not name a host"));
+        match info.addr() {
+            ConnectionAddr::Tcp(..)
+            | ConnectionAddr::TcpTls {
+                insecure: false, ..
+            } => {}
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return Err(OptionsError::Url("asks for TLS that trusts anybody"));
+            }
+            _ => return Err(OptionsError::Url("does not name a host")),
         }
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(15))
@@ -145,6 +200,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             url: _,
+            tls: _,
             prefix,
             store_id,
             min_durability,
@@ -209,6 +265,19 @@ mod tests {
             Ok("redis://localhost:6379/3")
         );
         assert_eq!(place("redis://host").as_deref(), Ok("redis://host:6379"));
+        assert_eq!(
+            place("rediss://:hunter2@host:6380").as_deref(),
+            Ok("rediss://host:6380")
+        );
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_refused() {
+        let mut options = RedisOptions::new("rediss://localhost");
+        assert!(options.pool().is_ok());
+        options.tls.authorities = Some(b"-----BEGIN CERTIFICATE-----\nhunter2".to_vec());
+        assert!(matches!(error(&options), OptionsError::Certificates(_)));
+        assert!(!error(&options).to_string().contains("hunter2"));
     }
 
     #[test]
@@ -216,7 +285,7 @@ mod tests {
         for url in [
             "",
             "localhost:6379",
-            "rediss://localhost",
+            "rediss://localhost/#insecure",
             "unix:///a",
             "redis://h/x",
         ] {
