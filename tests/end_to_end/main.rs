@@ -26,8 +26,10 @@ mod namespaces;
 mod outages;
 mod peppers;
 mod policies;
+mod process;
 mod quotas;
 mod raw_bytes;
+mod redis_acl;
 mod request_ids;
 mod restrictions;
 mod retention;
@@ -38,6 +40,7 @@ mod rpcs;
 mod scrape;
 mod secrecy;
 mod startup;
+mod supervision;
 mod updates;
 mod visibility;
 
