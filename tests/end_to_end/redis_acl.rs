@@ -207,7 +207,7 @@ async fn whoever_has_the_authoritys_password_can_do_nothing_else() {
         let error = guarded.run("token-authority", words).await.unwrap_err();
         let told = error.to_string();
         // Of scripts Redis says it in other words.
-        let denied = ["NOPERM", "can't access", "can't run"];
+        let denied = ["NoPerm", "can't access", "can't run"];
         let denied = denied.iter().any(|words| told.contains(words));
         assert!(denied, "{words:?}: {told}");
     }
