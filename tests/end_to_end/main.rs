@@ -12,6 +12,7 @@ mod bad_input;
 mod bad_limits;
 mod caller_limits;
 mod deadlines;
+mod deploy_files;
 #[cfg(target_os = "linux")]
 mod disk;
 mod drain;
