@@ -87,6 +87,8 @@ fn authority(guarded: &Guarded) -> Authority {
         "retention.sweep_every=100ms",
         "--set",
         pepper,
+        "--set",
+        "namespaces.default.max_tokens=100",
     ]);
     authority.start();
     authority
@@ -171,6 +173,17 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(guarded.refused().await, "");
+    let ran = guarded.run("test", &["INFO", "commandstats"]).await;
+    let ran: String = redis::from_redis_value(ran.unwrap()).unwrap();
+    let idle = allowed().into_iter().filter(|name| {
+        let (whole, first) = (format!("cmdstat_{name}:"), format!("cmdstat_{name}|"));
+        !ran.contains(&whole) && !ran.contains(&first)
+    });
+    let idle: Vec<String> = idle.collect();
+    assert!(
+        idle.is_empty(),
+        "allowed, but of no use to this work: {idle:?}"
+    );
 }
 
 #[tokio::test]
@@ -219,6 +232,15 @@ async fn whoever_has_the_authoritys_password_can_do_nothing_else() {
     assert!(told.unwrap_err().to_string().contains("NOAUTH"));
 }
 
+/// The commands that the example allows to the authority.
+fn allowed() -> BTreeSet<String> {
+    let mut lines = EXAMPLE.lines();
+    let user = lines.find(|line| line.starts_with("user token-authority "));
+    let words = user.unwrap().split(" +").skip(1);
+    let command = |word: &str| word.split('|').next().unwrap_or_default().trim().to_owned();
+    words.map(command).collect()
+}
+
 /// What follows each `mark` in the text, up to the next quote, in small letters.
 fn words_after(text: &str, mark: &str, quote: char) -> BTreeSet<String> {
     let words = text.split(mark).skip(1);
@@ -236,12 +258,5 @@ fn the_example_allows_exactly_the_commands_that_the_store_sends() {
         sent.extend(words_after(&text, "cmd(\"", '"'));
         sent.extend(words_after(&text, "redis.call('", '\''));
     }
-    let user = EXAMPLE
-        .lines()
-        .find(|line| line.starts_with("user token-authority "));
-    let allowed = user.unwrap().split(" +").skip(1);
-    let allowed: BTreeSet<String> = allowed
-        .map(|word| word.split('|').next().unwrap_or_default().to_owned())
-        .collect();
-    assert_eq!(allowed, sent);
+    assert_eq!(allowed(), sent);
 }
