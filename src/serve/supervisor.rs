@@ -7,7 +7,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -36,7 +35,6 @@ pub(super) fn follow(supervision: Option<&Supervision>, mut draining: watch::Rec
             return;
         }
     };
-    survive_hangups();
     manager.tell("READY=1\nSTATUS=serving");
     if let Some(allowed) = manager.watchdog {
         tokio::spawn(give_signs(manager.clone(), allowed));
@@ -75,17 +73,6 @@ async fn give_signs(manager: Arc<Manager>, allowed: Duration) {
     loop {
         sign.tick().await;
         manager.tell("WATCHDOG=1");
-    }
-}
-
-/// Catches SIGHUP from now on: a service manager sends it to have files read again, and cannot know that
-/// there are none.
-fn survive_hangups() {
-    match signal(SignalKind::hangup()) {
-        Ok(mut hangup) => {
-            tokio::spawn(async move { while hangup.recv().await.is_some() {} });
-        }
-        Err(error) => tracing::warn!(%error, "SIGHUP is not caught"),
     }
 }
 

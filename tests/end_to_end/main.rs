@@ -40,8 +40,8 @@ mod round_trips;
 mod rpcs;
 mod scrape;
 mod secrecy;
+mod service_manager;
 mod startup;
-mod supervision;
 mod updates;
 mod visibility;
 

@@ -81,16 +81,6 @@ async fn signs_of_life_are_given_as_often_as_they_are_wanted() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_managed_server_outlives_a_hangup_with_nothing_to_read_again() {
-    let (mut authority, manager) = managed(Authority::before_sqlite_start());
-    authority.start();
-    assert_eq!(told(&manager), "READY=1\nSTATUS=serving");
-    authority.signal("HUP");
-    authority.signal("TERM");
-    assert_eq!(authority.exited(), Some(0), "{}", authority.log());
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_manager_may_listen_at_an_abstract_name() {
