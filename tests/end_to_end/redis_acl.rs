@@ -258,5 +258,7 @@ fn the_example_allows_exactly_the_commands_that_the_store_sends() {
         sent.extend(words_after(&text, "cmd(\"", '"'));
         sent.extend(words_after(&text, "redis.call('", '\''));
     }
+    // Only a person's look at the store asks for rights, and does without an answer.
+    sent.remove("acl");
     assert_eq!(allowed(), sent);
 }
