@@ -4,9 +4,11 @@
 mod encryption;
 mod listening;
 mod observing;
+mod process;
 mod root_token;
 mod stop;
 mod stores;
+mod supervisor;
 mod token_file;
 
 use std::process::ExitCode;
@@ -74,8 +76,11 @@ impl From<ServeError> for ExitCode {
 /// Serves until SIGTERM or SIGINT, then drains. `init_store` first writes the marker of a Redis
 /// store that has none.
 pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
+    let memory = process::keep_memory_private();
     let (config, _) = checked(args, &config::environment()?)?;
     start_log(&config)?;
+    memory.tell();
+    process::make_room_for(config.limits.connections);
     let runtime = runtime()?;
     let served = runtime.block_on(run(config, init_store));
     if matches!(served, Err(ServeError::Cut(_))) {
@@ -212,6 +217,7 @@ async fn serve_store(
     };
     let serving = grpc::serve(door, setup, readiness, draining, stopping);
     let mut serving = std::pin::pin!(serving);
+    supervisor::follow(config.supervision.as_ref(), drain.subscribe());
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {
         ended = &mut serving => return ended.map_err(failed),

@@ -12,6 +12,7 @@ mod retention;
 mod roots;
 mod server;
 mod store;
+mod supervision;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
 pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
+pub use supervision::Supervision;
 pub use tls::TlsConfig;
 
 use args::ServeArgs;
@@ -101,6 +103,8 @@ pub struct Config {
     pub log: LogConfig,
     pub audit: AuditPlace,
     pub policies: Policies,
+    /// `None` where no service manager wants to be told.
+    pub supervision: Option<Supervision>,
 }
 
 /// What is logged, and how.
@@ -240,6 +244,7 @@ impl File {
             log: log.parse()?,
             audit: audit.parse()?,
             policies: namespaces::parse(namespaces)?,
+            supervision: Supervision::parse(environment),
         })
     }
 }

@@ -1,0 +1,264 @@
+//! The rights on Redis that `deploy/redis/users.acl.example` gives: enough for all work, and no more.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use token_authority::transport::grpc::pb::create_request::Expiration;
+use token_authority::transport::grpc::pb::revoke_request::Target;
+use token_authority::transport::grpc::pb::{
+    CreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListRequest, Quota, RateLimit,
+    ResetLimitsRequest, RevokeRequest, Verdict,
+};
+
+use crate::harness::{
+    Authority, Client, PATIENCE, command, create, files_below, get, named, rotation, span, update,
+    verdict,
+};
+use crate::support::redis_server::RedisServer;
+
+const EXAMPLE: &str = include_str!("../../deploy/redis/users.acl.example");
+
+struct Guarded {
+    server: RedisServer,
+    _folder: tempfile::TempDir,
+}
+
+impl Guarded {
+    /// A Redis with the users of the example, and one for this test that may do everything.
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users.acl");
+        let example = EXAMPLE.replace("#DIGEST", ">a-password");
+        fs::write(
+            &users,
+            format!("{example}user test on nopass ~* &* +@all\n"),
+        )
+        .unwrap();
+        let server = RedisServer::with(&["--aclfile", users.to_str().unwrap()]);
+        Self {
+            server,
+            _folder: folder,
+        }
+    }
+
+    fn url(&self, user: &str) -> String {
+        format!("redis://{user}:a-password@127.0.0.1:{}", self.server.port)
+    }
+
+    /// Runs one command as `user`.
+    async fn run(&self, user: &str, words: &[&str]) -> Result<Value, redis::RedisError> {
+        let client = redis::Client::open(self.url(user))?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async(&mut connection)
+            .await
+    }
+
+    /// What was refused so far, as Redis keeps it.
+    async fn refused(&self) -> String {
+        let refused = self.run("test", &["ACL", "LOG"]).await.unwrap();
+        match &refused {
+            Value::Array(entries) if entries.is_empty() => String::new(),
+            entries => format!("{entries:?}"),
+        }
+    }
+}
+
+/// A server whose tokens vanish soon, under a pepper, as the user of the example.
+fn authority(guarded: &Guarded) -> Authority {
+    let url = guarded.url("token-authority");
+    let init = command(&["init", "--store", &url]).output().unwrap();
+    assert!(
+        init.status.success(),
+        "{}",
+        String::from_utf8_lossy(&init.stderr)
+    );
+    let pepper = "secrets.peppers=[{ id = 1, pepper = \"0123456789-0123456789-0123456789\" }]";
+    let mut authority = Authority::over(&url).with(&[
+        "--set",
+        "retention.short_lived=1s",
+        "--set",
+        "retention.ended=1s",
+        "--set",
+        "retention.sweep_every=100ms",
+        "--set",
+        pepper,
+        "--set",
+        "namespaces.default.max_tokens=100",
+    ]);
+    authority.start();
+    authority
+}
+
+fn rich() -> CreateRequest {
+    CreateRequest {
+        name: "rich".to_owned(),
+        owner: "ann".to_owned(),
+        pool: "gpu".to_owned(),
+        request_id: "3f1c9b1e-8d0a-4f5e-9a57-2d6f4f3f9a10".to_owned(),
+        rate_limits: vec![RateLimit {
+            requests: 5,
+            period: Some(span(Duration::from_secs(60))),
+            ..RateLimit::default()
+        }],
+        quota: Some(Quota {
+            limit: 10,
+            ..Quota::default()
+        }),
+        ..CreateRequest::default()
+    }
+}
+
+async fn everything_is_done(root: &mut Client) {
+    let (token, secret) = create(root, rich()).await;
+    let (replayed, _) = create(root, rich()).await;
+    assert_eq!(replayed.token_id, token.token_id);
+    for _ in 0..5 {
+        assert_eq!(verdict(root, &secret).await, Verdict::Valid);
+    }
+    assert_eq!(verdict(root, &secret).await, Verdict::RateLimited);
+    let token_id = token.token_id.clone();
+    root.reset_limits(ResetLimitsRequest { token_id })
+        .await
+        .unwrap();
+    assert_eq!(verdict(root, &secret).await, Verdict::Valid);
+    let mut moved = token.clone();
+    moved.owner = "bea".to_owned();
+    update(root, &moved, &["owner"]).await;
+    let rotated = root.rotate(rotation(&token.token_id, Duration::ZERO)).await;
+    assert!(rotated.is_ok(), "{rotated:?}");
+    assert_eq!(verdict(root, &secret).await, Verdict::Superseded);
+    for (owner, pool) in [("", ""), ("bea", ""), ("", "gpu")] {
+        let request = ListRequest {
+            owner: owner.to_owned(),
+            pool: pool.to_owned(),
+            ..ListRequest::default()
+        };
+        let listed = root.list(request).await.unwrap().into_inner().tokens;
+        assert_eq!(listed.len(), 1, "{owner:?} {pool:?}");
+    }
+    let namespaces = root.list_namespaces(ListNamespacesRequest::default()).await;
+    assert_eq!(namespaces.unwrap().into_inner().namespaces.len(), 1);
+    get(root, &token.token_id).await;
+    let revoke = RevokeRequest {
+        target: Some(Target::TokenId(token.token_id.clone())),
+        reason: "done".to_owned(),
+    };
+    root.revoke(revoke).await.unwrap();
+    let token_id = token.token_id;
+    root.delete(DeleteRequest { token_id }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_work_is_done_with_the_rights_of_the_example() {
+    let guarded = Guarded::start();
+    let authority = authority(&guarded);
+    let mut root = authority.root().await;
+    everything_is_done(&mut root).await;
+    let ending = CreateRequest {
+        expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),
+        ..named("swept")
+    };
+    let (swept, _) = create(&mut root, ending).await;
+    let patience = Instant::now() + PATIENCE;
+    let look = || GetRequest {
+        token_id: swept.token_id.clone(),
+    };
+    while root.get(look()).await.is_ok() {
+        assert!(Instant::now() < patience, "{}", authority.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(guarded.refused().await, "");
+    let ran = guarded.run("test", &["INFO", "commandstats"]).await;
+    let ran: String = redis::from_redis_value(ran.unwrap()).unwrap();
+    let idle = allowed().into_iter().filter(|name| {
+        let (whole, first) = (format!("cmdstat_{name}:"), format!("cmdstat_{name}|"));
+        !ran.contains(&whole) && !ran.contains(&first)
+    });
+    let idle: Vec<String> = idle.collect();
+    assert!(
+        idle.is_empty(),
+        "allowed, but of no use to this work: {idle:?}"
+    );
+}
+
+#[tokio::test]
+async fn whoever_has_the_authoritys_password_can_do_nothing_else() {
+    let guarded = Guarded::start();
+    let forbidden: &[&[&str]] = &[
+        &["CONFIG", "SET", "appendonly", "no"],
+        &["CONFIG", "REWRITE"],
+        &["FLUSHALL"],
+        &["FLUSHDB"],
+        &["KEYS", "*"],
+        &["SHUTDOWN", "NOSAVE"],
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["ACL", "LIST"],
+        &["MONITOR"],
+        &["SCRIPT", "FLUSH"],
+        &["FUNCTION", "FLUSH"],
+        &["MODULE", "LIST"],
+        &["PUBLISH", "any", "word"],
+        &["GET", "another:key"],
+        &["SET", "another:key", "1"],
+        &["DEL", "tax:1"],
+        &[
+            "EVAL",
+            "return redis.call('GET', KEYS[1])",
+            "1",
+            "another:key",
+        ],
+        &["EVAL", "return redis.call('SET', 'another:key', '1')", "0"],
+        &["EVAL", "return redis.call('FLUSHALL')", "0"],
+    ];
+    for words in forbidden {
+        let error = guarded.run("token-authority", words).await.unwrap_err();
+        let told = error.to_string();
+        // Of scripts Redis says it in other words.
+        let denied = ["NoPerm", "can't access", "can't run"];
+        let denied = denied.iter().any(|words| told.contains(words));
+        assert!(denied, "{words:?}: {told}");
+    }
+    guarded.run("health", &["PING"]).await.unwrap();
+    guarded.run("health", &["INFO"]).await.unwrap_err();
+    let stranger = redis::Client::open(guarded.server.url()).unwrap();
+    let mut stranger = stranger.get_multiplexed_async_connection().await.unwrap();
+    let told: redis::RedisResult<Value> = redis::cmd("PING").query_async(&mut stranger).await;
+    assert!(told.unwrap_err().to_string().contains("NOAUTH"));
+}
+
+/// The commands that the example allows to the authority.
+fn allowed() -> BTreeSet<String> {
+    let mut lines = EXAMPLE.lines();
+    let user = lines.find(|line| line.starts_with("user token-authority "));
+    let words = user.unwrap().split(" +").skip(1);
+    let command = |word: &str| word.split('|').next().unwrap_or_default().trim().to_owned();
+    words.map(command).collect()
+}
+
+/// What follows each `mark` in the text, up to the next quote, in small letters.
+fn words_after(text: &str, mark: &str, quote: char) -> BTreeSet<String> {
+    let words = text.split(mark).skip(1);
+    let words = words.filter_map(|rest| rest.split_once(quote).map(|(word, _)| word));
+    words.map(str::to_lowercase).collect()
+}
+
+#[test]
+fn the_example_allows_exactly_the_commands_that_the_store_sends() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis");
+    // The scripts themselves, by digest or whole.
+    let mut sent = BTreeSet::from(["eval".to_owned(), "evalsha".to_owned()]);
+    for file in files_below(&folder) {
+        let text = fs::read_to_string(&file).unwrap();
+        sent.extend(words_after(&text, "cmd(\"", '"'));
+        sent.extend(words_after(&text, "redis.call('", '\''));
+    }
+    // Only a person's look at the store asks for rights, and does without an answer.
+    sent.remove("acl");
+    assert_eq!(allowed(), sent);
+}
