@@ -87,6 +87,24 @@ impl<S> Overheard<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Overheard<S> {
+    /// Whoever closes a connection often says why first, and after an error of writing nobody else
+    /// would read that.
+    fn listen_again<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if !self.understood && matches!(written, Poll::Ready(Err(_))) {
+            let mut last = [0; 512];
+            let mut last = ReadBuf::new(&mut last);
+            // What cannot be written to has ended, so there is something to read, soon at least.
+            let _ = std::task::ready!(Pin::new(self).poll_read(context, &mut last));
+        }
+        written
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -109,20 +127,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut this = self;
-        let written = std::task::ready!(Pin::new(&mut this.stream).poll_write(context, bytes));
-        if written.is_err() && !this.understood {
-            // Whoever closes a connection often says why first, and nobody else would read that.
-            let mut last = [0; 512];
-            let _ = this
-                .as_mut()
-                .poll_read(context, &mut ReadBuf::new(&mut last));
-        }
-        Poll::Ready(written)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.listen_again(context, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.listen_again(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
