@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Request};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -100,10 +100,9 @@ async fn ask(
 async fn one(server: Server, service: &str, timeout: Duration) -> Result<ServingStatus, Failure> {
     let shown = server.to_string();
     let connection = Connection::open(server, timeout).await?;
-    let mut request = Request::new(HealthCheckRequest {
+    let request = HealthCheckRequest {
         service: service.to_owned(),
-    });
-    request.set_timeout(timeout);
+    };
     let answer = HealthClient::new(connection.channel.clone())
         .check(request)
         .await;

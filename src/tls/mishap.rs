@@ -45,7 +45,10 @@ impl Mishap {
 
     fn of_certificate(wrong: &CertificateError) -> Self {
         match wrong {
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // Signed by another key than that of the authority of the same name: a former one, say.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority
+            }
             CertificateError::NotValidForNameContext { presented, .. } => {
                 Self::OtherNames(presented.iter().map(|name| bare(name)).collect())
             }
@@ -71,7 +74,8 @@ impl Mishap {
             | Alert::CertificateExpired
             | Alert::CertificateUnknown
             | Alert::UnknownCA
-            | Alert::AccessDenied => Self::CertificateRefused(format!("{alert:?}")),
+            | Alert::AccessDenied
+            | Alert::DecryptError => Self::CertificateRefused(format!("{alert:?}")),
             Alert::HandshakeFailure
             | Alert::ProtocolVersion
             | Alert::InsufficientSecurity
