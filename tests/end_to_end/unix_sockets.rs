@@ -1,9 +1,11 @@
 //! Unix sockets: who may connect, what becomes of the file, and calls without an address.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
@@ -11,8 +13,11 @@ use token_authority::transport::grpc::pb::{RevokeRequest, Verdict};
 use tonic::transport::Endpoint;
 
 use crate::cli_tls::ran;
-use crate::harness::{Authority, ROOT_TOKEN, create, named, until, verdict};
+use crate::harness::{Authority, BINARY, ROOT_TOKEN, create, named, until, verdict};
 use crate::startup::{serve, sqlite};
+
+/// A user and a group without rights.
+const NOBODY: u32 = 65534;
 
 /// An authority that listens on a socket in its own folder, and wherever else is said; not started.
 fn beside(others: &str) -> (Authority, PathBuf) {
@@ -96,6 +101,33 @@ fn a_file_that_is_no_socket_is_refused_and_untouched() {
     let (code, _, err) = ran(&["whoami", "--server", &address(&path)]);
     assert_eq!(code, Some(6));
     assert!(err.contains("that file is no socket"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_write_the_socket_is_told_what_that_takes() {
+    let (mut authority, socket) = beside("");
+    authority = authority.with(&["--set", "server.unix_mode=0000"]);
+    authority.start();
+    // Somebody else's program, in a folder that everybody may enter.
+    fs::set_permissions(authority.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = authority.folder.path().join("program");
+    fs::hard_link(BINARY, &program)
+        .or_else(|_| fs::copy(BINARY, &program).map(drop))
+        .unwrap();
+    let mut command = Command::new(&program);
+    if fs::metadata(&program).unwrap().uid() == 0 {
+        // Nothing is closed to root.
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.args(["whoami", "--server", &address(&socket)]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(
+        said.contains("this user may not connect: it needs"),
+        "{said}"
+    );
+    assert!(said.contains("server.unix_mode"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
