@@ -119,13 +119,27 @@ pub(super) enum Command {
     /// Print who the caller is and what it may do
     Whoami,
     /// Ask the server of this configuration, or --server, whether it serves; sends no credential
+    #[command(after_help = WHOM_HEALTHCHECK_ASKS)]
     Healthcheck(HealthcheckCommand),
 }
+
+const WHOM_HEALTHCHECK_ASKS: &str = "\
+Exit codes: 0 SERVING, 1 NOT_SERVING, 2 wrong usage or configuration, 6 not reached in time.
+
+Without --server it asks the server that is configured by the same file, variables and flags as
+serve's: on its first Unix socket, else on its first address, on loopback where that is all
+addresses. It then takes any certificate, since it asks this machine and sends no secret.
+TOKEN_AUTHORITY_SERVER is not looked at.";
 
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckCommand {
     /// What to ask for, such as tokenauthority.v1.TokenService.management
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub service: String,
 
     /// As given to `serve`; not looked at with --server.

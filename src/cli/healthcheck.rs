@@ -80,21 +80,24 @@ async fn ask(
     service: &str,
     timeout: Duration,
 ) -> Result<ServingStatus, Failure> {
-    let mut failure = Failure::Usage("there is no server to ask".to_owned());
-    for server in servers {
-        let shown = server.to_string();
-        let asked = tokio::time::timeout(timeout, one(server, service, timeout)).await;
-        let answer = asked.unwrap_or_else(|_| {
-            let spent = humantime::format_duration(timeout);
-            let why = format!("no answer within {spent}");
-            Err(Failure::Unreachable { server: shown, why })
-        });
-        match answer {
-            Err(unreachable @ Failure::Unreachable { .. }) => failure = unreachable,
-            answer => return answer,
+    let shown = servers.iter().map(Server::to_string);
+    let shown = shown.collect::<Vec<_>>().join(" or ");
+    let asking = async {
+        let mut servers = servers.into_iter().peekable();
+        while let Some(server) = servers.next() {
+            match one(server, service, timeout).await {
+                Err(Failure::Unreachable { .. }) if servers.peek().is_some() => {}
+                answer => return answer,
+            }
         }
-    }
-    Err(failure)
+        Err(Failure::Usage("there is no server to ask".to_owned()))
+    };
+    let asked = tokio::time::timeout(timeout, asking).await;
+    asked.unwrap_or_else(|_| {
+        let spent = humantime::format_duration(timeout);
+        let why = format!("no answer within {spent}");
+        Err(Failure::Unreachable { server: shown, why })
+    })
 }
 
 async fn one(server: Server, service: &str, timeout: Duration) -> Result<ServingStatus, Failure> {
