@@ -8,6 +8,7 @@ mod process;
 mod root_token;
 mod stop;
 mod stores;
+mod suggestions;
 mod supervisor;
 mod token_file;
 
@@ -32,6 +33,7 @@ use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
 use observing::{Observation, Sights};
 use stop::{Caught, Signals};
+use suggestions::Acquaintance;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -139,13 +141,10 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
             return Ok(());
         }
     };
+    // Else machines read standard error.
     let people = !config.log.json;
-    listening::announce(
-        &places,
-        observation.place().as_ref(),
-        roots.file.as_deref(),
-        people,
-    );
+    let known = people.then(|| Acquaintance::of(&config, roots.file.clone(), tls.as_deref()));
+    listening::announce(&places, observation.place().as_ref(), known.as_ref());
     let store = Arc::new(Measured::new(store, observation.metrics.clone()));
     let door = Door {
         listeners,

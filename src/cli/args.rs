@@ -20,12 +20,12 @@ use super::token_args::TokenCommand;
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for validate: VALID
-  1  validate: any other verdict
+  1  validate: any other verdict; healthcheck: NOT_SERVING
   2  wrong usage or configuration
   3  not found
   4  no valid credential, or permission denied
   5  invalid argument, failed precondition, or already exists
-  6  server unavailable or unreachable, or deadline exceeded
+  6  server unavailable, unreachable or not to be trusted, or deadline exceeded
   7  anything else
   8  another change of the token came before: look at it again, and repeat
 serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
@@ -48,14 +48,34 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-/// Where and as whom calls are made; used by `token`, `namespace` and `whoami`.
+/// Where and as whom calls are made; used by `token`, `namespace`, `whoami` and, as far as no
+/// credential is meant, by `healthcheck`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Client options")]
 pub(super) struct ClientArgs {
-    /// Server to call: http://HOST:PORT, HOST:PORT or unix:PATH
+    /// Server to call: https://HOST:PORT, http://HOST:PORT (plaintext), unix:PATH, or HOST:PORT,
+    /// which is plaintext on loopback and TLS elsewhere
     /// [env: TOKEN_AUTHORITY_SERVER] [default: http://127.0.0.1:50051]
     #[arg(long, value_name = "SERVER", global = true)]
     pub server: Option<String>,
+
+    /// Authorities (PEM) that may vouch for the server, instead of those of the system
+    /// [env: TOKEN_AUTHORITY_CA_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca_file: Option<PathBuf>,
+
+    /// Certificate (PEM) to show to the server, with --key-file [env: TOKEN_AUTHORITY_CERT_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub cert_file: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate [env: TOKEN_AUTHORITY_KEY_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+
+    /// Name that the server's certificate must have, instead of HOST
+    /// [env: TOKEN_AUTHORITY_SERVER_NAME]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub server_name: Option<String>,
 
     /// Secret to call with, or - for standard input; other processes can see arguments
     /// [env: TOKEN_AUTHORITY_TOKEN]
@@ -66,13 +86,20 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
 
-    /// How long each call may take, such as 500ms or 1m
-    #[arg(long, value_name = "SPAN", global = true, default_value = "10s", value_parser = timeout)]
-    pub timeout: Duration,
+    /// How long each call may take, such as 500ms or 1m [default: 10s; of healthcheck: 3s]
+    #[arg(long, value_name = "SPAN", global = true, value_parser = timeout)]
+    pub timeout: Option<Duration>,
 
     /// Print the answer as canonical protobuf JSON
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl ClientArgs {
+    /// How long a call may take where healthcheck's shorter time does not count.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(10))
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -91,6 +118,33 @@ pub(super) enum Command {
     Namespace(NamespaceCommand),
     /// Print who the caller is and what it may do
     Whoami,
+    /// Ask the server of this configuration, or --server, whether it serves; sends no credential
+    #[command(after_help = WHOM_HEALTHCHECK_ASKS)]
+    Healthcheck(HealthcheckCommand),
+}
+
+const WHOM_HEALTHCHECK_ASKS: &str = "\
+Exit codes: 0 SERVING, 1 NOT_SERVING, 2 wrong usage or configuration, 6 not reached in time.
+
+Without --server it asks the server that is configured by the same file, variables and flags as
+serve's: on its first Unix socket, else on its first address, on loopback where that is all
+addresses. It then takes any certificate, since it asks this machine and sends no secret.
+TOKEN_AUTHORITY_SERVER is not looked at.";
+
+#[derive(Args, Debug)]
+pub(super) struct HealthcheckCommand {
+    /// What to ask for, such as tokenauthority.v1.TokenService.management
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub service: String,
+
+    /// As given to `serve`; not looked at with --server.
+    #[command(flatten)]
+    pub configured: ServeArgs,
 }
 
 #[derive(Args, Debug)]
@@ -104,8 +158,12 @@ pub(super) struct ServeCommand {
 }
 
 /// Ids and names of the flags of [`ClientArgs`], which are global to stand before the command, too.
-const CLIENT_FLAGS: [(&str, &str); 5] = [
+const CLIENT_FLAGS: [(&str, &str); 9] = [
     ("server", "server"),
+    ("ca_file", "ca-file"),
+    ("cert_file", "cert-file"),
+    ("key_file", "key-file"),
+    ("server_name", "server-name"),
     ("token", "token"),
     ("token_file", "token-file"),
     ("timeout", "timeout"),
@@ -114,6 +172,34 @@ const CLIENT_FLAGS: [(&str, &str); 5] = [
 
 /// The commands that call no server.
 const SERVER_COMMANDS: [&str; 3] = ["serve", "init", "config"];
+
+const HEALTHCHECK: &str = "healthcheck";
+
+/// Those of a client's flags that `healthcheck` has no use for: it is nobody's call.
+const NOT_FOR_HEALTHCHECK: [(&str, &str); 3] = [
+    ("token", "token"),
+    ("token_file", "token-file"),
+    ("json", "json"),
+];
+
+/// The flags of a server that say nothing of where it listens.
+const NOT_WHERE: [&str; 6] = [
+    "store",
+    "store_id",
+    "min_durability",
+    "redis_prefix",
+    "require_existing",
+    "root_token_file",
+];
+
+/// The client's flags that a command does not take.
+fn not_taken(command: &str) -> &'static [(&'static str, &'static str)] {
+    match command {
+        HEALTHCHECK => &NOT_FOR_HEALTHCHECK,
+        name if SERVER_COMMANDS.contains(&name) => &CLIENT_FLAGS,
+        _ => &[],
+    }
+}
 
 /// The flags of a server that `init` has no use for.
 const NOT_FOR_INIT: [&str; 5] = [
@@ -135,15 +221,21 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
 /// The tree of commands, where each one's help shows what that command uses.
 fn syntax() -> Syntax {
     let mut syntax = Cli::command();
-    for name in SERVER_COMMANDS {
+    for name in SERVER_COMMANDS.into_iter().chain([HEALTHCHECK]) {
         syntax = syntax.mut_subcommand(name, |command| {
             // A command's own argument stands in the way of the global one with the same id.
-            command.args(CLIENT_FLAGS.map(|(id, long)| {
-                let flag = Arg::new(id).long(long).hide(true);
+            command.args(not_taken(name).iter().map(|(id, long)| {
+                let flag = Arg::new(*id).long(*long).hide(true);
                 flag.num_args(0..=1)
             }))
         });
     }
+    syntax = syntax.mut_subcommand(HEALTHCHECK, |mut healthcheck| {
+        for id in NOT_WHERE {
+            healthcheck = healthcheck.mut_arg(id, |flag| flag.hide(true));
+        }
+        healthcheck
+    });
     syntax.mut_subcommand("init", |mut init| {
         for id in NOT_FOR_INIT {
             init = init.mut_arg(id, |flag| flag.hide(true));
@@ -153,20 +245,21 @@ fn syntax() -> Syntax {
 }
 
 fn refuse_client_flags(syntax: &mut Syntax, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some((name, own)) = matches
-        .subcommand()
-        .filter(|(name, _)| SERVER_COMMANDS.contains(name))
-    else {
+    let Some((name, own)) = matches.subcommand() else {
         return Ok(());
     };
     let given =
         |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    match CLIENT_FLAGS
+    match not_taken(name)
         .iter()
         .find(|(id, _)| given(matches, id) || given(own, id))
     {
         Some((_, flag)) => {
-            let why = format!("--{flag} is for commands that call a server; {name} does not");
+            let why = match name {
+                HEALTHCHECK => "sends no credential and answers with one word",
+                _ => "is no command that would call a server",
+            };
+            let why = format!("--{flag} is not for {name}, which {why}");
             Err(syntax.error(ErrorKind::ArgumentConflict, why))
         }
         None => Ok(()),
@@ -235,6 +328,20 @@ mod tests {
         }
         assert!(init.contains("--store-id") && init.contains("--redis-prefix"));
         assert!(help("token list").contains("--server"));
+        let healthcheck = help("healthcheck");
+        for (flag, shown) in [
+            ("--service ", true),
+            ("--server ", true),
+            ("--ca-file", true),
+            ("--listen", true),
+            ("--config", true),
+            ("--timeout", true),
+            ("--store ", false),
+            ("--token", false),
+            ("--json", false),
+        ] {
+            assert_eq!(healthcheck.contains(flag), shown, "{flag}: {healthcheck}");
+        }
     }
 
     #[test]
@@ -244,13 +351,13 @@ mod tests {
             "--json serve",
             "config --server a:1",
             "init --token x",
+            "serve --ca-file a",
+            "healthcheck --token x",
+            "--json healthcheck",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(
-                error.to_string().contains("call a server"),
-                "{line}: {error}"
-            );
+            assert!(error.to_string().contains("is not for"), "{line}: {error}");
         }
     }
 
@@ -271,7 +378,7 @@ mod tests {
         ] {
             let client = parse(line).unwrap().client;
             assert_eq!(client.server.as_deref(), Some("there:1"), "{line}");
-            assert_eq!(client.timeout, Duration::from_secs(2), "{line}");
+            assert_eq!(client.timeout(), Duration::from_secs(2), "{line}");
             assert!(client.json, "{line}");
         }
     }
@@ -279,7 +386,7 @@ mod tests {
     #[test]
     fn a_call_takes_ten_seconds_unless_told_otherwise() {
         assert_eq!(
-            parse("whoami").unwrap().client.timeout,
+            parse("whoami").unwrap().client.timeout(),
             Duration::from_secs(10)
         );
         for wrong in ["0s", "25h", "soon"] {

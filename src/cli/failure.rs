@@ -106,6 +106,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What a failed call's lines say, in one, for whoever reads only one.
+    pub(super) fn in_one_line(&self) -> String {
+        let lines = self.lines();
+        let lines = lines.iter().map(|line| line.trim_start());
+        let line = lines.collect::<Vec<_>>().join("; ");
+        line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+    }
+}
+
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::Ok => Exit::Done,

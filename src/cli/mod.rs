@@ -4,8 +4,11 @@ mod args;
 mod change;
 mod change_args;
 mod client;
+mod connection;
 mod facts;
 mod failure;
+mod healthcheck;
+mod heard;
 mod issued;
 mod json;
 mod limit_spec;
@@ -14,6 +17,7 @@ mod namespace;
 mod output;
 mod pages;
 mod secret;
+mod server;
 mod span;
 mod table;
 mod token;
@@ -28,10 +32,11 @@ use crate::config::{self, Environment};
 use crate::serve;
 
 use args::{Cli, ClientArgs, Command};
-use client::{Client, Server};
+use client::Client;
 use failure::{Exit, Failure};
 use output::Output;
 use secret::{Credential, Input};
+use server::Server;
 
 /// Carries out the command that the process was started with.
 pub fn run() -> ExitCode {
@@ -93,6 +98,9 @@ fn carry_out(
             let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
+        Command::Healthcheck(command) => {
+            return healthcheck::run(&cli.client, command, environment, output);
+        }
         command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,
@@ -108,17 +116,20 @@ fn carry_out(
 }
 
 fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Broken(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match command {
             Command::Token(command) => token::run(&mut session, command).await,
             Command::Namespace(command) => namespace::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }
     })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Broken(format!("cannot start: {error}")))
 }
 
 /// What a command that calls a server has at hand.
@@ -136,20 +147,17 @@ impl Session<'_> {
         let server = self.server()?;
         let credential =
             secret::credential(self.args, self.environment, &mut self.input, server.local())?;
-        Client::connect(&server, credential, self.args.timeout).await
+        Client::connect(server, credential, self.args.timeout()).await
     }
 
     /// A connection that shows no credential.
     async fn anonymous(&mut self) -> Result<Client, Failure> {
         let credential = Credential::Absent("this call needs none".to_owned());
-        Client::connect(&self.server()?, credential, self.args.timeout).await
+        Client::connect(self.server()?, credential, self.args.timeout()).await
     }
 
     fn server(&self) -> Result<Server, Failure> {
-        let variable = self.environment.get("TOKEN_AUTHORITY_SERVER");
-        let named = self.args.server.as_ref();
-        let text = named.or(variable.filter(|value| !value.is_empty()));
-        Server::parse(text.map(String::as_str))
+        Server::find(self.args, self.environment)
     }
 
     /// Prints an answer: as JSON where asked for, else in the words of `people`.

@@ -21,6 +21,22 @@ const FROM_FILES: [(&str, &[&str]); 1] = [("store.url", &["STORE", "STORE_URL"])
 
 /// All layers as one table. Types are those of the defaults, so a variable is read as what it sets.
 pub(super) fn merged(args: &ServeArgs, environment: &Environment) -> Result<Table, ConfigError> {
+    layered(args, environment, &FROM_FILES)
+}
+
+/// The same, but what stands in files that variables name keeps its default.
+pub(super) fn merged_without_files(
+    args: &ServeArgs,
+    environment: &Environment,
+) -> Result<Table, ConfigError> {
+    layered(args, environment, &[])
+}
+
+fn layered(
+    args: &ServeArgs,
+    environment: &Environment,
+    from_files: &[(&str, &[&str])],
+) -> Result<Table, ConfigError> {
     let mut table: Table = DEFAULTS
         .parse()
         .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
@@ -42,7 +58,7 @@ pub(super) fn merged(args: &ServeArgs, environment: &Environment) -> Result<Tabl
         })?;
         overlay(&mut table, file).map_err(|error| fail(error.to_string()))?;
     }
-    for (key, value) in from_environment(&table, environment)? {
+    for (key, value) in from_environment(&table, environment, from_files)? {
         set(&mut table, &key, &value)?;
     }
     for (key, value) in args.keys() {
@@ -168,6 +184,7 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), ConfigError> {
 fn from_environment(
     table: &Table,
     environment: &Environment,
+    from_files: &[(&str, &[&str])],
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let mut keys = Vec::new();
     let mut take = |name: &str, key: &str| {
@@ -189,9 +206,9 @@ fn from_environment(
     for (name, key) in SHORT_NAMES {
         take(name, key);
     }
-    for (key, names) in FROM_FILES {
+    for (key, names) in from_files {
         if let Some((_, value)) = from_file(names, environment)? {
-            keys.push((key.to_owned(), value));
+            keys.push(((*key).to_owned(), value));
         }
     }
     Ok(keys)

@@ -1,6 +1,7 @@
 //! The configuration: read once, parsed into values that cannot be wrong, secrets redacted.
 
 pub mod args;
+mod at_hand;
 mod audit;
 mod certificates;
 mod layers;
@@ -29,6 +30,7 @@ use crate::domain::pepper::Keyring;
 use crate::domain::policy::Policies;
 use crate::domain::secret::Brand;
 
+pub use at_hand::AtHand;
 pub use audit::AuditPlace;
 pub use certificates::CertificateCaller;
 pub use layers::DEFAULTS;
@@ -133,12 +135,7 @@ impl Config {
     }
 
     fn parse(table: toml::Table, environment: &Environment) -> Result<Self, ConfigError> {
-        // The layers have the types of the defaults, so this can hardly fail. The error is dropped
-        // because it quotes values.
-        let file: File = table.try_into().map_err(|_| {
-            ConfigError("the configuration has not the shape that it must have".to_owned())
-        })?;
-        file.parse(environment)
+        File::of(table)?.parse(environment)
     }
 }
 
@@ -195,6 +192,14 @@ struct LogTable {
 }
 
 impl File {
+    fn of(table: toml::Table) -> Result<Self, ConfigError> {
+        // The layers have the types of the defaults, so this can hardly fail. The error is dropped
+        // because it quotes values.
+        table.try_into().map_err(|_| {
+            ConfigError("the configuration has not the shape that it must have".to_owned())
+        })
+    }
+
     fn parse(self, environment: &Environment) -> Result<Config, ConfigError> {
         let Self {
             server,

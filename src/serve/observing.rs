@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::trail::Trail;
 use crate::transport::connections::{Door, Listener, Place};
 use crate::transport::grpc::gate::Gate;
-use crate::transport::http::Pages;
+use crate::transport::http::{Pages, Probes};
 
 use super::{ServeError, listening};
 
@@ -83,8 +83,12 @@ impl Observation {
                 StoreUrl::Redis(_) => "redis",
             },
         };
+        let probes = Pages::of_probes(Probes {
+            readiness: sights.readiness.clone(),
+            draining: sights.draining.clone(),
+        });
         let exposition = Exposition::new(&self.metrics, about, move || sights.now());
-        let metrics = Pages::none().with_metrics(Arc::new(exposition));
+        let metrics = probes.clone().with_metrics(Arc::new(exposition));
         match (self.listener, &config.server.metrics) {
             (Some(listener), _) => {
                 let door = Door {
@@ -94,10 +98,10 @@ impl Observation {
                     metrics: self.metrics,
                 };
                 let serving = tokio::spawn(metrics.serve(door, std::future::pending()));
-                (Pages::none(), Some(serving))
+                (probes, Some(serving))
             }
             (None, MetricsPlace::Beside) => (metrics, None),
-            (None, _) => (Pages::none(), None),
+            (None, _) => (probes, None),
         }
     }
 }

@@ -4,12 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::anyone::Anyone;
 use super::{Oldest, TlsError, files, provider};
 
 /// A connection on which hands were shaken.
@@ -44,22 +46,34 @@ impl ClientTls {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
             ),
         }
-        let unusable = |error: rustls::Error| {
-            let path = own.as_ref().map(|(certificate, _)| certificate.as_path());
-            TlsError::unusable(path.unwrap_or("TLS".as_ref()), error)
-        };
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(Oldest::Tls12.versions())
-            .map_err(unusable)?
-            .with_root_certificates(roots);
+        let unverified = builder()?;
+        Self::showing(own.as_ref(), unverified.with_root_certificates(roots))
+    }
+
+    /// Takes every server's certificate: only for what is no secret, to whom it cannot be another.
+    pub fn of_anyone(own: Option<&(PathBuf, PathBuf)>) -> Result<Self, TlsError> {
+        let verifier = Arc::new(Anyone(provider()));
+        let verified = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        Self::showing(own, verified)
+    }
+
+    fn showing(
+        own: Option<&(PathBuf, PathBuf)>,
+        verified: ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<Self, TlsError> {
         let mut config = match own {
             Some((certificate, key)) => {
                 let chain = files::certificates(certificate)?;
-                config
+                verified
                     .with_client_auth_cert(chain, files::private_key(key)?)
-                    .map_err(unusable)?
+                    .map_err(|error| {
+                        let why = format!("does not go with the key in {}: {error}", key.display());
+                        TlsError::unusable(certificate, why)
+                    })?
             }
-            None => config.with_no_client_auth(),
+            None => verified.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self(TlsConnector::from(Arc::new(config))))
@@ -73,4 +87,10 @@ impl ClientTls {
         })?;
         self.0.connect(name, stream).await
     }
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(Oldest::Tls12.versions())
+        .map_err(|error| TlsError::unusable("TLS".as_ref(), error))
 }

@@ -1,8 +1,10 @@
 //! TLS: certificates from files, exchanged without a restart; and what a certificate says.
 
+mod anyone;
 mod certificate;
 mod client;
 mod files;
+mod mishap;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
+pub use mishap::Mishap;
 pub use server::{ClientCertificates, PeerFacts, Reloaded, ServerFiles, ServerStream, ServerTls};
 
 /// The oldest TLS that is spoken.

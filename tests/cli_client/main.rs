@@ -249,7 +249,9 @@ fn a_server_that_is_not_there_is_unreachable() {
         }
     });
     let ran = program(&format!("whoami --server {address}"), "", &[], home.path());
-    assert_eq!(ran.code, 6, "{}", ran.err);
+    let why =
+        format!("error: cannot reach http://{address}: whoever listens there speaks no gRPC\n");
+    assert_eq!((ran.code, ran.err), (6, why));
 }
 
 #[test]

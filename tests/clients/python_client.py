@@ -273,6 +273,16 @@ class OnAStore:
         delay = detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
         self.assertTrue(0 < delay.total_seconds() <= 60, delay)
 
+    def test_a_unix_socket_is_called_under_an_authority_that_is_none_of_its_path(self):
+        options = [("grpc.default_authority", "localhost")]
+        with grpc.insecure_channel(f"unix:{self.server.socket}", options) as channel:
+            answer = token_service.TokenServiceStub(channel).WhoAmI(
+                validation.WhoAmIRequest(),
+                metadata=[("authorization", "Bearer " + self.server.credential)],
+                timeout=CALL_SECONDS_MAX,
+            )
+        self.assertEqual(list(answer.permissions), ["admin@*"])
+
     def test_rubbish_is_malformed(self):
         self.assertEqual(self.verdict("rubbish"), "VERDICT_MALFORMED")
 

@@ -34,9 +34,10 @@ def default_binary() -> pathlib.Path:
 
 @dataclasses.dataclass
 class Server:
-    """A running server: where it listens, and the root credential that it accepts."""
+    """A running server: where it listens, on TCP and on Unix, and the root credential it takes."""
 
     address: str
+    socket: pathlib.Path
     credential: str
     home: pathlib.Path
     process: subprocess.Popen
@@ -62,7 +63,8 @@ def serving(store: str, binary: pathlib.Path | None = None) -> Iterator[Server]:
         env = _clean_environment(home)
         token_file = home / ".config" / "token-authority" / "root-token"
         token_file.parent.mkdir(parents=True)
-        arguments = ["serve", "--listen", "127.0.0.1:0"]
+        unix = home / "ta.sock"
+        arguments = ["serve", "--listen", f"127.0.0.1:0,unix:{unix}"]
         if store == "sqlite":
             arguments += ["--store", f"sqlite:{home}/token-authority.db"]
             arguments += ["--root-token-file", str(token_file)]
@@ -79,7 +81,7 @@ def serving(store: str, binary: pathlib.Path | None = None) -> Iterator[Server]:
         log = home / "server.log"
         process, address = stack.enter_context(_listening(binary, arguments, env, home, log))
         credential = token_file.read_text().strip()
-        yield Server(address, credential, home, process, log)
+        yield Server(address, unix, credential, home, process, log)
 
 
 def _clean_environment(home: pathlib.Path) -> dict[str, str]:

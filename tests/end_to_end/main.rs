@@ -11,6 +11,7 @@ mod audit;
 mod bad_input;
 mod bad_limits;
 mod caller_limits;
+mod cli_tls;
 mod deadlines;
 mod deploy_files;
 #[cfg(target_os = "linux")]
@@ -19,12 +20,15 @@ mod drain;
 mod escalation;
 mod harness;
 mod health;
+mod healthcheck;
 mod hidden;
 mod life;
 mod limits;
 mod metrics;
 mod namespaces;
 mod outages;
+mod pages;
+mod papers;
 mod peppers;
 mod policies;
 mod process;
@@ -42,6 +46,7 @@ mod scrape;
 mod secrecy;
 mod service_manager;
 mod startup;
+mod unix_sockets;
 mod updates;
 mod visibility;
 
@@ -131,6 +136,12 @@ on_both_stores! {
     health {
         health_is_told_of_every_name,
         both_reflections_describe_every_service_with_comments,
+    }
+    healthcheck {
+        a_serving_and_a_draining_server_are_told_apart,
+    }
+    pages {
+        readiness_is_told_until_the_drain_and_life_to_the_end,
     }
     deadlines {
         a_tiny_deadline_is_exceeded_or_met_and_nothing_is_half_done,

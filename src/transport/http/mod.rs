@@ -2,6 +2,7 @@
 
 mod beside;
 mod metrics;
+mod probes;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,19 +18,24 @@ use crate::metrics::Exposition;
 use crate::transport::connections::Door;
 
 pub(super) use beside::BesideGrpc;
+pub use probes::Probes;
 
-/// Where the metrics stand.
+/// Where what stands.
 const METRICS: &str = "/metrics";
+const LIVE: &str = "/livez";
+const READY: &str = "/readyz";
 
 /// What is answered to plain HTTP.
 #[derive(Clone)]
 pub struct Pages(Router);
 
 impl Pages {
-    /// None: every path is unknown.
-    pub fn none() -> Self {
+    /// Those that tell whether the server lives and is ready; every other path is unknown.
+    pub fn of_probes(probes: Probes) -> Self {
         let unknown = || async { (StatusCode::NOT_FOUND, "there is no such page\n") };
-        Self(Router::new().fallback(unknown))
+        let ready = get(probes::ready).with_state(probes);
+        let pages = Router::new().route(LIVE, get(probes::live));
+        Self(pages.route(READY, ready).fallback(unknown))
     }
 
     /// The same, and the metrics.
