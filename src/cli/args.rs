@@ -12,6 +12,7 @@ use clap::{
 
 use crate::config::args::ServeArgs;
 
+use super::doctor::DoctorCommand;
 use super::namespace::NamespaceCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
@@ -20,7 +21,7 @@ use super::token_args::TokenCommand;
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for validate: VALID
-  1  validate: any other verdict
+  1  validate: any other verdict; doctor: something fails
   2  wrong usage or configuration
   3  not found
   4  no valid credential, or permission denied
@@ -83,6 +84,8 @@ pub(super) enum Command {
     Init(ServeArgs),
     /// Print the effective configuration of a server as TOML, secrets redacted
     Config(ServeArgs),
+    /// Look at all that a server needs, and say what to do about what is odd
+    Doctor(DoctorCommand),
     /// Create, inspect, change, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
@@ -113,7 +116,10 @@ const CLIENT_FLAGS: [(&str, &str); 5] = [
 ];
 
 /// The commands that call no server.
-const SERVER_COMMANDS: [&str; 3] = ["serve", "init", "config"];
+const SERVER_COMMANDS: [&str; 4] = ["serve", "init", "config", "doctor"];
+
+/// The flags of a client that `doctor` has, too, with a meaning of its own.
+const OF_DOCTOR: [&str; 2] = ["timeout", "json"];
 
 /// The flags of a server that `init` has no use for.
 const NOT_FOR_INIT: [&str; 5] = [
@@ -138,8 +144,9 @@ fn syntax() -> Syntax {
     for name in SERVER_COMMANDS {
         syntax = syntax.mut_subcommand(name, |command| {
             // A command's own argument stands in the way of the global one with the same id.
-            command.args(CLIENT_FLAGS.map(|(id, long)| {
-                let flag = Arg::new(id).long(long).hide(true);
+            let unused = CLIENT_FLAGS.iter().filter(|(id, _)| !is_own(name, id));
+            command.args(unused.map(|(id, long)| {
+                let flag = Arg::new(*id).long(*long).hide(true);
                 flag.num_args(0..=1)
             }))
         });
@@ -150,6 +157,11 @@ fn syntax() -> Syntax {
         }
         init
     })
+}
+
+/// Whether the command `name` has the flag `id` of its own.
+fn is_own(name: &str, id: &str) -> bool {
+    name == "doctor" && OF_DOCTOR.contains(&id)
 }
 
 fn refuse_client_flags(syntax: &mut Syntax, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -163,6 +175,7 @@ fn refuse_client_flags(syntax: &mut Syntax, matches: &ArgMatches) -> Result<(), 
         |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     match CLIENT_FLAGS
         .iter()
+        .filter(|(id, _)| !is_own(name, id))
         .find(|(id, _)| given(matches, id) || given(own, id))
     {
         Some((_, flag)) => {
@@ -188,7 +201,7 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
 /// Longest deadline of a call.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if (Duration::from_millis(1)..=TIMEOUT_MAX).contains(&span) => Ok(span),
         _ => Err("must be a span of 1ms to 24h, such as 500ms or 1m".to_owned()),
@@ -218,14 +231,10 @@ mod tests {
     fn help_shows_what_a_command_uses() {
         for name in SERVER_COMMANDS {
             let help = help(name);
-            for flag in [
-                "--server",
-                "--token ",
-                "--token-file",
-                "--timeout",
-                "--json",
-            ] {
-                assert!(!help.contains(flag), "{name} {flag}: {help}");
+            for (id, flag) in CLIENT_FLAGS {
+                let shown =
+                    help.contains(&format!("--{flag} ")) || help.contains(&format!("--{flag}\n"));
+                assert_eq!(shown, is_own(name, id), "{name} {flag}: {help}");
             }
             assert!(help.contains("--store "), "{help}");
         }
@@ -244,6 +253,7 @@ mod tests {
             "--json serve",
             "config --server a:1",
             "init --token x",
+            "doctor --server a:1",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -303,6 +313,20 @@ mod tests {
         };
         assert!(serve.init_store);
         assert_eq!(serve.server.store.as_deref(), Some("sqlite:x.db"));
+    }
+
+    #[test]
+    fn doctor_takes_three_seconds_unless_told_otherwise_before_or_after_its_name() {
+        for (line, seconds) in [
+            ("doctor", 3),
+            ("doctor --timeout 7s", 7),
+            ("--timeout 7s doctor", 7),
+        ] {
+            let Command::Doctor(doctor) = parse(line).unwrap().command else {
+                panic!()
+            };
+            assert_eq!(doctor.timeout, Duration::from_secs(seconds), "{line}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod args;
 mod change;
 mod change_args;
 mod client;
+mod doctor;
 mod facts;
 mod failure;
 mod issued;
@@ -93,6 +94,7 @@ fn carry_out(
             let text = serve::effective(&server, environment).map_err(Failure::Serve)?;
             output.answer(&text)?;
         }
+        Command::Doctor(command) => return doctor::run(&command, environment, output),
         command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,

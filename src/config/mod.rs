@@ -8,9 +8,11 @@ mod limits;
 mod listen;
 mod namespaces;
 mod peppers;
+mod problems;
 mod retention;
 mod roots;
 mod server;
+mod sources;
 mod store;
 mod tls;
 
@@ -37,6 +39,7 @@ pub use namespaces::NAMESPACE_KEYS;
 pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, ServerConfig};
+pub use sources::Sources;
 pub use store::{StoreConfig, StoreUrl};
 pub use tls::TlsConfig;
 

@@ -115,7 +115,7 @@ fn check_place(config: &Config, url: &str) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Config(format!("store.url: {error}")))
 }
 
-fn redis_options(config: &Config, url: &str) -> RedisOptions {
+pub(super) fn redis_options(config: &Config, url: &str) -> RedisOptions {
     let store = &config.store;
     RedisOptions {
         url: url.to_owned(),

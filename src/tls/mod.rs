@@ -3,6 +3,7 @@
 mod certificate;
 mod client;
 mod files;
+mod inspect;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
+pub use inspect::{Names, Revocations, Shown, revocations, shown_on};
 pub use server::{ClientCertificates, PeerFacts, Reloaded, ServerFiles, ServerStream, ServerTls};
 
 /// The oldest TLS that is spoken.
