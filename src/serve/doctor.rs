@@ -114,7 +114,7 @@ pub fn examine(
 
 async fn diagnose(args: &ServeArgs, environment: &Environment, look: Look) -> Diagnosis {
     let deadline = tokio::time::Instant::now() + look.timeout;
-    let (config, sources) = match configuration(args, environment, deadline).await {
+    let (config, sources) = match configuration(args, environment, look.timeout).await {
         Ok(found) => found,
         Err(findings) => {
             return Diagnosis {
@@ -178,13 +178,12 @@ fn late(subject: &str, timeout: Duration) -> Finding {
 async fn configuration(
     args: &ServeArgs,
     environment: &Environment,
-    deadline: tokio::time::Instant,
+    timeout: Duration,
 ) -> Result<(Config, Sources), Findings> {
     const SUBJECT: &str = "configuration";
     let (args, environment) = (args.clone(), environment.clone());
-    let begun = tokio::time::Instant::now();
     let reading = tokio::task::spawn_blocking(move || Config::examine(&args, &environment));
-    let (config, sources) = match tokio::time::timeout_at(deadline, reading).await {
+    let (config, sources) = match tokio::time::timeout(timeout, reading).await {
         Ok(Ok(Ok(found))) => found,
         Ok(Ok(Err(problems))) => {
             let advice = "mend it; config.default.toml explains each key";
@@ -200,7 +199,7 @@ async fn configuration(
                 "try again",
             )]);
         }
-        Err(_) => return Err(vec![late(SUBJECT, deadline.duration_since(begun))]),
+        Err(_) => return Err(vec![late(SUBJECT, timeout)]),
     };
     match stores::check(&config) {
         Ok(()) => Ok((config, sources)),

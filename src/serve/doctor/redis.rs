@@ -326,7 +326,7 @@ fn allowed(permissions: &Permissions) -> Finding {
             Finding::fail(
                 SUBJECT,
                 format!("the user {user} may not use: {commands}"),
-                "allow them on the keys of the store: ACL SETUSER, and the README's list",
+                format!("allow them on the keys of the store: ACL SETUSER {user} +COMMAND"),
             )
         }
     }

@@ -95,7 +95,7 @@ fn roots(config: &Config) -> Finding {
         .map(|root| root.name.as_str())
         .collect();
     match names[..] {
-        [] => Finding::ok(SUBJECT, "none is configured: a generated one is in force"),
+        [] => Finding::ok(SUBJECT, "none is configured, so that one is generated"),
         [name] => Finding::ok(SUBJECT, format!("{name} is configured")),
         _ => Finding::warn(
             SUBJECT,

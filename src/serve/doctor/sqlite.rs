@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::domain::time::Timestamp;
-use crate::store::sqlite::{Condition, Files, Holder, Integrity, OpenError, Scrutiny, inspect};
+use crate::store::sqlite::{
+    Condition, Contents, Files, Holder, Integrity, OpenError, Scrutiny, inspect,
+};
 
 use super::files::{self, Openness, megabytes};
 use super::{Case, Finding, Findings, root_token};
@@ -48,12 +50,12 @@ pub(super) fn check(case: &Case, path: &Path) -> Findings {
     let served = matches!(holder, Holder::Process(_));
     let checks = case.config.keyring.checks();
     match inspect(&found, served, &checks, scrutiny) {
-        Ok(Some(condition)) => {
+        Ok(Contents::Store(condition)) => {
             findings.extend(judged(case, &condition, served));
             findings.push(whole(&condition, case.deep, begun.elapsed()));
             findings.push(root_token::kept(&case.config, condition.root));
         }
-        Ok(None) if case.config.store.require_existing => findings.push(Finding::fail(
+        Ok(Contents::Empty) if case.config.store.require_existing => findings.push(Finding::fail(
             SUBJECT,
             format!(
                 "{} is empty, and store.require_existing is set",
@@ -61,9 +63,17 @@ pub(super) fn check(case: &Case, path: &Path) -> Findings {
             ),
             "restore the database from a backup",
         )),
-        Ok(None) => findings.push(Finding::ok(
+        Ok(Contents::Empty) => findings.push(Finding::ok(
             SUBJECT,
             "empty: the first start makes a store of it",
+        )),
+        Ok(Contents::Unindexed) => findings.push(Finding::warn(
+            SUBJECT,
+            format!(
+                "{} has a log without its index, as a copy has",
+                found.database.display()
+            ),
+            "start a server, which takes the log in, and look again",
         )),
         Err(error) => findings.push(refused(&error)),
     }

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -120,6 +120,17 @@ pub struct Condition {
     pub integrity: Integrity,
 }
 
+/// What there is to say of a database that could be opened.
+#[derive(Debug)]
+pub enum Contents {
+    /// Nothing was ever stored in it.
+    Empty,
+    /// It has a log without the index of that, which only a server makes: it is a copy, or was
+    /// restored.
+    Unindexed,
+    Store(Box<Condition>),
+}
+
 /// Whether a database is whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Integrity {
@@ -132,57 +143,74 @@ pub enum Integrity {
     NotAsked(&'static str),
 }
 
-/// Looks at the database of `files`, which exists; `None` where nothing was ever stored in it.
-/// Blocking. `served` says whether a server holds it, and `used` the peppers in use.
+/// Looks at the database of `files`, which exists. Blocking. `served` says whether a server holds
+/// it, and `used` the peppers in use.
 pub fn inspect(
     files: &Files,
     served: bool,
     used: &[PepperCheck],
     scrutiny: Scrutiny,
-) -> Result<Option<Condition>, OpenError> {
+) -> Result<Contents, OpenError> {
     let path = &files.database;
-    let of_file = |error| OpenError::of_file(path, &error);
     let faulty = |fault: Fault| OpenError::of_fault(path, &fault);
-    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    let header = header(path).map_err(of_file)?;
     let logged = files.log.exists();
-    let connection = connect(path, logged).map_err(|error| faulty(error.into()))?;
+    if bytes(&files.log) > 0 && !files.index.exists() {
+        return Ok(Contents::Unindexed);
+    }
+    // Before SQLite has it open: to close a file gives up all locks of the process on it.
+    let header = header(path).map_err(|error| OpenError::of_file(path, &error))?;
+    let connection = connect(path, logged && files.index.exists());
+    let connection = connection.map_err(|error| faulty(error.into()))?;
     if schema::inspect(&connection, path)? == Kind::Empty {
-        return Ok(None);
+        return Ok(Contents::Empty);
     }
-    let look = || -> Result<Condition, Fault> {
-        let meta = schema::read_meta(&connection)?;
-        let populations = "SELECT coalesce(sum(tokens), 0), count(*) FROM namespaces";
-        let (tokens, namespaces): (i64, i64) =
-            connection.query_row(populations, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let schema = connection.query_row("SELECT schema FROM meta", [], |row| row.get(0))?;
-        let unkept = peppers::unkept(&connection, used);
-        let integrity = match served && !scrutiny.deep {
-            true => Integrity::NotAsked("a server uses it"),
-            false => integrity(&connection, scrutiny)?,
-        };
-        Ok(Condition {
-            id: meta.id,
-            schema,
-            logged: header.get(READ_VERSION_AT) == Some(&2),
-            mark: meta.mark,
-            tokens: tokens.cast_unsigned(),
-            namespaces: namespaces.cast_unsigned(),
-            root: schema::generated_root(&connection)?,
-            unkept_peppers: unkept
-                .map(|checks| checks.iter().map(|check| check.id).collect())
-                .map_err(StoreError::from),
-            database_bytes: bytes(path),
-            log_bytes: bytes(&files.log),
-            integrity,
-        })
+    let condition = condition(&connection, files, used).map_err(faulty)?;
+    let integrity = match served && !scrutiny.deep {
+        true => Integrity::NotAsked("a server uses it"),
+        false => integrity(&connection, scrutiny).map_err(faulty)?,
     };
-    let mut condition = look().map_err(faulty)?;
-    if !logged && files.log.exists() {
-        // It did change, so that what seems to be a damage need not be one.
-        condition.integrity = Integrity::NotAsked("a server began to use it meanwhile");
-    }
-    Ok(Some(condition))
+    Ok(Contents::Store(Box::new(Condition {
+        logged: header.get(READ_VERSION_AT) == Some(&2),
+        integrity: match !logged && files.log.exists() {
+            // It did change, so that what seems to be a damage need not be one.
+            true => Integrity::NotAsked("a server began to use it meanwhile"),
+            false => integrity,
+        },
+        ..condition
+    })))
+}
+
+/// All but whether it is whole, and has a log.
+fn condition(
+    connection: &Connection,
+    files: &Files,
+    used: &[PepperCheck],
+) -> Result<Condition, Fault> {
+    let meta = schema::read_meta(connection)?;
+    let populations = "SELECT coalesce(sum(tokens), 0), count(*) FROM namespaces";
+    let (tokens, namespaces): (i64, i64) =
+        connection.query_row(populations, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let schema = connection.query_row("SELECT schema FROM meta", [], |row| row.get(0))?;
+    let unkept = peppers::unkept(connection, used);
+    Ok(Condition {
+        id: meta.id,
+        schema,
+        logged: false,
+        mark: meta.mark,
+        tokens: tokens.cast_unsigned(),
+        namespaces: namespaces.cast_unsigned(),
+        root: schema::generated_root(connection)?,
+        unkept_peppers: unkept
+            .map(|checks| checks.iter().map(|check| check.id).collect())
+            .map_err(StoreError::from),
+        database_bytes: bytes(&files.database),
+        log_bytes: bytes(&files.log),
+        integrity: Integrity::NotAsked("it was not asked yet"),
+    })
+}
+
+fn bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
 }
 
 fn header(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -225,14 +253,7 @@ fn uri(path: &Path, how: &str) -> String {
 
 fn integrity(connection: &Connection, scrutiny: Scrutiny) -> Result<Integrity, Fault> {
     let Scrutiny { deep, until } = scrutiny;
-    let handle = connection.get_interrupt_handle();
-    let (done, waiting) = mpsc::channel::<()>();
-    let alarm = std::thread::spawn(move || {
-        let left = until.saturating_duration_since(Instant::now());
-        if waiting.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            handle.interrupt();
-        }
-    });
+    let alarm = alarm(connection, until);
     let check = if deep {
         "integrity_check"
     } else {
@@ -244,9 +265,7 @@ fn integrity(connection: &Connection, scrutiny: Scrutiny) -> Result<Integrity, F
             let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
             rows.collect::<Result<Vec<_>, _>>()
         });
-    drop(done);
-    // It panics in no case.
-    let _ = alarm.join();
+    drop(alarm);
     match told {
         Ok(told) if told == ["ok"] => Ok(Integrity::Sound),
         Ok(damages) => Ok(Integrity::Damaged(damages)),
@@ -258,6 +277,19 @@ fn integrity(connection: &Connection, scrutiny: Scrutiny) -> Result<Integrity, F
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Ends what the connection does at `until`, unless what is answered is dropped before.
+fn alarm(connection: &Connection, until: Instant) -> Sender<()> {
+    let handle = connection.get_interrupt_handle();
+    let (keep, waiting) = mpsc::channel();
+    std::thread::spawn(move || {
+        let left = until.saturating_duration_since(Instant::now());
+        if waiting.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            handle.interrupt();
+        }
+    });
+    keep
 }
 
 #[cfg(test)]
@@ -286,25 +318,66 @@ mod tests {
         let folder = files.database.parent().unwrap();
         let before = contents(folder);
         let served = files.holder() != Holder::Nobody;
-        let condition = inspect(files, served, &[], scrutiny(deep)).unwrap();
+        let found = inspect(files, served, &[], scrutiny(deep)).unwrap();
         assert!(before == contents(folder), "looking changed something");
-        condition.unwrap()
+        let Contents::Store(condition) = found else {
+            panic!("no store: {found:?}")
+        };
+        *condition
     }
 
     #[tokio::test]
-    async fn looking_changes_nothing_with_a_server_and_without() {
+    async fn looking_changes_nothing_beside_a_log_or_without_one() {
         let bench = Bench::new();
         let store = bench.open();
         created(&store, fresh()).await;
         created(&store, fresh()).await;
         let files = Files::at(&bench.path()).unwrap();
-        assert_eq!(files.holder(), Holder::Process(std::process::id()));
+        let holder = Holder::Process(std::process::id());
+        assert_eq!(files.holder(), holder);
+        // The locks of SQLite are of processes, and this one has the database open: a copy is as
+        // what a killed server leaves.
+        let copy = Bench::new();
+        for path in [&files.database, &files.log, &files.index] {
+            fs::copy(path, copy.path().with_file_name(path.file_name().unwrap())).unwrap();
+        }
+        let left = Files::at(&copy.path()).unwrap();
+        let condition = looked_at(&left, true);
+        assert_eq!(left.holder(), Holder::Nobody);
+        assert_eq!((condition.tokens, condition.namespaces), (2, 1));
+        assert_eq!(condition.integrity, Integrity::Sound);
+        fs::remove_file(&left.index).unwrap();
+        let found = inspect(&left, false, &[], scrutiny(false)).unwrap();
+        assert!(matches!(found, Contents::Unindexed), "{found:?}");
+
         drop(store);
         let condition = looked_at(&files, false);
         assert_eq!(files.holder(), Holder::Nobody);
         assert_eq!((condition.tokens, condition.namespaces), (2, 1));
         assert_eq!(condition.integrity, Integrity::Sound);
         assert!(condition.logged);
+    }
+
+    #[tokio::test]
+    async fn a_check_ends_when_its_time_is_over() {
+        let bench = Bench::new();
+        let store = bench.open();
+        drop(store);
+        let files = Files::at(&bench.path()).unwrap();
+        let connection = connect(&files.database, false).unwrap();
+        // It takes so long that the time is over before.
+        let endless =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+        let begun = Instant::now();
+        let until = begun + Duration::from_millis(50);
+        let alarm = alarm(&connection, until);
+        let ended = connection.query_row(endless, [], |row| row.get::<_, i64>(0));
+        drop(alarm);
+        assert_eq!(
+            ended.unwrap_err().sqlite_error_code(),
+            Some(ErrorCode::OperationInterrupted)
+        );
+        assert!(begun.elapsed() >= Duration::from_millis(50));
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
-pub use inspect::{Condition, Files, Holder, Integrity, Scrutiny, inspect};
+pub use inspect::{Condition, Contents, Files, Holder, Integrity, Scrutiny, inspect};
 use limiter::Limiter;
 use peppers::Peppers;
 use place::FileIdentity;
