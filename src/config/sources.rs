@@ -10,12 +10,13 @@ use super::layers::{FROM_FILES, Layers, PREFIX, SHORT_NAMES};
 use super::roots;
 
 /// Variables that the command line reads as a client.
-const OF_CLIENTS: [&str; 6] = [
+const OF_CLIENTS: [&str; 7] = [
     "SERVER",
+    "SERVER_NAME",
     "TOKEN",
     "TOKEN_FILE",
     "CA_FILE",
-    "CERTIFICATE_FILE",
+    "CERT_FILE",
     "KEY_FILE",
 ];
 

@@ -7,11 +7,11 @@ mod certificates;
 mod files;
 mod finding;
 mod listeners;
+mod on_redis;
+mod on_sqlite;
 mod process;
-mod redis;
 mod root_token;
 mod settings;
-mod sqlite;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -212,10 +212,12 @@ async fn configuration(
 
 async fn check_store(case: Arc<Case>) -> Findings {
     match &case.config.store.url {
-        StoreUrl::Redis(url) => redis::check(&case, stores::redis_options(&case.config, url)).await,
+        StoreUrl::Redis(url) => {
+            on_redis::check(&case, stores::redis_options(&case.config, url)).await
+        }
         StoreUrl::Sqlite(path) => {
             let (path, case) = (path.clone(), case.clone());
-            let reading = tokio::task::spawn_blocking(move || sqlite::check(&case, &path));
+            let reading = tokio::task::spawn_blocking(move || on_sqlite::check(&case, &path));
             reading.await.unwrap_or_default()
         }
     }

@@ -5,12 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -18,6 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::config::{Listen, MetricsPlace};
 use crate::tls::{certificates, shown_on};
+use crate::transport::connections::channel_over;
 
 use super::files;
 use super::{Case, Finding, Findings};
@@ -248,13 +248,13 @@ fn told(subject: &str, place: &str, met: Option<io::Result<Met>>) -> Finding {
 async fn neighbour(address: SocketAddr, certificate: Option<&Path>) -> io::Result<Met> {
     let stream = TcpStream::connect(address).await?;
     let Some(certificate) = certificate else {
-        return health(over(stream).await?).await.map(Met::Plain);
+        return health(channel_over(stream).await?).await.map(Met::Plain);
     };
     let shown = shown_on(stream).await?;
     let file = certificates(certificate).ok();
     let same = file.is_some_and(|chain| chain.first() == Some(&shown.certificate));
     // Where a certificate is demanded of clients, the connection ends here.
-    let state = match over(shown.stream).await {
+    let state = match channel_over(shown.stream).await {
         Ok(channel) => health(channel).await.ok(),
         Err(_) => None,
     };
@@ -265,26 +265,8 @@ async fn neighbour(address: SocketAddr, certificate: Option<&Path>) -> io::Resul
     })
 }
 
-/// HTTP/2 over a connection that stands.
-async fn over<S>(stream: S) -> io::Result<Channel>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let once = Arc::new(Mutex::new(Some(stream)));
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move {
-            let stream = taken.ok_or_else(|| io::Error::other("the connection ended"))?;
-            Ok::<_, io::Error>(TokioIo::new(stream))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://localhost");
-    let connecting = endpoint.connect_with_connector(connector);
-    connecting.await.map_err(io::Error::other)
-}
-
 async fn on_unix(path: PathBuf) -> io::Result<Channel> {
-    over(UnixStream::connect(path).await?).await
+    channel_over(UnixStream::connect(path).await?).await
 }
 
 async fn health(channel: Channel) -> io::Result<State> {

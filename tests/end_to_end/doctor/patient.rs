@@ -193,8 +193,12 @@ impl Patient {
         let mut command = Command::new("sh");
         // A developer's machine may keep core dumps.
         command.args(["-c", "ulimit -c 0; exec \"$0\" \"$@\"", BINARY, what]);
-        command.args(&self.flags).args(flags).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(&self.flags).args(flags);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TOKEN_AUTHORITY_") {
+                command.env_remove(name);
+            }
+        }
         command.env("XDG_CONFIG_HOME", self.path("home"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stderr(Stdio::null());
