@@ -1,6 +1,7 @@
 //! The composition root: configuration, store, authority, listener, drain. Nothing else knows all of
 //! them, and nothing else names a concrete store.
 
+pub mod doctor;
 mod encryption;
 mod listening;
 mod observing;

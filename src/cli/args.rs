@@ -12,6 +12,7 @@ use clap::{
 
 use crate::config::args::ServeArgs;
 
+use super::doctor::DoctorCommand;
 use super::namespace::NamespaceCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
@@ -20,7 +21,7 @@ use super::token_args::TokenCommand;
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for validate: VALID
-  1  validate: any other verdict; healthcheck: NOT_SERVING
+  1  validate: any other verdict; healthcheck: NOT_SERVING; doctor: something fails
   2  wrong usage or configuration
   3  not found
   4  no valid credential, or permission denied
@@ -110,6 +111,8 @@ pub(super) enum Command {
     Init(ServeArgs),
     /// Print the effective configuration of a server as TOML, secrets redacted
     Config(ServeArgs),
+    /// Look at all that a server needs, and say what to do about what is odd
+    Doctor(DoctorCommand),
     /// Create, inspect, change, judge and end tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Token(TokenCommand),
@@ -171,7 +174,10 @@ const CLIENT_FLAGS: [(&str, &str); 9] = [
 ];
 
 /// The commands that call no server.
-const SERVER_COMMANDS: [&str; 3] = ["serve", "init", "config"];
+const SERVER_COMMANDS: [&str; 4] = ["serve", "init", "config", "doctor"];
+
+/// The flags of a client that `doctor` has, too, with a meaning of its own.
+const OF_DOCTOR: [&str; 2] = ["timeout", "json"];
 
 const HEALTHCHECK: &str = "healthcheck";
 
@@ -193,12 +199,13 @@ const NOT_WHERE: [&str; 6] = [
 ];
 
 /// The client's flags that a command does not take.
-fn not_taken(command: &str) -> &'static [(&'static str, &'static str)] {
-    match command {
+fn not_taken(command: &str) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let unused: &'static [_] = match command {
         HEALTHCHECK => &NOT_FOR_HEALTHCHECK,
         name if SERVER_COMMANDS.contains(&name) => &CLIENT_FLAGS,
         _ => &[],
-    }
+    };
+    unused.iter().filter(move |(id, _)| !is_own(command, id))
 }
 
 /// The flags of a server that `init` has no use for.
@@ -224,7 +231,7 @@ fn syntax() -> Syntax {
     for name in SERVER_COMMANDS.into_iter().chain([HEALTHCHECK]) {
         syntax = syntax.mut_subcommand(name, |command| {
             // A command's own argument stands in the way of the global one with the same id.
-            command.args(not_taken(name).iter().map(|(id, long)| {
+            command.args(not_taken(name).map(|(id, long)| {
                 let flag = Arg::new(*id).long(*long).hide(true);
                 flag.num_args(0..=1)
             }))
@@ -244,16 +251,18 @@ fn syntax() -> Syntax {
     })
 }
 
+/// Whether the command `name` has the flag `id` of its own.
+fn is_own(name: &str, id: &str) -> bool {
+    name == "doctor" && OF_DOCTOR.contains(&id)
+}
+
 fn refuse_client_flags(syntax: &mut Syntax, matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some((name, own)) = matches.subcommand() else {
         return Ok(());
     };
     let given =
         |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    match not_taken(name)
-        .iter()
-        .find(|(id, _)| given(matches, id) || given(own, id))
-    {
+    match not_taken(name).find(|(id, _)| given(matches, id) || given(own, id)) {
         Some((_, flag)) => {
             let why = match name {
                 HEALTHCHECK => "sends no credential and answers with one word",
@@ -281,7 +290,7 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
 /// Longest deadline of a call.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if (Duration::from_millis(1)..=TIMEOUT_MAX).contains(&span) => Ok(span),
         _ => Err("must be a span of 1ms to 24h, such as 500ms or 1m".to_owned()),
@@ -311,14 +320,10 @@ mod tests {
     fn help_shows_what_a_command_uses() {
         for name in SERVER_COMMANDS {
             let help = help(name);
-            for flag in [
-                "--server",
-                "--token ",
-                "--token-file",
-                "--timeout",
-                "--json",
-            ] {
-                assert!(!help.contains(flag), "{name} {flag}: {help}");
+            for (id, flag) in CLIENT_FLAGS {
+                let shown =
+                    help.contains(&format!("--{flag} ")) || help.contains(&format!("--{flag}\n"));
+                assert_eq!(shown, is_own(name, id), "{name} {flag}: {help}");
             }
             assert!(help.contains("--store "), "{help}");
         }
@@ -354,6 +359,7 @@ mod tests {
             "serve --ca-file a",
             "healthcheck --token x",
             "--json healthcheck",
+            "doctor --server a:1",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -410,6 +416,20 @@ mod tests {
         };
         assert!(serve.init_store);
         assert_eq!(serve.server.store.as_deref(), Some("sqlite:x.db"));
+    }
+
+    #[test]
+    fn doctor_takes_three_seconds_unless_told_otherwise_before_or_after_its_name() {
+        for (line, seconds) in [
+            ("doctor", 3),
+            ("doctor --timeout 7s", 7),
+            ("--timeout 7s doctor", 7),
+        ] {
+            let Command::Doctor(doctor) = parse(line).unwrap().command else {
+                panic!()
+            };
+            assert_eq!(doctor.timeout, Duration::from_secs(seconds), "{line}");
+        }
     }
 
     #[test]

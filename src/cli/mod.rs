@@ -5,6 +5,7 @@ mod change;
 mod change_args;
 mod client;
 mod connection;
+mod doctor;
 mod facts;
 mod failure;
 mod healthcheck;
@@ -101,6 +102,7 @@ fn carry_out(
         Command::Healthcheck(command) => {
             return healthcheck::run(&cli.client, command, environment, output);
         }
+        Command::Doctor(command) => return doctor::run(&command, environment, output),
         command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,

@@ -1,6 +1,7 @@
 //! The layers of the configuration, later over earlier: defaults, file, environment, flags.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -13,15 +14,29 @@ pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 pub(super) const PREFIX: &str = "TOKEN_AUTHORITY_";
 
 /// Variables whose names are shorter than section and key.
-const SHORT_NAMES: [(&str, &str); 2] = [("LISTEN", "server.listen"), ("STORE", "store.url")];
+pub(super) const SHORT_NAMES: [(&str, &str); 2] =
+    [("LISTEN", "server.listen"), ("STORE", "store.url")];
 
 /// Keys whose values may hold a secret, and their variables. The value can also come from a file,
 /// which the variable with `_FILE` at its end names.
-const FROM_FILES: [(&str, &[&str]); 1] = [("store.url", &["STORE", "STORE_URL"])];
+pub(super) const FROM_FILES: [(&str, &[&str]); 1] = [("store.url", &["STORE", "STORE_URL"])];
 
-/// All layers as one table. Types are those of the defaults, so a variable is read as what it sets.
+/// All layers, put together.
+pub(super) struct Layers {
+    /// Types are those of the defaults, so a variable is read as what it sets.
+    pub(super) table: Table,
+    /// Everything that is wrong with them, in their order.
+    pub(super) problems: Vec<ConfigError>,
+    /// The file that is named, and what it sets.
+    pub(super) file: Option<(PathBuf, Table)>,
+}
+
+/// All layers as one table, or the first thing that is wrong with them.
 pub(super) fn merged(args: &ServeArgs, environment: &Environment) -> Result<Table, ConfigError> {
-    layered(args, environment, &FROM_FILES)
+    let Layers {
+        table, problems, ..
+    } = gathered(args, environment);
+    problems.into_iter().next().map_or(Ok(table), Err)
 }
 
 /// The same, but what stands in files that variables name keeps its default.
@@ -29,48 +44,69 @@ pub(super) fn merged_without_files(
     args: &ServeArgs,
     environment: &Environment,
 ) -> Result<Table, ConfigError> {
-    layered(args, environment, &[])
+    let Layers {
+        table, problems, ..
+    } = layered(args, environment, &[]);
+    problems.into_iter().next().map_or(Ok(table), Err)
 }
 
-fn layered(
-    args: &ServeArgs,
-    environment: &Environment,
-    from_files: &[(&str, &[&str])],
-) -> Result<Table, ConfigError> {
-    let mut table: Table = DEFAULTS
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
-    let variable = |name: &str| environment.get(&format!("{PREFIX}{name}"));
-    let named = args
-        .config
-        .clone()
-        .or_else(|| variable("CONFIG").map(Into::into));
-    if let Some(path) = named {
-        let fail =
-            |why: String| ConfigError(format!("configuration file {}: {why}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
-        // Only the message: the error's own rendering quotes the line, which may hold a secret.
-        let file: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(0, |span| {
-                text[..span.start.min(text.len())].matches('\n').count() + 1
-            });
-            fail(format!("line {line}: {}", error.message()))
-        })?;
-        overlay(&mut table, file).map_err(|error| fail(error.to_string()))?;
-    }
-    for (key, value) in from_environment(&table, environment, from_files)? {
-        set(&mut table, &key, &value)?;
+/// All layers; what is wrong is left out of the table.
+pub(super) fn gathered(args: &ServeArgs, environment: &Environment) -> Layers {
+    layered(args, environment, &FROM_FILES)
+}
+
+fn layered(args: &ServeArgs, environment: &Environment, from_files: &[(&str, &[&str])]) -> Layers {
+    let mut problems = Vec::new();
+    let mut table: Table = DEFAULTS.parse().unwrap_or_else(|error: toml::de::Error| {
+        problems.push(ConfigError(error.message().to_owned()));
+        Table::new()
+    });
+    let file = named_file(args, environment).map(|path| {
+        let set = read_file(&path).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Table::new()
+        });
+        let fail = |error| ConfigError(format!("configuration file {}: {error}", path.display()));
+        problems.extend(overlay(&mut table, set.clone()).into_iter().map(fail));
+        (path, set)
+    });
+    let (keys, unread) = from_environment(&table, environment, from_files);
+    problems.extend(unread);
+    for (key, value) in keys {
+        problems.extend(set(&mut table, &key, &value).err());
     }
     for (key, value) in args.keys() {
-        set(&mut table, key, &value)?;
+        problems.extend(set(&mut table, key, &value).err());
     }
     for setting in &args.settings {
-        let pair = setting.split_once('=');
-        let (key, value) =
-            pair.ok_or_else(|| ConfigError("--set: must be KEY=VALUE".to_owned()))?;
-        set(&mut table, key, value)?;
+        let put = match setting.split_once('=') {
+            Some((key, value)) => set(&mut table, key, value),
+            None => Err(ConfigError("--set: must be KEY=VALUE".to_owned())),
+        };
+        problems.extend(put.err());
     }
-    Ok(table)
+    Layers {
+        table,
+        problems,
+        file,
+    }
+}
+
+fn named_file(args: &ServeArgs, environment: &Environment) -> Option<PathBuf> {
+    let variable = environment.get(&format!("{PREFIX}CONFIG"));
+    args.config.clone().or_else(|| variable.map(Into::into))
+}
+
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let fail = |why: String| ConfigError(format!("configuration file {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    // Only the message: the error's own rendering quotes the line, which may hold a secret.
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| {
+            text[..span.start.min(text.len())].matches('\n').count() + 1
+        });
+        fail(format!("line {line}: {}", error.message()))
+    })
 }
 
 /// The layers as TOML. What may hold a secret is taken from the parsed `config`, where it is known
@@ -114,34 +150,36 @@ pub(super) fn without_password(url: &str) -> String {
     }
 }
 
-/// Puts `upper` over `lower`, whose keys are all there are.
-fn overlay(lower: &mut Table, upper: Table) -> Result<(), ConfigError> {
+/// Puts `upper` over `lower`, whose keys are all there are; answers what cannot be put there.
+fn overlay(lower: &mut Table, upper: Table) -> Vec<ConfigError> {
+    let mut problems = Vec::new();
     for (section, entries) in upper {
-        let known = lower
-            .get_mut(&section)
-            .and_then(Value::as_table_mut)
-            .ok_or_else(|| unknown_key(&section))?;
+        let Some(known) = lower.get_mut(&section).and_then(Value::as_table_mut) else {
+            problems.push(unknown_key(&section));
+            continue;
+        };
         let Value::Table(entries) = entries else {
-            return Err(ConfigError(format!("{section} must be a section")));
+            problems.push(ConfigError(format!("{section} must be a section")));
+            continue;
         };
         if section == namespaces::SECTION {
-            namespaces::overlay(known, entries)?;
+            problems.extend(namespaces::overlay(known, entries).err());
             continue;
         }
         for (key, value) in entries {
             let path = format!("{section}.{key}");
-            let default = known.get_mut(&key).ok_or_else(|| unknown_key(&path))?;
-            if !default.same_type(&value) {
-                let (wanted, given) = (default.type_str(), value.type_str());
-                return Err(ConfigError::key(
-                    &path,
-                    format!("must be of type {wanted}, not {given}"),
-                ));
+            match known.get_mut(&key) {
+                None => problems.push(unknown_key(&path)),
+                Some(default) if default.same_type(&value) => *default = value,
+                Some(default) => {
+                    let (wanted, given) = (default.type_str(), value.type_str());
+                    let why = format!("must be of type {wanted}, not {given}");
+                    problems.push(ConfigError::key(&path, why));
+                }
             }
-            *default = value;
         }
     }
-    Ok(())
+    problems
 }
 
 /// Names a key that there is not, unless the text can be no key and so may be anything.
@@ -180,13 +218,13 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), ConfigError> {
 
 /// The keys that the environment sets, those of namespaces left out: a variable's name has neither
 /// small letters nor dashes, and could not say whose it is. Variables that begin like ours but name no key are left
-/// alone: container platforms make such names up.
+/// alone: container platforms make such names up. The files that cannot be read come behind.
 fn from_environment(
     table: &Table,
     environment: &Environment,
     from_files: &[(&str, &[&str])],
-) -> Result<Vec<(String, String)>, ConfigError> {
-    let mut keys = Vec::new();
+) -> (Vec<(String, String)>, Vec<ConfigError>) {
+    let (mut keys, mut problems) = (Vec::new(), Vec::new());
     let mut take = |name: &str, key: &str| {
         if let Some(value) = environment.get(&format!("{PREFIX}{name}")) {
             keys.push((key.to_owned(), value.clone()));
@@ -207,11 +245,12 @@ fn from_environment(
         take(name, key);
     }
     for (key, names) in from_files {
-        if let Some((_, value)) = from_file(names, environment)? {
-            keys.push(((*key).to_owned(), value));
+        match from_file(names, environment) {
+            Ok(found) => keys.extend(found.map(|(_, value)| ((*key).to_owned(), value))),
+            Err(problem) => problems.push(problem),
         }
     }
-    Ok(keys)
+    (keys, problems)
 }
 
 /// The variable with `_FILE` at its end that names a file, and the content of that file without its

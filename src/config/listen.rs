@@ -51,6 +51,23 @@ pub(super) fn places(
     Ok(places)
 }
 
+/// The first of `addresses` that cannot be bound beside `places`.
+pub(super) fn taken(places: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let all = |a: &SocketAddr, b: &SocketAddr| {
+        a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified())
+    };
+    let meets = |a: &SocketAddr, b: &SocketAddr| {
+        a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || all(a, b))
+    };
+    let mut found = addresses.iter().copied();
+    found.find(|address| {
+        places.iter().any(|place| match place {
+            Listen::Tcp(others) => others.iter().any(|other| meets(address, other)),
+            Listen::Unix(_) => false,
+        })
+    })
+}
+
 /// The addresses of `place` with port 0, which is another port each time.
 fn free_port(place: &Listen) -> Vec<SocketAddr> {
     match place {

@@ -17,6 +17,9 @@ use super::{ConfigError, Environment};
 const KEY: &str = "access.root_tokens";
 const VARIABLE: &str = "TOKEN_AUTHORITY_ROOT_TOKEN";
 
+/// The variables that name a root token.
+pub(super) const VARIABLES: [&str; 2] = [VARIABLE, "TOKEN_AUTHORITY_ROOT_TOKEN_FILE"];
+
 /// What the root token of the environment is called, and no other.
 const ENVIRONMENT: &str = "environment";
 

@@ -71,8 +71,18 @@ impl ServerTable {
             listen => MetricsPlace::Own(own(listen)?),
         };
         let smallest = Duration::from_millis(1);
+        let listen = listen::places(LISTEN, &listen, protection)?;
+        if let MetricsPlace::Own(addresses) = &metrics
+            && let Some(taken) = listen::taken(&listen, addresses)
+        {
+            let why = format!(
+                "{taken} is taken by server.listen; name another port, or leave it empty: then \
+                 metrics are read where gRPC listens"
+            );
+            return Err(ConfigError::key(METRICS_LISTEN, why));
+        }
         Ok(ServerConfig {
-            listen: listen::places(LISTEN, &listen, protection)?,
+            listen,
             unix_mode: mode(&unix_mode)?,
             metrics,
             drain_delay: span("server.drain_delay", &drain_delay, Duration::ZERO)?,

@@ -118,7 +118,7 @@ fn check_place(config: &Config, url: &str) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Config(format!("store.url: {error}")))
 }
 
-fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, ServeError> {
+pub(super) fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, ServeError> {
     let store = &config.store;
     Ok(RedisOptions {
         url: url.to_owned(),

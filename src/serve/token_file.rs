@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Option<RootToken>, ServeError> {
     if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
         return Err(refuse("was exchanged while it was read; start again"));
     }
-    let own = own_user(path).map_err(failed)?;
+    let own = rustix::process::geteuid().as_raw();
     if opened.uid() != own {
         return Err(refuse(&format!(
             "belongs to user {}, but this server runs as user {own}; remove it and start again, or \
@@ -139,15 +139,6 @@ fn label(path: &Path) -> String {
 
 fn failed(path: &Path, error: &io::Error) -> ServeError {
     ServeError::Config(format!("{}: {error}", label(path)))
-}
-
-/// The user that this process acts as: the owner of what it makes.
-fn own_user(path: &Path) -> io::Result<u32> {
-    if let Ok(process) = fs::metadata("/proc/self") {
-        return Ok(process.uid());
-    }
-    let staged = Staged::new(path).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(fs::metadata(&staged.temporary)?.uid())
 }
 
 #[cfg(test)]

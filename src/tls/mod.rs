@@ -4,6 +4,7 @@ mod anyone;
 mod certificate;
 mod client;
 mod files;
+mod inspect;
 mod mishap;
 mod server;
 
@@ -15,6 +16,7 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
+pub use inspect::{Names, Revocations, Shown, revocations, shown_on};
 pub use mishap::Mishap;
 pub use server::{ClientCertificates, PeerFacts, Reloaded, ServerFiles, ServerStream, ServerTls};
 

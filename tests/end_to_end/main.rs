@@ -16,6 +16,7 @@ mod deadlines;
 mod deploy_files;
 #[cfg(target_os = "linux")]
 mod disk;
+mod doctor;
 mod drain;
 mod escalation;
 mod harness;
@@ -230,6 +231,10 @@ on_both_stores! {
         an_exhausted_quota_is_full_again_with_the_next_period,
         what_is_spent_survives_a_stop,
         no_use_of_a_quota_is_given_twice_over_a_kill,
+    }
+    doctor {
+        a_sound_server_is_told_as_such_and_goes_on,
+        a_wrong_pepper_is_told,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

@@ -48,9 +48,9 @@ pub(super) fn no_marker(error: StoreError) -> StoreError {
 /// What a store says about itself.
 pub(super) struct Marker {
     pub(super) id: StoreId,
-    min_reader: u32,
+    pub(super) min_reader: u32,
     /// The check values that were asked for.
-    peppers: Vec<Option<Vec<u8>>>,
+    pub(super) peppers: Vec<Option<Vec<u8>>>,
 }
 
 impl Marker {

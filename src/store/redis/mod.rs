@@ -10,6 +10,7 @@ mod error;
 mod identity;
 mod index;
 mod init;
+mod inspect;
 mod keys;
 mod limits;
 mod line;
@@ -46,6 +47,9 @@ use crate::clock::Clock;
 use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
+pub use self::inspect::{
+    Flushing, Insight, Latency, Mark, Offset, Permissions, Reached, Server, inspect,
+};
 pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
 
 /// A store on a Redis 7 or newer.

@@ -111,6 +111,16 @@ impl RedisOptions {
         Ok(format!("{scheme}://{}{db}", info.addr()))
     }
 
+    /// The host and the port of the Redis.
+    pub(super) fn host(&self) -> Result<(String, u16), OptionsError> {
+        match self.parse()?.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Ok((host.clone(), *port))
+            }
+            _ => Err(OptionsError::Url("does not name a host")),
+        }
+    }
+
     /// The longest that any one answer is waited for.
     pub(super) fn longest_timeout(&self) -> Duration {
         self.read_timeout.max(self.write_timeout)

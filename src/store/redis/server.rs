@@ -14,9 +14,9 @@ pub(super) fn class(append_only: bool, appendfsync: Option<&str>) -> Durability 
 /// The answer to `INFO`.
 pub(super) struct Info<'a>(pub(super) &'a str);
 
-impl Info<'_> {
+impl<'a> Info<'a> {
     /// The value of `name`; empty where Redis does not say.
-    pub(super) fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &'a str {
         self.0
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

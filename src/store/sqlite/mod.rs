@@ -6,6 +6,7 @@
 mod census;
 mod checkpoint;
 mod error;
+mod inspect;
 mod job;
 mod limiter;
 mod limits;
@@ -42,6 +43,7 @@ use crate::domain::token::{Draft, TokenId};
 
 use error::Fault;
 pub use error::OpenError;
+pub use inspect::{Condition, Contents, Files, Holder, Integrity, Scrutiny, inspect};
 use limiter::Limiter;
 use peppers::Peppers;
 use place::FileIdentity;

@@ -74,6 +74,23 @@ impl Peppers {
 
 /// Writes the check values that are not there yet; nothing where one differs.
 fn keep_unkept(connection: &mut Connection, used: &[PepperCheck]) -> Result<(), Fault> {
+    let unkept = unkept(connection, used)?;
+    if unkept.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    for check in &unkept {
+        keep(&transaction, check)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Those of the peppers in use that the database does not know yet; an error if one is another.
+pub(super) fn unkept(
+    connection: &Connection,
+    used: &[PepperCheck],
+) -> Result<Vec<PepperCheck>, Fault> {
     let kept = used
         .iter()
         .map(|check| {
@@ -86,16 +103,7 @@ fn keep_unkept(connection: &mut Connection, used: &[PepperCheck]) -> Result<(), 
                 .optional()
         })
         .collect::<Result<Vec<Option<Vec<u8>>>, _>>()?;
-    let unkept = peppers::unkept(used, &kept)?;
-    if unkept.is_empty() {
-        return Ok(());
-    }
-    let transaction = connection.transaction()?;
-    for check in &unkept {
-        keep(&transaction, check)?;
-    }
-    transaction.commit()?;
-    Ok(())
+    Ok(peppers::unkept(used, &kept)?)
 }
 
 /// Never overwrites: the database is held exclusively, so that what it knows was compared.

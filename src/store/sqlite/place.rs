@@ -30,6 +30,13 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
+/// The file whose name is that of the database and `ending`.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// An exclusive hold on a database, as long as the value lives.
 ///
 /// The lock file stays behind: to remove it would let two holders lock two files of one name.
@@ -39,9 +46,7 @@ pub(super) struct Lock(#[expect(dead_code, reason = "its drop lets go")] File);
 impl Lock {
     /// Takes the lock beside the database `path`, or refuses at once.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
-        let mut name = OsString::from(path);
-        name.push(".lock");
-        let lock = PathBuf::from(name);
+        let lock = beside(path, ".lock");
         let flawed = |error| OpenError::of_file(&lock, &error);
         let file = OpenOptions::new()
             .read(true)

@@ -22,7 +22,7 @@ const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_tokens.s
 pub(super) struct Meta {
     pub(super) id: StoreId,
     pub(super) mark: Timestamp,
-    min_reader: u32,
+    pub(super) min_reader: u32,
 }
 
 /// What a file turned out to be, before anything was written to it.
@@ -97,7 +97,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
     Ok(meta)
 }
 
-fn read_meta(connection: &Connection) -> Result<Meta, Fault> {
+pub(super) fn read_meta(connection: &Connection) -> Result<Meta, Fault> {
     let row = connection
         .prepare_cached("SELECT store_id, min_reader, mark FROM meta WHERE one = 1")
         .and_then(|mut statement| {

@@ -4,6 +4,7 @@ mod admission;
 mod budget;
 mod calls;
 mod connection;
+mod dialled;
 mod held;
 mod life;
 mod overseer;
@@ -30,6 +31,7 @@ use socket::Socket;
 
 pub(crate) use admission::Neighbours;
 pub(crate) use connection::Connection;
+pub use dialled::channel_over;
 pub(crate) use held::Endless;
 pub use socket::{Listener, Place};
 
