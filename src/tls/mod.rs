@@ -3,7 +3,9 @@
 mod certificate;
 mod client;
 mod files;
+mod loaded;
 mod server;
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
-pub use server::{ClientCertificates, PeerFacts, Reloaded, ServerFiles, ServerStream, ServerTls};
+pub use server::{ClientCertificates, Reloaded, ServerFiles, ServerStream, ServerTls};
+pub use shown::Shown;
 
 /// The oldest TLS that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
