@@ -64,9 +64,9 @@ pub(super) fn keep_fresh(
                 () = asked.notified() => {}
             }
             match read_again(tls.clone()).await {
-                Ok(Reloaded::Unchanged) => words.failure = None,
+                Ok(Reloaded::Unchanged) => words.sound(),
                 Ok(Reloaded::Exchanged) => {
-                    words.failure = None;
+                    words.sound();
                     tracing::info!(
                         subject = tls.certificate().subject,
                         "the certificates that were read are in use"
@@ -159,6 +159,12 @@ impl Words {
             tracing::warn!(
                 "a list of revoked certificates has ended: it still counts, but newer ones are missing"
             );
+        }
+    }
+
+    fn sound(&mut self) {
+        if self.failure.take().is_some() {
+            tracing::info!("nothing is wrong with the certificates any more");
         }
     }
 

@@ -11,10 +11,13 @@ mod audit;
 mod bad_input;
 mod bad_limits;
 mod caller_limits;
+mod certificate_reload;
+mod client_certificates;
 mod deadlines;
 #[cfg(target_os = "linux")]
 mod disk;
 mod drain;
+mod encrypted;
 mod escalation;
 mod harness;
 mod health;
@@ -38,6 +41,7 @@ mod rpcs;
 mod scrape;
 mod secrecy;
 mod startup;
+mod tls;
 mod updates;
 mod visibility;
 
