@@ -139,7 +139,8 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
             return Ok(());
         }
     };
-    let people = !config.log.json;
+    // With TLS the lines that could be copied would not work: they know of no certificate.
+    let people = !config.log.json && config.tls.is_none();
     listening::announce(
         &places,
         observation.place().as_ref(),

@@ -189,11 +189,21 @@ impl Contents {
         }
         verifier.build().map_err(|error| match (error, revoked) {
             (VerifierBuilderError::InvalidCrl(error), Some(revoked)) => {
-                let why = format!("cannot be used as a revocation list: {error:?}");
+                let hint = match self.any_list_is_old() {
+                    true => "; a list of version 1 is there, and version 2 is needed (RFC 5280)",
+                    false => "",
+                };
+                let why = format!("cannot be used as a revocation list: {error:?}{hint}");
                 TlsError::unusable(revoked, why)
             }
             (error, _) => TlsError::unusable(authorities, error),
         })
+    }
+
+    fn any_list_is_old(&self) -> bool {
+        let parsed = |list| CertificateRevocationList::from_der(list).ok();
+        let mut lists = self.lists.iter().filter_map(|list| parsed(list));
+        lists.any(|(_, list)| list.version().is_none())
     }
 
     fn lists_end(&self) -> Option<Timestamp> {

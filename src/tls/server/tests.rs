@@ -300,6 +300,7 @@ fn a_list_that_cannot_be_used_is_refused_and_one_that_ended_is_told() {
     let files = place.files_for_clients(&authority);
     for (list, told) in [
         (authority.pem(), "holds no revocation list"),
+        (key!("revoked.v1.pem").to_owned(), "a list of version 1"),
         (
             "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned(),
             "cannot be used as a revocation list",
