@@ -319,7 +319,7 @@ async fn a_connection_ends_with_the_certificate_that_it_began_with() {
     let encrypted = known(&AT_ONCE);
     let brief = encrypted
         .clients
-        .issue(Wanted::client().uri(GATEWAY).holding(-HOUR, 3));
+        .issue(Wanted::client().uri(GATEWAY).holding(-HOUR, 8));
     let visitor = encrypted.visitor(&brief);
     let mut caller = encrypted.client(&visitor, None).await;
     caller.who_am_i(WhoAmIRequest {}).await.unwrap();
