@@ -1,5 +1,9 @@
 //! The token authority: issues opaque API tokens and answers whether a token may do something now.
 
+// What all tests have in common names this crate as its users do.
+#[cfg(test)]
+extern crate self as token_authority;
+
 pub mod authority;
 pub mod cli;
 pub mod clock;

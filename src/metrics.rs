@@ -44,6 +44,8 @@ pub struct Metrics {
     pub tokens_deleted: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     certificate_end: Gauge,
+    /// Readings of the certificates' files that were of no use.
+    pub certificate_reloads_failed: Counter,
     /// Audit lines that are not written yet.
     pub audit_pending: Gauge,
     /// Audit lines of refusals that found no room while nothing could be written.
@@ -68,6 +70,7 @@ impl Metrics {
             tokens_revoked: Counter::default(),
             tokens_deleted: Counter::default(),
             certificate_end: Gauge::default(),
+            certificate_reloads_failed: Counter::default(),
             audit_pending: Gauge::default(),
             audit_lost: Counter::default(),
         }

@@ -3,6 +3,7 @@
 
 pub mod doctor;
 mod encryption;
+mod hangup;
 mod listening;
 mod observing;
 mod process;
@@ -32,6 +33,7 @@ use crate::transport::connections::{Door, Listener, Place};
 use crate::transport::grpc::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
+use hangup::Hangups;
 use observing::{Observation, Sights};
 use stop::{Caught, Signals};
 use suggestions::Acquaintance;
@@ -126,6 +128,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
 async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
     // Before anybody can know of the server, and so tell it to stop.
     let mut signals = Signals::catch()?;
+    let hangups = Hangups::catch()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "starting");
     // Before the store, which may be made anew: a start that cannot succeed leaves nothing behind.
     let tls = encryption::load(&config)?;
@@ -135,6 +138,8 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
         .collect::<Result<_, _>>()
         .map_err(|error| ServeError::Failed(error.to_string()))?;
     let observation = Observation::begin(&config).await?;
+    let fresh = encryption::keep_fresh(&config, tls.as_ref(), &observation.metrics);
+    hangups.attend(observation.audit_file(&config), fresh);
     let (store, roots) = tokio::select! {
         opened = stores::open(&config, init_store) => opened?,
         signal = signals.next() => {
@@ -184,7 +189,6 @@ async fn serve_store(
 ) -> Result<(), ServeError> {
     let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
-    encryption::keep_fresh(&config, door.tls.as_ref(), &metrics)?;
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));

@@ -57,9 +57,14 @@ pub struct Session {
 pub struct Proof<'a> {
     /// The secret of a token, or a root token.
     pub secret: Option<&'a str>,
-    /// The names in the certificate of the connection; they count where no secret is shown.
-    pub certificate: &'a [PeerName],
+    /// The names in the certificate of the connection, where there is one; they count where no
+    /// secret is shown.
+    pub certificate: Option<&'a [PeerName]>,
 }
+
+/// What a caller is told who shows nothing of itself.
+pub(super) const NEEDED: &str =
+    "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"";
 
 /// What a call of the authority takes from the caller's own rate limits.
 const CALL: Use = Use {
@@ -117,16 +122,15 @@ impl Authority {
         peer: Option<IpAddr>,
     ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
         let Some(secret) = proof.secret else {
-            let caller = self.certificates.find(proof.certificate)?;
-            let needed = Error::Unauthenticated(
-                "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"",
-            );
-            return Ok((caller.ok_or(needed)?, None));
+            let names = proof
+                .certificate
+                .ok_or(Error::Unauthenticated(NEEDED.into()))?;
+            return Ok((self.certificates.find(names)?, None));
         };
         if let Some(caller) = self.root_caller(secret) {
             return Ok((caller, None));
         }
-        let refused = Error::Unauthenticated("the credential is not in force");
+        let refused = Error::Unauthenticated("the credential is not in force".into());
         let Some(presented) = self.mint.read(secret) else {
             return Err(refused);
         };

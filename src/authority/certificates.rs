@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::caller::{Caller, Grants, Identity};
+use crate::domain::flaw::quoted;
 use crate::domain::peer_name::PeerName;
 
+use super::access::NEEDED;
 use super::error::Error;
 
 /// Who shows which name.
@@ -21,22 +23,38 @@ impl CertificateCallers {
         Self(callers.collect())
     }
 
-    /// The one caller that `names` stand for. A certificate that stands for two is refused: which
-    /// of them calls, it does not say.
-    pub(super) fn find(&self, names: &[PeerName]) -> Result<Option<Arc<Caller>>, Error> {
+    /// The one caller that the names of a certificate stand for. One that stands for two is
+    /// refused: which of them calls, it does not say.
+    pub(super) fn find(&self, names: &[PeerName]) -> Result<Arc<Caller>, Error> {
         let mut found: Option<&Arc<Caller>> = None;
         for caller in names.iter().filter_map(|name| self.0.get(name)) {
             match found {
                 Some(other) if !Arc::ptr_eq(other, caller) => {
-                    return Err(Error::Unauthenticated(
-                        "the certificate stands for two callers",
-                    ));
+                    let why = "the certificate stands for two callers of this authority";
+                    return Err(Error::Unauthenticated(why.into()));
                 }
                 _ => found = Some(caller),
             }
         }
-        Ok(found.cloned())
+        found.cloned().ok_or_else(|| nobody(names))
     }
+}
+
+/// What is said to a certificate that stands for no caller. Its names are no secret, but its
+/// holder's to choose: one is repeated.
+fn nobody(names: &[PeerName]) -> Error {
+    let shown = match names {
+        [] => "the certificate has no URI and no DNS name that can stand for a caller".to_owned(),
+        [first, others @ ..] => {
+            let first = quoted(&first.to_string());
+            let others = match others.len() {
+                0 => String::new(),
+                more => format!(" or its {more} other names"),
+            };
+            format!("no caller is configured for the certificate's name {first}{others}")
+        }
+    };
+    Error::Unauthenticated(format!("{NEEDED}; {shown}").into())
 }
 
 #[cfg(test)]
@@ -50,12 +68,19 @@ mod tests {
         let callers = CertificateCallers::new([caller("a", "x:a"), caller("b", "x:b")]);
         let find = |names: &[&str]| {
             let names: Vec<PeerName> = names.iter().map(|name| uri(name)).collect();
-            let found = callers.find(&names).map_err(drop)?;
-            Ok(found.map(|caller| caller.identity.to_string()))
+            let found = callers.find(&names).map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.identity.to_string())
         };
-        assert_eq!(find(&["x:a", "x:other"]), Ok(Some("certificate:a".into())));
-        assert_eq!(find(&["x:a", "x:a"]), Ok(Some("certificate:a".into())));
-        assert_eq!(find(&["x:other"]), Ok(None));
-        assert_eq!(find(&["x:a", "x:b"]), Err(()));
+        assert_eq!(find(&["x:a", "x:other"]), Ok("certificate:a".into()));
+        assert_eq!(find(&["x:a", "x:a"]), Ok("certificate:a".into()));
+        for (names, told) in [
+            (&["x:a", "x:b"][..], "two callers"),
+            (&["x:other"], "name \"x:other\""),
+            (&["x:c", "x:d", "x:e"], "\"x:c\" or its 2 other names"),
+            (&[], "no URI and no DNS name"),
+        ] {
+            let why = find(names).unwrap_err();
+            assert!(why.contains(told), "{why}");
+        }
     }
 }

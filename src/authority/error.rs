@@ -1,5 +1,6 @@
 //! Why the authority did not carry out a call, before any wire format knows of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::domain::caller::{Identity, Permission};
@@ -14,9 +15,10 @@ use crate::store::StoreError;
 /// Why a call was not carried out. Each variant is one answer to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No credential, two different ones, or one that is not in force; which, is not told.
+    /// No credential, two different ones, one that is not in force, or a certificate of nobody; why
+    /// a credential is not in force, is not told.
     #[error("{0}")]
-    Unauthenticated(&'static str),
+    Unauthenticated(Cow<'static, str>),
     /// The caller lacks the permission in `namespace`, or everywhere.
     #[error("the caller lacks the permission \"{}\"{}", permission.as_str(), place(namespace.as_ref()))]
     PermissionMissing {

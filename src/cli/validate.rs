@@ -60,16 +60,27 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
             rate_limits,
             // The token says it.
             quota_remaining: _,
+            caller,
         } = myself;
         let mut rows = match token {
             Some(token) => facts(token),
-            None => vec![("caller", "root, without a token of its own".to_owned())],
+            None => vec![("caller", without_token(caller))],
         };
         rows.push(("permissions", permissions.join(" ")));
         rows.extend(limit_state::rows(rate_limits, None, 1));
         table::pairs(&rows)
     })?;
     Ok(Exit::Done)
+}
+
+/// A caller that is no token: root, or the holder of a certificate under its name in the server's
+/// configuration.
+fn without_token(caller: &str) -> String {
+    let who = match caller.split_once(':') {
+        Some(("certificate", name)) => format!("{name}, by its certificate"),
+        _ => "root".to_owned(),
+    };
+    format!("{who}, without a token of its own")
 }
 
 /// The verdict on a use of `cost`, on a line of its own, then what it rests on.

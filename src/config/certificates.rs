@@ -9,6 +9,9 @@ use crate::domain::peer_name::PeerName;
 
 use super::ConfigError;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) const KEY: &str = "access.certificate_callers";
 
 /// Longest name of a caller.

@@ -10,6 +10,9 @@ use crate::tls::{ClientCertificates, Oldest, ServerFiles};
 
 use super::{ConfigError, span};
 
+#[cfg(test)]
+mod tests;
+
 /// TLS where gRPC listens on TCP.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {

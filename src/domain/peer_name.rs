@@ -60,9 +60,20 @@ impl PeerName {
     pub fn of_certificate(names: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut names: Vec<Self> = names.into_iter().collect();
         if names.iter().filter(|name| name.is_uri()).count() > 1 {
-            names.retain(|name| !matches!(name, Self::Uri(uri) if uri.starts_with(SPIFFE)));
+            names.retain(|name| !name.is_spiffe());
         }
         names
+    }
+
+    /// Whether it is a SPIFFE id, whose scheme may be written in any case (RFC 3986, section 3.1).
+    fn is_spiffe(&self) -> bool {
+        match self {
+            Self::Uri(uri) => {
+                let scheme = uri.as_bytes().get(..SPIFFE.len());
+                scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE.as_bytes()))
+            }
+            Self::Dns(_) => false,
+        }
     }
 }
 
@@ -102,6 +113,8 @@ mod tests {
         assert_eq!(PeerName::of_certificate(one.clone()), one);
         let two: Vec<PeerName> = names(&["spiffe://td/a", "spiffe://td/b"]);
         assert_eq!(PeerName::of_certificate(two), []);
+        let loud: Vec<PeerName> = names(&["SPIFFE://td/a", "Spiffe://td/b"]);
+        assert_eq!(PeerName::of_certificate(loud), []);
         let mixed: Vec<PeerName> = names(&["spiffe://td/a", "https://b"]);
         assert_eq!(
             PeerName::of_certificate(mixed),

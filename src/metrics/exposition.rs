@@ -141,6 +141,11 @@ impl Pages {
             Unit::Seconds,
             metrics.certificate_end.clone(),
         );
+        registry.register(
+            "certificate_reloads_failed",
+            "Readings of the certificates' files that found something wrong",
+            metrics.certificate_reloads_failed.clone(),
+        );
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";

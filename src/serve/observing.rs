@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -59,14 +58,16 @@ impl Observation {
             MetricsPlace::Beside | MetricsPlace::Off => None,
         };
         let trail = Arc::new(trail(&config.audit, &metrics)?);
-        if let AuditPlace::File(_) = &config.audit {
-            reopen_on_hangup(trail.clone())?;
-        }
         Ok(Self {
             metrics,
             trail,
             listener,
         })
+    }
+
+    /// The trail, where it leads to a file.
+    pub(super) fn audit_file(&self, config: &Config) -> Option<Arc<Trail>> {
+        matches!(config.audit, AuditPlace::File(_)).then(|| self.trail.clone())
     }
 
     pub(super) fn place(&self) -> Option<Place> {
@@ -120,16 +121,4 @@ fn trail(place: &AuditPlace, metrics: &Arc<Metrics>) -> Result<Trail, ServeError
             Trail::to_file(path, clock, metrics).map_err(refused(path.display().to_string()))
         }
     }
-}
-
-/// Catches SIGHUP from now on, which else ends a process.
-fn reopen_on_hangup(trail: Arc<Trail>) -> Result<(), ServeError> {
-    let mut hangup =
-        signal(SignalKind::hangup()).map_err(|error| ServeError::Failed(error.to_string()))?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            trail.reopen();
-        }
-    });
-    Ok(())
 }

@@ -1,13 +1,17 @@
 //! What a certificate says: its names, and from when to when it holds (RFC 5280).
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::peer_name::PeerName;
 use crate::domain::time::Timestamp;
+
+/// How a URI is marked among the alternative names (RFC 5280, section 4.2.1.6).
+const URI_TAG: Tag = Tag(6);
 
 /// A certificate, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ impl Certificate {
             .iter()
             .filter_map(|name| match name {
                 GeneralName::URI(uri) => Some(PeerName::uri(uri).ok()),
+                GeneralName::Invalid(tag, _) if *tag == URI_TAG => Some(None),
                 _ => None,
             })
             .collect();
@@ -62,11 +67,36 @@ impl Validity {
     /// How long it still holds; `None` where it does not, yet or any more.
     pub fn left(&self, now: Timestamp) -> Option<Duration> {
         let holds = self.from <= now && now <= self.until;
-        holds.then(|| Duration::from_micros(self.until.micros().saturating_sub(now.micros())))
+        holds.then(|| self.until.saturating_since(now))
+    }
+
+    /// Whether it holds, and else what is wrong, with both instants.
+    pub fn holds(&self, now: Timestamp) -> Result<(), String> {
+        if now < self.from {
+            let (from, now) = (told(self.from), told(now));
+            return Err(format!(
+                "the certificate holds only from {from} on; it is {now} now"
+            ));
+        }
+        if now > self.until {
+            let (until, now) = (told(self.until), told(now));
+            return Err(format!("the certificate ended at {until}; it is {now} now"));
+        }
+        Ok(())
+    }
+
+    /// From its first instant to its last.
+    pub fn life(&self) -> Duration {
+        self.until.saturating_since(self.from)
     }
 }
 
-fn instant(seconds: i64) -> Timestamp {
+fn told(instant: Timestamp) -> String {
+    let since_1970 = Duration::from_micros(instant.micros());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string()
+}
+
+pub(super) fn instant(seconds: i64) -> Timestamp {
     let seconds = u64::try_from(seconds).unwrap_or_default();
     Timestamp::from_micros(seconds.saturating_mul(1_000_000))
 }

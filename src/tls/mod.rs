@@ -5,8 +5,10 @@ mod certificate;
 mod client;
 mod files;
 mod inspect;
+mod loaded;
 mod mishap;
 mod server;
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +18,10 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
-pub use inspect::{Names, Revocations, Shown, revocations, shown_on};
+pub use inspect::{Names, Revocations, ShownByServer, revocations, shown_on};
 pub use mishap::Mishap;
-pub use server::{ClientCertificates, PeerFacts, Reloaded, ServerFiles, ServerStream, ServerTls};
+pub use server::{ClientCertificates, Reloaded, ServerFiles, ServerStream, ServerTls};
+pub use shown::Shown;
 
 /// The oldest TLS that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

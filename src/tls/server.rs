@@ -1,4 +1,4 @@
-//! The server's side: its certificate and the authorities of its clients, read again when they change.
+//! The server's side: hands are shaken with what was read last, which is exchanged as a whole.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,22 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::Clock;
-use crate::domain::peer_name::PeerName;
 use crate::domain::time::Timestamp;
 
-use super::{Certificate, Oldest, TlsError, files, provider};
+use super::loaded::{Found, Loaded};
+use super::shown::Shown;
+use super::{Certificate, Oldest, TlsError};
 
-/// The protocols that may follow: gRPC, and pages for whoever has no HTTP/2 (RFC 7301).
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+#[cfg(test)]
+mod tests;
+
+/// How long files must stay as they are before they are used: whoever exchanges several writes one
+/// after the other, and a file piece by piece.
+const SETTLED_AFTER: Duration = Duration::from_millis(200);
+/// Most readings until files that keep changing are left for later.
+const READINGS_MAX: usize = 10;
 
 /// A connection on which hands were shaken.
 pub type ServerStream = TlsStream<TcpStream>;
@@ -46,20 +49,13 @@ pub struct ClientCertificates {
     pub required: bool,
 }
 
-/// What a server speaks TLS with; exchanged as a whole.
+/// What a server speaks TLS with.
 pub struct ServerTls {
     files: ServerFiles,
     clock: Arc<dyn Clock>,
-    loaded: ArcSwap<Loaded>,
+    loaded: Arc<ArcSwap<Loaded>>,
     /// Held while the files are read, so that an older reading never replaces a newer one.
     reading: Mutex<()>,
-}
-
-struct Loaded {
-    config: Arc<ServerConfig>,
-    certificate: Certificate,
-    /// What was read, to notice that it changed.
-    read: Vec<u8>,
 }
 
 /// What became of reading the files again.
@@ -69,36 +65,44 @@ pub enum Reloaded {
     Exchanged,
 }
 
-/// What a client's certificate says of it.
-#[derive(Debug, Default)]
-pub struct PeerFacts {
-    pub names: Vec<PeerName>,
-    /// How long the certificate still holds.
-    pub valid_for: Option<Duration>,
-}
-
 impl ServerTls {
     /// Reads the files. A certificate that does not hold now is refused: nobody would accept it.
     pub fn load(files: ServerFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let loaded = ArcSwap::from_pointee(Loaded::read(&files, clock.now())?);
+        let loaded = Found::read(&files)?.load(&files, &clock, 0)?;
         Ok(Self {
             files,
             clock,
-            loaded,
+            loaded: Arc::new(ArcSwap::from_pointee(loaded)),
             reading: Mutex::default(),
         })
     }
 
-    /// Reads the files again. Whatever is wrong with them leaves everything as it was; connections
-    /// that stand are not touched.
+    /// Reads the files again, and uses them for new connections once they stay as they are for
+    /// 0.2 s; connections that stand lose a certificate that is not accepted any more. Whatever is
+    /// wrong with the files leaves everything as it was. Blocks, for up to 2 s where they keep
+    /// changing.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Loaded::read(&self.files, self.clock.now())?;
-        if fresh.read == self.loaded.load().read {
-            return Ok(Reloaded::Unchanged);
+        let mut last = Found::read(&self.files);
+        for _ in 0..READINGS_MAX {
+            if matches!(&last, Ok(found) if self.loaded.load().is_of(found)) {
+                return Ok(Reloaded::Unchanged);
+            }
+            std::thread::sleep(SETTLED_AFTER);
+            let next = Found::read(&self.files);
+            match (last, next) {
+                (Err(_), Err(error)) => return Err(error),
+                (Ok(before), Ok(found)) if before.is_same_as(&found) => {
+                    let number = self.loaded.load().number + 1;
+                    let fresh = found.load(&self.files, &self.clock, number)?;
+                    self.loaded.store(Arc::new(fresh));
+                    return Ok(Reloaded::Exchanged);
+                }
+                (_, next) => last = next,
+            }
         }
-        self.loaded.store(Arc::new(fresh));
-        Ok(Reloaded::Exchanged)
+        let why = "this file, or one that goes with it, does not stop changing";
+        Err(TlsError::unusable(&self.files.certificate, why))
     }
 
     /// The certificate in use.
@@ -106,114 +110,23 @@ impl ServerTls {
         self.loaded.load().certificate.clone()
     }
 
-    /// Shakes hands with a client.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<(ServerStream, PeerFacts)> {
-        let acceptor = TlsAcceptor::from(self.loaded.load().config.clone());
+    /// When the first of the revocation lists in use ends; `None` without one that does.
+    pub fn lists_end(&self) -> Option<Timestamp> {
+        self.loaded.load().lists_end
+    }
+
+    /// Shakes hands with a client, and answers the certificate that it showed.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<(ServerStream, Option<Shown>)> {
+        let loaded = self.loaded.load_full();
+        let acceptor = TlsAcceptor::from(loaded.config.clone());
         let stream = acceptor.accept(stream).await?;
-        let shown = stream.get_ref().1.peer_certificates();
-        let facts = match shown.and_then(<[CertificateDer<'_>]>::first) {
-            Some(shown) => self.facts(shown)?,
-            None => PeerFacts::default(),
-        };
-        Ok((stream, facts))
-    }
-
-    fn facts(&self, shown: &CertificateDer<'_>) -> io::Result<PeerFacts> {
+        let chain = stream.get_ref().1.peer_certificates();
+        let shown = chain.map(|chain| {
+            let (trust, clock) = (self.loaded.clone(), self.clock.clone());
+            Shown::new(chain, &loaded, trust, clock)
+        });
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let certificate = Certificate::read(shown).map_err(invalid)?;
-        Ok(PeerFacts {
-            names: certificate.names,
-            valid_for: certificate.validity.left(self.clock.now()),
-        })
-    }
-}
-
-impl Loaded {
-    fn read(files: &ServerFiles, now: Timestamp) -> Result<Self, TlsError> {
-        let ServerFiles {
-            certificate: path,
-            key,
-            clients,
-            oldest,
-        } = files;
-        let chain = files::certificates(path)?;
-        let unusable = |why: String| TlsError::unusable(path, why);
-        let certificate = Certificate::read(&chain[0]).map_err(unusable)?;
-        let private_key = files::private_key(key)?;
-        let mut read: Vec<u8> = chain.iter().flat_map(|der| der.to_vec()).collect();
-        let verifier = match clients {
-            Some(clients) => clients.verifier(&mut read)?,
-            None => WebPkiClientVerifier::no_client_auth(),
-        };
-        holds(&certificate, now).map_err(unusable)?;
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(oldest.versions())
-            .map_err(|error| unusable(error.to_string()))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, private_key)
-            .map_err(|error| {
-                let why = format!("does not go with the key in {}: {error}", key.display());
-                unusable(why)
-            })?;
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        Ok(Self {
-            config: Arc::new(config),
-            certificate,
-            read,
-        })
-    }
-}
-
-fn holds(certificate: &Certificate, now: Timestamp) -> Result<(), String> {
-    let validity = certificate.validity;
-    let at = |instant: Timestamp| {
-        let since_1970 = Duration::from_micros(instant.micros());
-        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_1970).to_string()
-    };
-    match validity.left(now) {
-        Some(_) => Ok(()),
-        None if now < validity.from => Err(format!(
-            "the certificate holds only from {} on; it is {} now",
-            at(validity.from),
-            at(now)
-        )),
-        None => Err(format!(
-            "the certificate ended at {}; it is {} now",
-            at(validity.until),
-            at(now)
-        )),
-    }
-}
-
-impl ClientCertificates {
-    fn verifier(&self, read: &mut Vec<u8>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-        let Self {
-            authorities,
-            revoked,
-            required,
-        } = self;
-        let mut roots = RootCertStore::empty();
-        for root in files::certificates(authorities)? {
-            read.extend_from_slice(&root);
-            let added = roots.add(root);
-            added.map_err(|error| TlsError::unusable(authorities, error))?;
-        }
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-        if let Some(revoked) = revoked {
-            let lists = files::revocation_lists(revoked)?;
-            read.extend(lists.iter().flat_map(|list| list.to_vec()));
-            // Lists of the authorities at hand; a certificate that none covers is as good as without.
-            verifier = verifier
-                .with_crls(lists)
-                .only_check_end_entity_revocation()
-                .allow_unknown_revocation_status();
-        }
-        if !required {
-            verifier = verifier.allow_unauthenticated();
-        }
-        let path = revoked.as_ref().unwrap_or(authorities);
-        verifier
-            .build()
-            .map_err(|error| TlsError::unusable(path, error))
+        let shown = shown.transpose().map_err(invalid)?;
+        Ok((stream, shown))
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -339,6 +340,68 @@ class OnSqlite(OnAStore, unittest.TestCase):
 
 class OnRedis(OnAStore, unittest.TestCase):
     store = "redis"
+
+
+class OverTls(unittest.TestCase):
+    """The same over TLS, as root and as the holder of a certificate."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.files = pathlib.Path(folder.name)
+        # Without the extensions that a system's own configuration adds.
+        (cls.files / "openssl.cnf").write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+        cls.issue("ca", "basicConstraints=critical,CA:TRUE")
+        cls.issue("server", "subjectAltName=DNS:localhost,IP:127.0.0.1", by="ca")
+        cls.issue("gateway", "subjectAltName=URI:spiffe://example.org/gateway", by="ca")
+        caller = '{ name = "gateway", uri = "spiffe://example.org/gateway", permissions = ["read"] }'
+        settings = (
+            f"tls.certificate_file={cls.files}/server.pem", f"tls.key_file={cls.files}/server.key",
+            f"tls.client_ca_file={cls.files}/ca.pem", f"access.certificate_callers=[{caller}]",
+        )
+        flags = tuple(word for setting in settings for word in ("--set", setting))
+        cls.serving = servers.serving("sqlite", flags=flags)
+        cls.server = cls.serving.__enter__()
+        cls.addClassCleanup(cls.serving.__exit__, None, None, None)
+
+    @classmethod
+    def issue(cls, name: str, extension: str, by: str | None = None):
+        """Makes NAME.pem and NAME.key, signed by another or by itself."""
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        signed = ["-CA", f"{by}.pem", "-CAkey", f"{by}.key"] if by else []
+        subprocess.run(
+            ["openssl", "req", "-config", "openssl.cnf", "-x509", *key, "-days", "1", "-subj", f"/CN={name}", *signed,
+             "-addext", extension, "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+            cwd=cls.files, check=True, capture_output=True,
+        )
+
+    def channel(self, own: str | None = None):
+        read = lambda name: (self.files / name).read_bytes()
+        shown = (read(f"{own}.key"), read(f"{own}.pem")) if own else (None, None)
+        credentials = grpc.ssl_channel_credentials(read("ca.pem"), *shown)
+        channel = grpc.secure_channel(self.server.address, credentials)
+        self.addCleanup(channel.close)
+        wait_until_serving(health_pb2_grpc.HealthStub(channel), self.server)
+        return token_service.TokenServiceStub(channel)
+
+    def test_a_secret_is_a_credential_over_tls(self):
+        metadata = [("authorization", f"Bearer {self.server.credential}")]
+        who = self.channel().WhoAmI(
+            validation.WhoAmIRequest(), metadata=metadata, timeout=CALL_SECONDS_MAX
+        )
+        self.assertEqual(list(who.permissions), ["admin@*"])
+
+    def test_a_certificate_is_a_credential(self):
+        stub = self.channel("gateway")
+        who = stub.WhoAmI(validation.WhoAmIRequest(), timeout=CALL_SECONDS_MAX)
+        self.assertEqual((who.caller, list(who.permissions)), ("certificate:gateway", ["read@default"]))
+        self.assertEqual(list(stub.List(tokens.ListRequest(), timeout=CALL_SECONDS_MAX).tokens), [])
+
+    def test_neither_is_none(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.channel().List(tokens.ListRequest(), timeout=CALL_SECONDS_MAX)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
 
 def detail(error: grpc.RpcError, kind):

@@ -306,7 +306,7 @@ pub(crate) type Client = TokenServiceClient<InterceptedService<Channel, Credenti
 
 /// Puts the caller's credential on every call.
 #[derive(Clone)]
-pub(crate) struct Credential(Option<MetadataValue<Ascii>>);
+pub(crate) struct Credential(pub(crate) Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Credential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {

@@ -1,7 +1,8 @@
-//! What several test programs need: drafts, a redis-server of their own, and processes that end with them.
+//! What several test programs need: certificates, drafts, a redis-server of their own, and processes that end with them.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod drafts;
 pub(crate) mod redis_server;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::domain::peer_name::PeerName;
+use crate::tls::Shown;
 
 use super::admission::Neighbours;
 use super::calls::{Calls, Hold};
@@ -43,10 +44,8 @@ pub(crate) struct Connection {
 /// What a peer showed of itself before its first call.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    /// What its certificate calls it.
-    pub(super) names: Vec<PeerName>,
-    /// When its certificate ends.
-    pub(super) until: Option<Instant>,
+    /// Its certificate.
+    pub(super) shown: Option<Shown>,
 }
 
 impl Connection {
@@ -64,9 +63,13 @@ impl Connection {
         })
     }
 
-    /// The names in the peer's certificate, if it showed one.
-    pub(crate) fn names(&self) -> &[PeerName] {
-        self.greeting.get().map_or(&[], |greeting| &greeting.names)
+    /// The names in the peer's certificate, if it showed one that is still accepted.
+    pub(crate) fn names(&self) -> Option<&[PeerName]> {
+        self.shown()?.names()
+    }
+
+    fn shown(&self) -> Option<&Shown> {
+        self.greeting.get()?.shown.as_ref()
     }
 
     /// The peer has proven that it speaks our language.
@@ -127,7 +130,7 @@ impl Connection {
 
     /// Until when it may stay that is allowed to become `age` old.
     pub(super) fn until(&self, age: Duration) -> Instant {
-        let certified = self.greeting.get().and_then(|greeting| greeting.until);
+        let certified = self.shown().and_then(Shown::until);
         let old = self.since + age;
         certified.map_or(old, |end| end.min(old))
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -78,12 +78,8 @@ where
             (Socket::Unix(stream), _) => (Bytes::Unix(stream), Greeting::default()),
             (Socket::Tcp(stream, _), None) => (Bytes::Tcp(stream), Greeting::default()),
             (Socket::Tcp(stream, _), Some(tls)) => {
-                let (stream, peer) = tls.accept(stream).await?;
-                let greeting = Greeting {
-                    names: peer.names,
-                    until: peer.valid_for.map(|left| Instant::now() + left),
-                };
-                (Bytes::Tls(Box::new(stream)), greeting)
+                let (stream, shown) = tls.accept(stream).await?;
+                (Bytes::Tls(Box::new(stream)), Greeting { shown })
             }
         };
         let watched = Watched::greet(bytes, self.bounds.stall, self.metrics.clone()).await?;

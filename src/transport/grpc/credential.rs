@@ -19,12 +19,12 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Option<Zeroizing<String>>, 
         .map(|value| value.to_str().ok());
     for credential in bearers.chain(keys) {
         let credential = credential.map(str::trim).filter(|credential| !credential.is_empty()).ok_or(
-            Error::Unauthenticated("the credential must be \"authorization: Bearer <secret>\" or \"x-api-key: <secret>\""),
+            Error::Unauthenticated("the credential must be \"authorization: Bearer <secret>\" or \"x-api-key: <secret>\"".into()),
         )?;
         match &found {
             Some(first) if first.as_str() != credential => {
                 return Err(Error::Unauthenticated(
-                    "two different credentials are given; give one",
+                    "two different credentials are given; give one".into(),
                 ));
             }
             _ => found = Some(Zeroizing::new(credential.to_owned())),

@@ -42,7 +42,7 @@ impl TokenServiceHandler {
             .map_err(|error| self.authority.unknown_caller(rpc, &call, error))?;
         let proof = Proof {
             secret: credential.as_ref().map(|secret| secret.as_str()),
-            certificate: connection(request).map_or(&[], |connection| connection.names()),
+            certificate: connection(request).and_then(Connection::names),
         };
         self.authority.authenticate(rpc, proof, call).await
     }
@@ -275,6 +275,7 @@ impl TokenService for TokenServiceHandler {
         let session = self.session("WhoAmI", &request).await?;
         let pb::WhoAmIRequest {} = request.into_inner();
         let permissions = session.caller.grants.names();
+        let caller = session.caller.identity.to_string();
         let own = self.authority.own_token(session).await?;
         let limits = own.as_ref().map(convert::limits_as_they_stand);
         let (rate_limits, quota_remaining) = limits.unwrap_or_default();
@@ -283,6 +284,7 @@ impl TokenService for TokenServiceHandler {
             permissions,
             rate_limits,
             quota_remaining,
+            caller,
         }))
     }
 }
