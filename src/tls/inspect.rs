@@ -84,7 +84,7 @@ pub fn revocations(path: &Path) -> Result<Vec<Revocations>, TlsError> {
 }
 
 /// What a server shows of itself.
-pub struct Shown {
+pub struct Presented {
     /// Its certificate.
     pub certificate: CertificateDer<'static>,
     /// The connection, which nobody vouches for: nothing secret belongs on it.
@@ -92,7 +92,7 @@ pub struct Shown {
 }
 
 /// Shakes hands with whoever is there, trusting anybody.
-pub async fn shown_on(stream: TcpStream) -> io::Result<Shown> {
+pub async fn presented_on(stream: TcpStream) -> io::Result<Presented> {
     let provider = provider();
     let verifier = Arc::new(Anybody(provider.clone()));
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -109,7 +109,7 @@ pub async fn shown_on(stream: TcpStream) -> io::Result<Shown> {
     let shown = stream.get_ref().1.peer_certificates();
     let certificate = shown.and_then(<[_]>::first).cloned();
     let certificate = certificate.ok_or_else(|| io::Error::other("it shows no certificate"))?;
-    Ok(Shown {
+    Ok(Presented {
         certificate,
         stream,
     })
