@@ -6,15 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use super::anyone::Anyone;
 use super::{ClientStream, Oldest, TlsError, files, provider};
 use crate::domain::time::Timestamp;
 
@@ -84,7 +83,7 @@ pub fn revocations(path: &Path) -> Result<Vec<Revocations>, TlsError> {
 }
 
 /// What a server shows of itself.
-pub struct ShownByServer {
+pub struct Presented {
     /// Its certificate.
     pub certificate: CertificateDer<'static>,
     /// The connection, which nobody vouches for: nothing secret belongs on it.
@@ -92,9 +91,9 @@ pub struct ShownByServer {
 }
 
 /// Shakes hands with whoever is there, trusting anybody.
-pub async fn shown_on(stream: TcpStream) -> io::Result<ShownByServer> {
+pub async fn presented_on(stream: TcpStream) -> io::Result<Presented> {
     let provider = provider();
-    let verifier = Arc::new(Anybody(provider.clone()));
+    let verifier = Arc::new(Anyone(provider.clone()));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(Oldest::Tls12.versions())
         .map_err(io::Error::other)?
@@ -109,49 +108,8 @@ pub async fn shown_on(stream: TcpStream) -> io::Result<ShownByServer> {
     let shown = stream.get_ref().1.peer_certificates();
     let certificate = shown.and_then(<[_]>::first).cloned();
     let certificate = certificate.ok_or_else(|| io::Error::other("it shows no certificate"))?;
-    Ok(ShownByServer {
+    Ok(Presented {
         certificate,
         stream,
     })
-}
-
-/// Takes every certificate, but only from who has its key.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -18,7 +18,7 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Validity};
 pub use client::{ClientFiles, ClientStream, ClientTls};
 pub use files::{certificates, private_key};
-pub use inspect::{Names, Revocations, ShownByServer, revocations, shown_on};
+pub use inspect::{Names, Presented, Revocations, presented_on, revocations};
 pub use mishap::Mishap;
 pub use server::{ClientCertificates, Reloaded, ServerFiles, ServerStream, ServerTls};
 pub use shown::Shown;

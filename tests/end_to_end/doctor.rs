@@ -72,7 +72,7 @@ async fn nothing_changes_beside_a_server_that_stands_still_nor_after_it_was_kill
     assert!(before == contents(folder), "the files changed");
     // It hangs, and so does not say that it serves.
     let hung = Patient::new().with(&["--store", &url, "--listen", &authority.address]);
-    let said = hung.asks(&["--timeout", "2s"]);
+    let said = hung.asks(&["--timeout", "5s"]);
     said.only("FAIL", "server.listen", "does not answer");
     authority.kill();
     let before = contents(folder);

@@ -6,6 +6,7 @@
 mod acts;
 mod census;
 mod faults;
+mod inspect;
 mod kit;
 mod listing;
 mod owners;

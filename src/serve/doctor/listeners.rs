@@ -16,7 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::config::{Listen, MetricsPlace};
-use crate::tls::{certificates, shown_on};
+use crate::tls::{certificates, presented_on};
 use crate::transport::connections::channel_over;
 
 use super::files;
@@ -250,7 +250,7 @@ async fn neighbour(address: SocketAddr, certificate: Option<&Path>) -> io::Resul
     let Some(certificate) = certificate else {
         return health(channel_over(stream).await?).await.map(Met::Plain);
     };
-    let shown = shown_on(stream).await?;
+    let shown = presented_on(stream).await?;
     let file = certificates(certificate).ok();
     let same = file.is_some_and(|chain| chain.first() == Some(&shown.certificate));
     // Where a certificate is demanded of clients, the connection ends here.

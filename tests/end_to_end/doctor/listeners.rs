@@ -15,7 +15,7 @@ async fn whoever_else_listens_is_told() {
     let address = taken.local_addr().unwrap().to_string();
     let patient = Patient::new().with(&["--listen", &address]);
     patient
-        .asks(&["--timeout", "1s"])
+        .asks(&["--timeout", "5s"])
         .only("FAIL", "server.listen", "is in use by");
     drop(taken);
     patient.asks(&[]).nothing();

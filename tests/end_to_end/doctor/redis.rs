@@ -104,7 +104,7 @@ async fn a_redis_that_hangs_holds_nobody_up() {
     let redis = marked(&[]);
     redis.signal("STOP");
     let begun = Instant::now();
-    let said = patient(&redis.url()).asks(&["--timeout", "1s"]);
+    let said = patient(&redis.url()).asks(&["--timeout", "5s"]);
     assert!(begun.elapsed() < PATIENCE);
     said.only("FAIL", "store", "did not answer");
     assert_eq!(said.code, 1);
