@@ -165,6 +165,11 @@ impl Authority {
         self.child = None;
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("a running authority").0.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         self.child
             .as_ref()
@@ -231,9 +236,7 @@ impl Authority {
     }
 
     pub(crate) fn client(&self, credential: Option<&str>) -> Client {
-        let bearer =
-            credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
-        TokenServiceClient::with_interceptor(self.channel(), Credential(bearer))
+        client_over(self.channel(), credential)
     }
 
     /// Waits until health says that Validate can answer, or that it cannot.
@@ -300,6 +303,13 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
         .args(arguments)
         .env("TOKEN_AUTHORITY_ROOT_TOKEN", ROOT_TOKEN);
     command
+}
+
+/// A client that carries a credential over a channel.
+pub(crate) fn client_over(channel: Channel, credential: Option<&str>) -> Client {
+    let bearer =
+        credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
+    TokenServiceClient::with_interceptor(channel, Credential(bearer))
 }
 
 pub(crate) type Client = TokenServiceClient<InterceptedService<Channel, Credential>>;

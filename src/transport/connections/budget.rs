@@ -9,19 +9,24 @@ const EACH_SECOND: f64 = 1000.0;
 /// go with them, to open windows, to measure the connection, to cancel.
 const REQUEST: u32 = 8;
 const PART: u32 = 1;
+/// So many bytes of answers are worth one, too: their reader opens windows and measures. What
+/// answers a ping (17 bytes) or settings (9) is worth much less than these cost.
+const ANSWERED_BYTES: usize = 64;
 
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
-const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
 
 /// Follows the frames that a peer sends, from its preface on, and counts them.
 #[derive(Debug)]
 pub(super) struct FrameBudget {
     left: u32,
     refilled: Instant,
+    /// Bytes of answers that were not counted yet.
+    answered: usize,
     /// Bytes of the present frame, or of the preface, that are still to come.
     skip: usize,
     head: [u8; HEAD_BYTES],
@@ -37,6 +42,7 @@ impl FrameBudget {
         Self {
             left: BURST,
             refilled: now,
+            answered: 0,
             skip: PREFACE_BYTES,
             head: [0; HEAD_BYTES],
             head_bytes: 0,
@@ -70,13 +76,24 @@ impl FrameBudget {
     fn count(&mut self, kind: u8, flags: u8, length: u32, now: Instant) -> Result<(), Spent> {
         let earned = match kind {
             HEADERS => REQUEST,
-            DATA if length > 0 => PART,
-            // The end of a request's message.
-            DATA if flags & END_STREAM != 0 => 0,
+            // No client pads; padding would make a part of nothing.
+            DATA if length > 0 && flags & PADDED == 0 => PART,
             _ => return self.spend(now),
         };
-        self.left = (self.left + earned).min(BURST);
+        self.earn(earned);
         Ok(())
+    }
+
+    /// Notes what was written to the peer.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.answered += bytes;
+        let earned = self.answered / ANSWERED_BYTES;
+        self.answered %= ANSWERED_BYTES;
+        self.earn(u32::try_from(earned).unwrap_or(BURST));
+    }
+
+    fn earn(&mut self, earned: u32) {
+        self.left = self.left.saturating_add(earned).min(BURST);
     }
 
     fn spend(&mut self, now: Instant) -> Result<(), Spent> {
@@ -103,6 +120,7 @@ mod tests {
 
     const PING: u8 = 6;
     const RST_STREAM: u8 = 3;
+    const END_STREAM: u8 = 1;
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let length = u32::try_from(payload).unwrap().to_be_bytes();
@@ -138,6 +156,7 @@ mod tests {
         let call = [
             frame(HEADERS, 4, 40),
             frame(DATA, END_STREAM, 60),
+            frame(DATA, END_STREAM, 0),
             frame(8, 0, 4),
             frame(PING, 1, 8),
             frame(RST_STREAM, 0, 4),
@@ -150,9 +169,27 @@ mod tests {
     fn empty_parts_of_a_message_are_worth_nothing() {
         let now = Instant::now();
         let mut budget = after_preface(now);
-        let empty = frame(DATA, 0, 0);
-        let passed = (0..).take_while(|_| budget.read(&empty, now).is_ok());
+        let empty = [frame(DATA, 0, 0), frame(DATA, PADDED, 9)];
+        let passed = (0..).take_while(|n| budget.read(&empty[n % 2], now).is_ok());
         assert_eq!(passed.count(), BURST as usize);
+    }
+
+    #[test]
+    fn whoever_reads_much_may_say_so_and_answers_to_pings_are_worth_less_than_pings() {
+        let now = Instant::now();
+        let mut reader = after_preface(now);
+        let opened = frame(8, 0, 4);
+        assert!((0..3 * BURST).all(|_| {
+            reader.wrote(ANSWERED_BYTES);
+            reader.read(&opened, now).is_ok()
+        }));
+        let mut flooder = after_preface(now);
+        let ping = frame(PING, 0, 8);
+        let passed = (0..).take_while(|_| {
+            flooder.wrote(17);
+            flooder.read(&ping, now).is_ok()
+        });
+        assert!(passed.count() < 2 * BURST as usize);
     }
 
     proptest! {

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 /// A call that its client resets sooner was hardly meant.
 const HASTY: Duration = Duration::from_millis(50);
-/// So many hasty resets are forgiven; beyond, they may be at most half of all calls.
+/// So many hasty resets are forgiven. Beyond, if they are more than half of all calls lately, the
+/// connection is to end: well at first, since a client whose calls all run out of time during an
+/// outage does the same; at once after so many more.
 const HASTY_FORGIVEN: u64 = 200;
+const HASTY_BORNE: u64 = 1500;
 
 /// Calls in hand are counted by when they began, in spans that pass every time
 /// [`Calls::next_span`] is called: an unfinished call of the span before the last is overdue.
@@ -17,6 +20,8 @@ const SPANS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     begun: AtomicU64,
+    /// How many of those are long ago, and how many others were reset hastily.
+    begun_before: AtomicU64,
     hasty: AtomicU64,
     endless: AtomicUsize,
     span: AtomicUsize,
@@ -30,6 +35,14 @@ pub(super) struct Hold {
     since: Instant,
     kind: Kind,
     ended: bool,
+}
+
+/// How hastily a peer resets its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    Little,
+    Much,
+    Unbearable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +87,36 @@ impl Calls {
     /// Begins a new span; answers whether a call is overdue, which is one that began before the
     /// span that ends now.
     pub(super) fn next_span(&self) -> bool {
+        self.forget_half();
         let next = self.span.fetch_add(1, Ordering::Relaxed) + 1;
         // Of the three, the one that comes after the next is the one before the span that ended.
         self.in_hand[(next + 1) % SPANS].load(Ordering::Relaxed) > 0
     }
 
-    /// Whether most calls are reset as soon as they begin.
-    pub(super) fn are_hasty(&self) -> bool {
+    /// How many calls were reset as soon as they began, lately.
+    pub(super) fn haste(&self) -> Haste {
         let hasty = self.hasty.load(Ordering::Relaxed);
-        hasty > HASTY_FORGIVEN && hasty > self.begun() / 2
+        if hasty <= HASTY_FORGIVEN || hasty <= self.begun_lately() / 2 {
+            Haste::Little
+        } else if hasty <= HASTY_BORNE {
+            Haste::Much
+        } else {
+            Haste::Unbearable
+        }
+    }
+
+    fn begun_lately(&self) -> u64 {
+        let before = self.begun_before.load(Ordering::Relaxed);
+        self.begun().saturating_sub(before)
+    }
+
+    /// Makes the past count half, so that a long and busy life neither excuses nor condemns what is
+    /// done now.
+    fn forget_half(&self) {
+        let half = self.begun_lately() / 2;
+        self.begun_before.fetch_add(half, Ordering::Relaxed);
+        let half = self.hasty.load(Ordering::Relaxed) / 2;
+        self.hasty.fetch_sub(half, Ordering::Relaxed);
     }
 }
 
@@ -148,10 +182,24 @@ mod tests {
         let reset = || drop(calls.begin());
         let finish = || calls.begin().end();
         (0..HASTY_FORGIVEN).for_each(|_| reset());
-        assert!(!calls.are_hasty());
+        assert_eq!(calls.haste(), Haste::Little);
         reset();
-        assert!(calls.are_hasty());
+        assert_eq!(calls.haste(), Haste::Much);
         (0..=HASTY_FORGIVEN).for_each(|_| finish());
-        assert!(!calls.are_hasty(), "half of all calls ended well");
+        assert_eq!(calls.haste(), Haste::Little, "half of all calls ended well");
+        (0..2 * HASTY_BORNE).for_each(|_| reset());
+        assert_eq!(calls.haste(), Haste::Unbearable);
+    }
+
+    #[test]
+    fn what_was_long_ago_neither_excuses_haste_nor_condemns_it() {
+        let calls = Arc::new(Calls::default());
+        let many = 100 * HASTY_BORNE;
+        (0..many).for_each(|_| calls.begin().end());
+        (0..9).for_each(|_| assert!(!calls.next_span()));
+        (0..=HASTY_BORNE).for_each(|_| drop(calls.begin()));
+        assert_eq!(calls.haste(), Haste::Unbearable);
+        (0..9).for_each(|_| assert!(!calls.next_span()));
+        assert_eq!(calls.haste(), Haste::Little);
     }
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::domain::peer_name::PeerName;
+use crate::metrics::Ended;
 
 use super::admission::Neighbours;
-use super::calls::{Calls, Hold};
+use super::calls::{Calls, Haste, Hold};
 
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     greeting: OnceLock<Greeting>,
     pub(super) calls: Arc<Calls>,
     order: watch::Sender<Order>,
+    /// Why this side ends it; the first reason stays.
+    reason: OnceLock<Ended>,
     /// Milliseconds after `since` at which a call was last seen, and at which it was told to leave.
     active: AtomicU64,
     left: OnceLock<Instant>,
@@ -58,6 +61,7 @@ impl Connection {
             greeting: OnceLock::new(),
             calls: Arc::default(),
             order: watch::Sender::new(Order::Stay),
+            reason: OnceLock::new(),
             active: AtomicU64::default(),
             left: OnceLock::new(),
             seen: AtomicU64::default(),
@@ -74,8 +78,19 @@ impl Connection {
         let _ = self.greeting.set(greeting);
     }
 
-    pub(super) fn has_greeted(&self) -> bool {
-        self.greeting.get().is_some()
+    /// Whether it ever asked for anything.
+    pub(super) fn has_called(&self) -> bool {
+        self.calls.begun() > 0
+    }
+
+    /// Notes why this side ends the connection, or refuses to go on with it.
+    pub(super) fn because(&self, why: Ended) {
+        let _ = self.reason.set(why);
+    }
+
+    /// Why this side ended it; nothing where the peer did, or the server stops.
+    pub(super) fn reason(&self) -> Option<Ended> {
+        self.reason.get().copied()
     }
 
     /// Orders only ever become stronger.
@@ -88,6 +103,12 @@ impl Connection {
             *present = order.max(*present);
             stronger
         });
+    }
+
+    /// Orders what ends the connection, and notes why.
+    pub(super) fn dismiss(&self, order: Order, why: Ended) {
+        self.because(why);
+        self.order(order);
     }
 
     /// Waits until the connection is told `order`, or something stronger.
@@ -108,8 +129,10 @@ impl Connection {
     }
 
     pub(super) fn begin(&self) -> Hold {
-        if self.calls.are_hasty() {
-            self.order(Order::Cut);
+        match self.calls.haste() {
+            Haste::Little => {}
+            Haste::Much => self.dismiss(Order::Leave, Ended::Resets),
+            Haste::Unbearable => self.dismiss(Order::Cut, Ended::Resets),
         }
         self.calls.begin()
     }

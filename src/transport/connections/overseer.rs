@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Ended;
 
 use super::Bounds;
 use super::admission::Admission;
@@ -19,7 +19,7 @@ const LOOK_MIN: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Looks after connections until it is dropped.
-pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds, metrics: Arc<Metrics>) {
+pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds) {
     let shortest = bounds.idle.min(bounds.age).min(bounds.stall);
     let mut look = tokio::time::interval((shortest / 4).clamp(LOOK_MIN, LOOK_MAX));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,12 +33,8 @@ pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds, metrics: 
             next_span = now + overdue;
         }
         admission.each(|number, connection| {
-            let order = judge(connection, number, &bounds, now, span_ends);
-            if let Some((order, why)) = order {
-                if connection.leaving_since(now).is_none() || order == Order::Cut {
-                    metrics.connections.ended(why);
-                }
-                connection.order(order);
+            if let Some((order, why)) = judge(connection, number, &bounds, now, span_ends) {
+                connection.dismiss(order, why);
             }
         });
     }
@@ -52,12 +48,14 @@ fn judge(
     now: Instant,
     span_ends: bool,
 ) -> Option<(Order, Ended)> {
-    if span_ends && connection.calls.next_span() {
-        return Some((Order::Cut, Ended::Stalled));
-    }
+    let overdue = span_ends && connection.calls.next_span();
     if let Some(leaving) = connection.leaving_since(now) {
         let late = leaving > bounds.call + bounds.stall;
         return late.then_some((Order::Cut, Ended::Stalled));
+    }
+    if overdue {
+        // Not at once: other calls of the connection may be well.
+        return Some((Order::Leave, Ended::Stalled));
     }
     if connection.idle(now) >= bounds.idle {
         return Some((Order::Leave, Ended::Idle));

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Ended;
 
 use super::budget::FrameBudget;
+use super::connection::Connection;
 use super::socket::Bytes;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
@@ -27,9 +28,10 @@ pub(super) struct Watched {
     first_left: std::ops::Range<usize>,
     frames: Option<FrameBudget>,
     stall: Duration,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer leaves something untaken. That it takes a little ends nothing: only when
+    /// all that was to be written, which is a few frames at a time, has left.
     stalled: Option<Pin<Box<Sleep>>>,
-    metrics: Arc<Metrics>,
+    connection: Arc<Connection>,
 }
 
 impl Watched {
@@ -37,7 +39,7 @@ impl Watched {
     pub(super) async fn greet(
         mut bytes: Bytes,
         stall: Duration,
-        metrics: Arc<Metrics>,
+        connection: Arc<Connection>,
     ) -> io::Result<Self> {
         let mut first = [0; PREFACE.len()];
         let mut read = 0;
@@ -55,7 +57,7 @@ impl Watched {
             frames,
             stall,
             stalled: None,
-            metrics,
+            connection,
         })
     }
 
@@ -68,9 +70,20 @@ impl Watched {
             return Ok(());
         };
         frames.read(read, Instant::now()).map_err(|_| {
-            self.metrics.connections.ended(Ended::Flood);
+            self.connection.because(Ended::Flood);
             io::Error::new(io::ErrorKind::InvalidData, "a flood of frames")
         })
+    }
+
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
+            frames.wrote(*bytes);
+        }
+        self.taken(context, written)
     }
 
     /// Notes whether the peer takes what is written to it, and gives up where it does not for long.
@@ -80,7 +93,6 @@ impl Watched {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
             return written;
         }
         let stall = self.stall;
@@ -90,7 +102,7 @@ impl Watched {
         if stalled.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.metrics.connections.ended(Ended::Stalled);
+        self.connection.because(Ended::Stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -123,7 +135,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.bytes).poll_write(context, bytes);
-        this.taken(context, written)
+        this.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -133,7 +145,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.bytes).poll_write_vectored(context, pieces);
-        this.taken(context, written)
+        this.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,6 +155,9 @@ impl AsyncWrite for Watched {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.bytes).poll_flush(context);
+        if flushed.is_ready() {
+            this.stalled = None;
+        }
         this.taken(context, flushed)
     }
 
