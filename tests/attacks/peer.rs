@@ -77,7 +77,6 @@ pub(crate) const NO_FIELDS: &[u8] = &[0; 5];
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
-    pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -123,14 +122,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let reading = async {
             let mut head = [0; 9];
             self.stream.read_exact(&mut head).await?;
-            let [a, b, c, kind, flags, s, t, r, e] = head;
+            let [a, b, c, kind, flags, ..] = head;
             let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
             self.stream.read_exact(&mut payload).await?;
-            let stream = u32::from_be_bytes([s, t, r, e]);
             Ok(Frame {
                 kind,
                 flags,
-                stream,
                 payload,
             })
         };

@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::harness::{Authority, PATIENCE, ROOT_TOKEN};
+use crate::harness::{Authority, PATIENCE};
 use crate::honest::Honest;
 use crate::peer::{PREFACE, Peer, connect, is_closed};
-use crate::target::{Memory, ended, serving, until_ended};
+use crate::target::{Memory, serving, until_ended};
 
 /// Connects many times, from so many addresses.
 async fn crowd(address: &str, addresses: u8, each: usize) -> Vec<TcpStream> {
@@ -35,7 +35,7 @@ async fn thousands_that_say_nothing_make_room_for_whoever_speaks() {
     let authority = serving(&["connections=1000", "handshake_timeout=1day"]).await;
     let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
     let crowd = crowd(&authority.address, 15, 200).await;
-    until_ended(&authority, "full", 2000).await;
+    until_ended(&authority, &["full"], 2000).await;
     honest.fared_well().await;
     memory.is_about_the_same();
     drop(crowd);
@@ -50,7 +50,7 @@ async fn thousands_that_only_greet_make_room_for_whoever_calls() {
         // The server may have taken its place already.
         let _ = Peer { stream }.greet(&[]).await;
     }
-    until_ended(&authority, "full", 500).await;
+    until_ended(&authority, &["full"], 500).await;
     honest.fared_well().await;
     memory.is_about_the_same();
 }
@@ -61,7 +61,7 @@ async fn whoever_says_nothing_in_time_is_cut_off() {
     let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
     let crowd = crowd(&authority.address, 5, 200).await;
     all_are_closed(crowd).await;
-    until_ended(&authority, "silent", 1000).await;
+    until_ended(&authority, &["silent"], 1000).await;
     honest.fared_well().await;
     memory.is_about_the_same();
 }
@@ -95,7 +95,7 @@ async fn whoever_dribbles_a_preface_or_a_head_is_cut_off() {
     // Twenty-four bytes, two tenths of a second each.
     let (preface, head) = tokio::join!(dribbles(address, 2, PREFACE), dribbles(address, 3, head));
     assert!(preface && head, "preface: {preface}, head: {head}");
-    until_ended(&authority, "silent", 2).await;
+    until_ended(&authority, &["silent"], 2).await;
     honest.fared_well().await;
 }
 
@@ -111,7 +111,7 @@ async fn whoever_calls_no_more_is_sent_away() {
     // Before the ping that finds the dead: this one would answer it.
     let goodbye = greeted.until(crate::peer::GOAWAY, 0).await;
     assert_eq!(crate::peer::farewells(&[goodbye]), [0], "NO_ERROR");
-    until_ended(&authority, "idle", 1).await;
+    until_ended(&authority, &["idle"], 1).await;
     honest.fared_well().await;
 }
 
@@ -165,5 +165,4 @@ async fn whoever_is_silent_within_tls_is_cut_off_and_others_shake_hands() {
         .expect("others shake hands meanwhile");
     assert!(is_closed(&mut half, PATIENCE).await, "half a handshake");
     all_are_closed(crowd).await;
-    let _ = (ROOT_TOKEN, ended);
 }

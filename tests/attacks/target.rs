@@ -11,7 +11,10 @@ const GROWTH_MAX_MIB: usize = 96;
 
 /// A server with these limits, such as `idle_timeout=1s`, once it serves.
 pub(crate) async fn serving(limits: &[&str]) -> Authority {
-    let mut authority = Authority::before_sqlite_start().with(&["--set", "log.filter=info"]);
+    let mut authority = Authority::before_sqlite_start().with(&[
+        "--set",
+        "log.filter=info,token_authority::transport::connections=debug",
+    ]);
     for limit in limits {
         authority = authority.with(&["--set", &format!("limits.{limit}")]);
     }
@@ -26,17 +29,19 @@ pub(crate) fn ended(authority: &Authority, reason: &str) -> f64 {
     Scrape::of(authority).value(&series)
 }
 
-/// Waits until at least so many were ended for a reason.
-pub(crate) async fn until_ended(authority: &Authority, reason: &str, least: usize) {
+/// Waits until at least so many were ended for these reasons.
+pub(crate) async fn until_ended(authority: &Authority, reasons: &[&str], least: usize) {
     let patience = Instant::now() + 2 * PATIENCE;
     loop {
-        let now = ended(authority, reason);
+        let now: f64 = reasons.iter().map(|reason| ended(authority, reason)).sum();
         if now >= least as f64 {
             return;
         }
         assert!(
             Instant::now() < patience,
-            "{now} of {least} connections were ended as {reason}"
+            "{now} of {least} connections were ended as {reasons:?}:\n{:?}\n{}",
+            Scrape::of(authority).beginning("connections_ended"),
+            authority.log(),
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

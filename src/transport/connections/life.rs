@@ -124,6 +124,9 @@ where
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(calls)
+            // Calls that were reset before they were looked at: a client whose calls run out of time
+            // while this machine is busy has many at once. `Calls::haste` bounds how often.
+            .max_pending_accept_reset_streams(usize::try_from(calls).ok())
             .initial_connection_window_size(window)
             .max_header_list_size(HEADER_LIST_BYTES)
             .keep_alive_interval(PING_EVERY)
