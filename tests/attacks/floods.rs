@@ -90,7 +90,7 @@ async fn a_flood_of_opened_windows_is_cut_off() {
 /// Rapid reset (CVE-2023-44487): as fast as it can be written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_reset_in_the_same_breath_are_cut_off() {
-    floods(&["flood"], &[], |n| {
+    floods(&["resets"], &[], |n| {
         let stream = u32::try_from(2 * n + 1).unwrap();
         [
             frame(HEADERS, END_HEADERS, stream, &call(VALIDATE)),

@@ -90,7 +90,9 @@ pub(crate) async fn connect(address: &str, from: u8) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0)))?;
-    socket.connect(address.parse().unwrap()).await
+    let stream = socket.connect(address.parse().unwrap()).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Peer {

@@ -18,7 +18,11 @@ const HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const PADDED: u8 = 8;
+
+/// A call that its client resets within so long, or half of it, was hardly meant.
+const HASTY: Duration = Duration::from_millis(100);
 
 /// Follows the frames that a peer sends, from its preface on, and counts them.
 #[derive(Debug)]
@@ -31,6 +35,26 @@ pub(super) struct FrameBudget {
     skip: usize,
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
+    opened: Opened,
+}
+
+/// Which streams the peer opened lately. Their numbers only ever grow, so one number parts those of
+/// the present span from all others. Spans begin with what is read: however late this side gets to
+/// what was sent together, it counts as sent together.
+#[derive(Debug)]
+struct Opened {
+    last: u32,
+    before_span: u32,
+    span: Instant,
+}
+
+/// What a peer sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Requests, by their heads.
+    pub(super) requests: usize,
+    /// Resets of streams that were only just opened.
+    pub(super) hasty_resets: usize,
 }
 
 /// The peer said too much that asks nothing.
@@ -46,11 +70,18 @@ impl FrameBudget {
             skip: PREFACE_BYTES,
             head: [0; HEAD_BYTES],
             head_bytes: 0,
+            opened: Opened {
+                last: 0,
+                before_span: 0,
+                span: now,
+            },
         }
     }
 
-    /// Counts what the peer sent, however it is cut into pieces.
-    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Spent> {
+    /// Counts what the peer sent, however it is cut into pieces; answers what it was.
+    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<Sent, Spent> {
+        let mut sent = Sent::default();
+        self.opened.go_on(now);
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
@@ -64,13 +95,22 @@ impl FrameBudget {
             bytes = &bytes[taken..];
             if self.head_bytes == HEAD_BYTES {
                 self.head_bytes = 0;
-                let [a, b, c, kind, flags, ..] = self.head;
+                let [a, b, c, kind, flags, stream @ ..] = self.head;
+                let stream = u32::from_be_bytes(stream);
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.skip = usize::try_from(length).unwrap_or(usize::MAX);
                 self.count(kind, flags, length, now)?;
+                match kind {
+                    HEADERS => {
+                        sent.requests += 1;
+                        self.opened.last = self.opened.last.max(stream);
+                    }
+                    RST_STREAM => sent.hasty_resets += usize::from(self.opened.is_new(stream)),
+                    _ => {}
+                }
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     fn count(&mut self, kind: u8, flags: u8, length: u32, now: Instant) -> Result<(), Spent> {
@@ -113,13 +153,25 @@ impl FrameBudget {
     }
 }
 
+impl Opened {
+    fn go_on(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.span) >= HASTY {
+            self.before_span = self.last;
+            self.span = now;
+        }
+    }
+
+    fn is_new(&self, stream: u32) -> bool {
+        stream > self.before_span && stream <= self.last
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     const PING: u8 = 6;
-    const RST_STREAM: u8 = 3;
     const END_STREAM: u8 = 1;
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
@@ -131,7 +183,7 @@ mod tests {
 
     fn after_preface(now: Instant) -> FrameBudget {
         let mut budget = FrameBudget::new(now);
-        assert_eq!(budget.read(&[0; PREFACE_BYTES], now), Ok(()));
+        assert_eq!(budget.read(&[0; PREFACE_BYTES], now), Ok(Sent::default()));
         budget
     }
 
@@ -163,6 +215,24 @@ mod tests {
         ]
         .concat();
         assert!((0..2 * BURST).all(|_| budget.read(&call, now).is_ok()));
+    }
+
+    #[test]
+    fn a_reset_is_hasty_only_soon_after_its_call_began() {
+        let now = Instant::now();
+        let mut budget = after_preface(now);
+        let of = |kind, stream: u8| [&frame(kind, 4, 0)[..8], &[stream]].concat();
+        let hasty = |budget: &mut FrameBudget, frames: &[Vec<u8>], at| {
+            budget
+                .read(&frames.concat(), at)
+                .map(|sent| sent.hasty_resets)
+        };
+        let breath = [of(HEADERS, 1), of(HEADERS, 3), of(RST_STREAM, 1)];
+        assert_eq!(hasty(&mut budget, &breath, now), Ok(1));
+        let later = now + HASTY;
+        assert_eq!(hasty(&mut budget, &[of(RST_STREAM, 3)], later), Ok(0));
+        let unopened = [of(RST_STREAM, 9), of(HEADERS, 5), of(RST_STREAM, 5)];
+        assert_eq!(hasty(&mut budget, &unopened, later), Ok(1));
     }
 
     #[test]
@@ -203,7 +273,13 @@ mod tests {
             let (mut whole, mut pieces) = (after_preface(now), after_preface(now));
             whole.left = 20;
             pieces.left = 20;
-            let in_pieces = bytes.chunks(cut).try_for_each(|piece| pieces.read(piece, now));
+            let in_pieces = bytes.chunks(cut).try_fold(Sent::default(), |all, piece| {
+                let sent = pieces.read(piece, now)?;
+                Ok(Sent {
+                    requests: all.requests + sent.requests,
+                    hasty_resets: all.hasty_resets + sent.hasty_resets,
+                })
+            });
             prop_assert_eq!(whole.read(&bytes, now), in_pieces);
             prop_assert_eq!(whole.left, pieces.left);
         }

@@ -11,7 +11,7 @@ use crate::domain::peer_name::PeerName;
 use crate::metrics::Ended;
 
 use super::admission::Neighbours;
-use super::calls::{Calls, Haste, Hold};
+use super::calls::{Calls, Hold};
 
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,11 +129,6 @@ impl Connection {
     }
 
     pub(super) fn begin(&self) -> Hold {
-        match self.calls.haste() {
-            Haste::Little => {}
-            Haste::Much => self.dismiss(Order::Leave, Ended::Resets),
-            Haste::Unbearable => self.dismiss(Order::Cut, Ended::Resets),
-        }
         self.calls.begin()
     }
 

@@ -19,6 +19,7 @@ use crate::metrics::{Ended, Metrics};
 use crate::tls::ServerTls;
 
 use super::Bounds;
+use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
 use super::held::Held;
 use super::socket::{Bytes, Socket};
@@ -160,7 +161,8 @@ where
     ) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
         let hold = connection.begin();
         request.extensions_mut().insert(connection.clone());
-        let answer = self.service.clone().oneshot(request.map(Body::new));
+        let request = request.map(|body| Body::new(Asked::new(body, &hold)));
+        let answer = self.service.clone().oneshot(request);
         async move { Ok(Held::answer(answer.await?, hold)) }
     }
 }
@@ -172,9 +174,10 @@ where
 {
     let mut speaking = pin!(speaking);
     let ended = tokio::select! {
+        // Orders first: who speaks without end would spend the whole turn.
         biased;
-        ended = &mut speaking => Some(ended),
         () = connection.told(Order::Leave) => None,
+        ended = &mut speaking => Some(ended),
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -182,8 +185,8 @@ where
             leave(speaking.as_mut());
             tokio::select! {
                 biased;
-                ended = speaking => ended,
                 () = connection.told(Order::Cut) => return,
+                ended = speaking => ended,
             }
         }
     };

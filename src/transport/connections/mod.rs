@@ -1,6 +1,7 @@
 //! Connections: who may connect, how long a connection may take for what, and how all of them end.
 
 mod admission;
+mod asked;
 mod budget;
 mod calls;
 mod connection;

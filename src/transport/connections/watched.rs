@@ -9,12 +9,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 use crate::metrics::Ended;
 
 use super::budget::FrameBudget;
-use super::connection::Connection;
+use super::calls::Haste;
+use super::connection::{Connection, Order};
 use super::socket::Bytes;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
@@ -65,14 +67,32 @@ impl Watched {
         self.frames.is_some()
     }
 
-    fn count(&mut self, read: &[u8]) -> io::Result<()> {
+    fn count(&mut self, context: &mut Context<'_>, read: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else {
             return Ok(());
         };
-        frames.read(read, Instant::now()).map_err(|_| {
-            self.connection.because(Ended::Flood);
-            io::Error::new(io::ErrorKind::InvalidData, "a flood of frames")
-        })
+        let refused = |why, text| {
+            self.connection.because(why);
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        };
+        let Ok(sent) = frames.read(read, Instant::now()) else {
+            return refused(Ended::Flood, "a flood of frames");
+        };
+        if sent.hasty_resets > 0 {
+            match self.connection.calls.reset_hastily(sent.hasty_resets) {
+                Haste::Little => {}
+                Haste::Much => self.connection.dismiss(Order::Leave, Ended::Resets),
+                Haste::Unbearable => return refused(Ended::Resets, "a flood of resets"),
+            }
+        }
+        // Each is worth a turn as reads are, or a peer with thousands of requests at once would hold
+        // a thread until the last of them has begun.
+        let spent = |_: &usize| {
+            let turn = coop::cooperative(std::future::ready(()));
+            std::pin::pin!(turn).poll(context).is_pending()
+        };
+        let _ = (0..sent.requests).find(spent);
+        Ok(())
     }
 
     fn written(
@@ -123,7 +143,7 @@ impl AsyncRead for Watched {
         } else {
             std::task::ready!(Pin::new(&mut this.bytes).poll_read(context, buffer))?;
         }
-        Poll::Ready(this.count(&buffer.filled()[before..]))
+        Poll::Ready(this.count(context, &buffer.filled()[before..]))
     }
 }
 
