@@ -12,6 +12,7 @@ mod headers;
 mod honest;
 mod peer;
 mod readers;
+mod rotation;
 mod silence;
 mod target;
 

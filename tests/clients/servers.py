@@ -53,7 +53,9 @@ def end_on_sigterm() -> None:
 
 
 @contextlib.contextmanager
-def serving(store: str, binary: pathlib.Path | None = None) -> Iterator[Server]:
+def serving(
+    store: str, binary: pathlib.Path | None = None, flags: tuple[str, ...] = ()
+) -> Iterator[Server]:
     """Serves on a fresh store of the kind `sqlite` or `redis` for the length of a `with`."""
     binary = (binary or default_binary()).absolute()
     with contextlib.ExitStack() as stack:
@@ -62,7 +64,7 @@ def serving(store: str, binary: pathlib.Path | None = None) -> Iterator[Server]:
         env = _clean_environment(home)
         token_file = home / ".config" / "token-authority" / "root-token"
         token_file.parent.mkdir(parents=True)
-        arguments = ["serve", "--listen", "127.0.0.1:0"]
+        arguments = ["serve", "--listen", "127.0.0.1:0", *flags]
         if store == "sqlite":
             arguments += ["--store", f"sqlite:{home}/token-authority.db"]
             arguments += ["--root-token-file", str(token_file)]

@@ -113,6 +113,13 @@ impl Authority {
         }
     }
 
+    /// Listens elsewhere at the next start.
+    pub(crate) fn listening_on(mut self, place: &str) -> Self {
+        let flag = self.arguments.iter().position(|word| word == "--listen");
+        place.clone_into(&mut self.arguments[flag.expect("a flag") + 1]);
+        self
+    }
+
     /// Adds flags for the next start.
     pub(crate) fn with(mut self, flags: &[&str]) -> Self {
         self.arguments
@@ -166,6 +173,7 @@ impl Authority {
     }
 
     /// Its process id.
+    #[allow(dead_code, reason = "for programs that look at its memory")]
     pub(crate) fn process(&self) -> u32 {
         self.child.as_ref().expect("a running authority").0.id()
     }

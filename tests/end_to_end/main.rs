@@ -41,6 +41,9 @@ mod startup;
 mod updates;
 mod visibility;
 
+#[path = "../attacks/peer.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod peer;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -72,6 +72,7 @@ impl Scrape {
     }
 
     /// All series whose names begin so.
+    #[allow(dead_code, reason = "for programs that tell more when they fail")]
     pub(crate) fn beginning(&self, with: &str) -> Vec<(&str, f64)> {
         let all = self.0.iter().map(|(name, value)| (name.as_str(), *value));
         all.filter(|(name, _)| name.starts_with(with)).collect()

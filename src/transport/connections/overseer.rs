@@ -60,7 +60,73 @@ fn judge(
     if connection.idle(now) >= bounds.idle {
         return Some((Order::Leave, Ended::Idle));
     }
-    let spread = (number as f64 * GOLDEN).fract() - 0.5;
-    let age = bounds.age.mul_f64(1.0 + SPREAD * spread);
+    let age = oldest(number, bounds.age);
     (now >= connection.until(age)).then_some((Order::Leave, Ended::Aged))
+}
+
+/// How old the connection of that number may become.
+fn oldest(number: u64, age: Duration) -> Duration {
+    let spread = (number as f64 * GOLDEN).fract() - 0.5;
+    age.mul_f64(1.0 + SPREAD * spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        connections: 9,
+        of_one_address: 9,
+        handshake: Duration::from_secs(5),
+        idle: Duration::from_secs(60),
+        age: Duration::from_secs(1000),
+        stall: Duration::from_secs(10),
+        call: Duration::from_secs(10),
+        calls_per_connection: 9,
+    };
+
+    fn after(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn connections_that_began_together_do_not_end_together() {
+        let mut ages: Vec<_> = (1..=100).map(|n| oldest(n, BOUNDS.age)).collect();
+        ages.sort();
+        let whole = Duration::from_secs(900)..=Duration::from_secs(1100);
+        assert!(ages.iter().all(|age| whole.contains(age)));
+        let gaps = ages.windows(2).map(|pair| pair[1] - pair[0]);
+        let widest = gaps.max().expect("many");
+        assert!(
+            widest < Duration::from_secs(4),
+            "a hundred over 200 s: {widest:?}"
+        );
+    }
+
+    #[test]
+    fn an_idle_connection_leaves_and_one_with_a_call_stays() {
+        let connection = Connection::new(None, None);
+        let judged = |seconds| judge(&connection, 1, &BOUNDS, after(seconds), false);
+        assert_eq!(judged(59), None);
+        assert_eq!(judged(61), Some((Order::Leave, Ended::Idle)));
+        let call = connection.begin();
+        assert_eq!(judged(61), None);
+        drop(call);
+        assert_eq!(judged(62), None, "it was active a moment ago");
+        assert_eq!(judged(200), Some((Order::Leave, Ended::Idle)));
+    }
+
+    #[test]
+    fn an_overdue_call_sends_its_connection_away_which_is_cut_if_it_stays() {
+        let connection = Connection::new(None, None);
+        let _call = connection.begin();
+        let judged = |seconds, ends| judge(&connection, 1, &BOUNDS, after(seconds), ends);
+        assert_eq!(judged(20, true), None, "it began in the span that ends");
+        assert_eq!(judged(39, false), None);
+        assert_eq!(judged(40, true), Some((Order::Leave, Ended::Stalled)));
+        connection.dismiss(Order::Leave, Ended::Stalled);
+        assert_eq!(judged(19, false), None);
+        assert_eq!(judged(21, false), Some((Order::Cut, Ended::Stalled)));
+        assert_eq!(connection.reason(), Some(Ended::Stalled));
+    }
 }
