@@ -202,6 +202,11 @@ const HOMES: &[(&str, &str, &str)] = &[
         "certificates are read in one place",
     ),
     (
+        "h2",
+        "src/transport/connections",
+        "HTTP is spoken in one place",
+    ),
+    (
         "hyper",
         "src/transport/connections",
         "HTTP is spoken in one place",

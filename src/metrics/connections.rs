@@ -12,18 +12,20 @@ pub enum Ended {
     Full,
     /// There were too many from its address.
     AddressFull,
-    /// Nothing sound was said in time.
+    /// Nothing sound was said in time: no greeting, or no first call and no answer to a ping.
     Silent,
     /// The handshake failed.
     Handshake,
-    /// No call was made for long.
+    /// No call was made for long, or the peer answered no ping.
     Idle,
     /// It, or the certificate that it began with, came of age.
     Aged,
     /// The peer did not take what was sent to it.
     Stalled,
-    /// Too many frames that ask nothing.
+    /// Too many frames that ask nothing, or too much of what HTTP/2 forbids.
     Flood,
+    /// The peer broke the rules of HTTP/2.
+    Protocol,
     /// Most calls were reset as soon as they began.
     Resets,
 }
@@ -39,6 +41,7 @@ impl Ended {
             Self::Aged => "aged",
             Self::Stalled => "stalled",
             Self::Flood => "flood",
+            Self::Protocol => "protocol",
             Self::Resets => "resets",
         }
     }

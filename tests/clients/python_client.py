@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2, field_mask_pb2
@@ -24,6 +26,7 @@ import servers
 SERVICE = "tokenauthority.v1.TokenService"
 MANAGEMENT = f"{SERVICE}.management"
 CALL_SECONDS_MAX = 20
+CONNECTIONS_COME_OF_AGE_SECONDS = 3
 OVERSIZED_BYTES = 10 * 1000 * 1000
 UNKNOWN_TOKEN_ID = "0" * 22
 
@@ -328,6 +331,26 @@ class OnAStore:
             with grpc.insecure_channel(server.address) as channel:
                 wait_until_serving(health_pb2_grpc.HealthStub(channel), server)
                 self.assertEqual(server.stop(), 0)
+
+    def test_no_call_fails_while_connections_come_of_age(self):
+        flags = ("--set", "limits.connection_age=200ms")
+        with servers.serving(self.store, flags=flags) as server:
+            with grpc.insecure_channel(server.address) as channel:
+                wait_until_serving(health_pb2_grpc.HealthStub(channel), server)
+                stub = token_service.TokenServiceStub(channel)
+                metadata = [("authorization", f"Bearer {server.credential}")]
+                until = time.monotonic() + CONNECTIONS_COME_OF_AGE_SECONDS
+                # Each batch is under way at once.
+                while time.monotonic() < until:
+                    request = validation.ValidateRequest(secret="rubbish")
+                    ask = lambda: stub.Validate.future(
+                        request, metadata=metadata, timeout=CALL_SECONDS_MAX
+                    )
+                    for answer in [ask() for _ in range(20)]:
+                        self.assertFalse(answer.result().valid)
+                page = urllib.request.urlopen(f"http://{server.address}/metrics").read().decode()
+                aged = re.search(r'connections_ended_total{reason="aged"} (\d+)', page)
+                self.assertGreaterEqual(int(aged.group(1)), 5, page)
 
     def assert_reason(self, error: grpc.RpcError, reason: str):
         info = detail(error, error_details_pb2.ErrorInfo)

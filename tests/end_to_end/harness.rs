@@ -113,6 +113,13 @@ impl Authority {
         }
     }
 
+    /// Listens elsewhere at the next start.
+    pub(crate) fn listening_on(mut self, place: &str) -> Self {
+        let flag = self.arguments.iter().position(|word| word == "--listen");
+        place.clone_into(&mut self.arguments[flag.expect("a flag") + 1]);
+        self
+    }
+
     /// Adds flags for the next start.
     pub(crate) fn with(mut self, flags: &[&str]) -> Self {
         self.arguments
@@ -163,6 +170,12 @@ impl Authority {
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.child = None;
+    }
+
+    /// Its process id.
+    #[allow(dead_code, reason = "for programs that look at its memory")]
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("a running authority").0.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -231,9 +244,7 @@ impl Authority {
     }
 
     pub(crate) fn client(&self, credential: Option<&str>) -> Client {
-        let bearer =
-            credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
-        TokenServiceClient::with_interceptor(self.channel(), Credential(bearer))
+        client_over(self.channel(), credential)
     }
 
     /// Waits until health says that Validate can answer, or that it cannot.
@@ -300,6 +311,13 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
         .args(arguments)
         .env("TOKEN_AUTHORITY_ROOT_TOKEN", ROOT_TOKEN);
     command
+}
+
+/// A client that carries a credential over a channel.
+pub(crate) fn client_over(channel: Channel, credential: Option<&str>) -> Client {
+    let bearer =
+        credential.map(|secret| format!("Bearer {secret}").parse().expect("visible ASCII"));
+    TokenServiceClient::with_interceptor(channel, Credential(bearer))
 }
 
 pub(crate) type Client = TokenServiceClient<InterceptedService<Channel, Credential>>;

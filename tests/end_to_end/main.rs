@@ -55,6 +55,9 @@ mod unix_sockets;
 mod updates;
 mod visibility;
 
+#[path = "../attacks/peer.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod peer;
 #[path = "../support/mod.rs"]
 mod support;
 

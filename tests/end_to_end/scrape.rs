@@ -70,4 +70,11 @@ impl Scrape {
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
+
+    /// All series whose names begin so.
+    #[allow(dead_code, reason = "for programs that tell more when they fail")]
+    pub(crate) fn beginning(&self, with: &str) -> Vec<(&str, f64)> {
+        let all = self.0.iter().map(|(name, value)| (name.as_str(), *value));
+        all.filter(|(name, _)| name.starts_with(with)).collect()
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::domain::address::subscriber;
+use crate::metrics::Ended;
 
 use super::connection::{Connection, Order};
 
@@ -24,7 +25,8 @@ struct Standing {
     last: u64,
     /// By number, so the oldest come first.
     connections: BTreeMap<u64, Arc<Connection>>,
-    /// What each address has. Unix sockets have none.
+    /// What each address has; also one without connections, while calls of it are in hand. Unix
+    /// sockets have none.
     of_one: HashMap<IpAddr, (usize, Arc<Neighbours>)>,
 }
 
@@ -33,6 +35,7 @@ struct Standing {
 pub(crate) struct Neighbours {
     pub(crate) calls: AtomicUsize,
     pub(crate) streams: AtomicUsize,
+    pub(crate) asides: AtomicUsize,
 }
 
 /// Why a connection is not taken.
@@ -58,8 +61,8 @@ impl Admission {
         })
     }
 
-    /// Takes a connection in. Where there are too many in all, the oldest of those that have not
-    /// said anything sound yet makes room, so that silence cannot keep others out.
+    /// Takes a connection in. Where there are too many in all, the oldest of those that never asked
+    /// for anything makes room, so that silence cannot keep others out.
     pub(super) fn admit(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -70,10 +73,10 @@ impl Admission {
             return Err(Full::Address);
         }
         if standing.connections.len() >= self.most {
-            let silent = |(_, other): &(&u64, &Arc<Connection>)| !other.has_greeted();
+            let silent = |(_, other): &(&u64, &Arc<Connection>)| !other.has_called();
             let number = standing.connections.iter().find(silent).map(|(n, _)| *n);
             let oldest = number.and_then(|number| standing.remove(number));
-            oldest.ok_or(Full::All)?.order(Order::Cut);
+            oldest.ok_or(Full::All)?.dismiss(Order::Cut, Ended::Full);
         }
         standing.last += 1;
         let number = standing.last;
@@ -104,8 +107,12 @@ impl Admission {
 
     /// Does something with each connection and its number, which later ones have higher.
     pub(super) fn each(&self, mut act: impl FnMut(u64, &Connection)) {
-        // A copy, so that connections may come and go meanwhile.
-        let all = self.standing().connections.clone();
+        let all = {
+            let mut standing = self.standing();
+            standing.forget_absent();
+            // A copy, so that connections may come and go meanwhile.
+            standing.connections.clone()
+        };
         all.iter()
             .for_each(|(number, connection)| act(*number, connection));
     }
@@ -123,15 +130,20 @@ impl Standing {
     fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
         let connection = self.connections.remove(&number)?;
         if let Some(of_one) = connection.address.map(subscriber) {
-            let count = self.of_one.get_mut(&of_one).map(|(count, _)| {
+            if let Some((count, _)) = self.of_one.get_mut(&of_one) {
                 *count -= 1;
-                *count
-            });
-            if count == Some(0) {
-                self.of_one.remove(&of_one);
             }
         }
         Some(connection)
+    }
+
+    /// Forgets addresses that have neither connections nor calls that outlived theirs: whoever
+    /// connects again and again would else have its calls counted from nothing each time.
+    fn forget_absent(&mut self) {
+        let present = |(count, neighbours): &mut (usize, Arc<Neighbours>)| {
+            *count > 0 || Arc::strong_count(neighbours) > 1
+        };
+        self.of_one.retain(|_, one| present(one));
     }
 }
 
@@ -145,8 +157,6 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::connections::connection::Greeting;
-
     fn address(last: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, last]))
     }
@@ -170,30 +180,42 @@ mod tests {
         let admission = Admission::new(3, 1);
         let places: Vec<_> = (0..3).map(|_| admission.admit(None)).collect();
         assert!(places.iter().all(Result::is_ok));
-        places
-            .iter()
-            .flatten()
-            .for_each(|(c, _)| c.greeted(Greeting::default()));
+        places.iter().flatten().for_each(|(c, _)| c.begin().end());
         assert_eq!(admission.admit(None).err(), Some(Full::All));
     }
 
     #[test]
-    fn the_oldest_silent_one_makes_room_and_those_that_spoke_stay() {
+    fn the_oldest_that_never_called_makes_room_and_those_that_did_stay() {
         let admission = Admission::new(3, 9);
         let admit = |last| admission.admit(address(last)).ok().unwrap();
         let admitted = [1, 2, 3].map(admit);
-        admitted[0].0.greeted(Greeting::default());
+        admitted[0].0.begin().end();
         let (late, _late) = admit(4);
         let cut = admitted
             .each_ref()
             .map(|(connection, _)| connection.is_cut());
         assert_eq!(cut, [false, true, false]);
+        assert_eq!(admitted[1].0.reason(), Some(Ended::Full));
         let len = || admission.standing().connections.len();
         assert_eq!(len(), 3);
-        admitted[2].0.greeted(Greeting::default());
-        late.greeted(Greeting::default());
+        admitted[2].0.begin().end();
+        late.begin().end();
         assert_eq!(admission.admit(address(5)).err(), Some(Full::All));
         drop(admitted);
         assert_eq!(len(), 1, "each leaves once");
+    }
+
+    #[test]
+    fn calls_that_outlive_their_connections_still_count_for_their_address() {
+        let admission = Admission::new(9, 9);
+        let (connection, place) = admission.admit(address(1)).ok().unwrap();
+        let outliving = connection.neighbours.clone().unwrap();
+        drop((connection, place));
+        admission.each(|_, _| {});
+        let (again, place) = admission.admit(address(1)).ok().unwrap();
+        assert!(Arc::ptr_eq(again.neighbours.as_ref().unwrap(), &outliving));
+        drop((again, place, outliving));
+        admission.each(|_, _| {});
+        assert!(admission.standing().of_one.is_empty());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-/// A call that its client resets sooner was hardly meant.
-const HASTY: Duration = Duration::from_millis(50);
-/// So many hasty resets are forgiven; beyond, they may be at most half of all calls.
+/// So many hasty resets are forgiven. Beyond, if they are more than the calls that were answered
+/// lately, the connection is to end: well at first, since a client whose calls all run out of time
+/// during an outage does the same; at once after so many.
 const HASTY_FORGIVEN: u64 = 200;
+const HASTY_BORNE: u64 = 1500;
 
 /// Calls in hand are counted by when they began, in spans that pass every time
 /// [`Calls::next_span`] is called: an unfinished call of the span before the last is overdue.
@@ -17,6 +17,10 @@ const SPANS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     begun: AtomicU64,
+    /// Calls that were answered, calls whose message broke off, which are answered too, and calls
+    /// that were reset as soon as they began: lately.
+    answered: AtomicU64,
+    broken: AtomicU64,
     hasty: AtomicU64,
     endless: AtomicUsize,
     span: AtomicUsize,
@@ -27,9 +31,16 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct Hold {
     calls: Arc<Calls>,
-    since: Instant,
     kind: Kind,
     ended: bool,
+}
+
+/// How hastily a peer resets its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    Little,
+    Much,
+    Unbearable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +57,6 @@ impl Calls {
             .fetch_add(1, Ordering::Relaxed);
         Hold {
             calls: self.clone(),
-            since: Instant::now(),
             kind: Kind::Begun { span },
             ended: false,
         }
@@ -74,15 +84,42 @@ impl Calls {
     /// Begins a new span; answers whether a call is overdue, which is one that began before the
     /// span that ends now.
     pub(super) fn next_span(&self) -> bool {
+        self.forget_half();
         let next = self.span.fetch_add(1, Ordering::Relaxed) + 1;
         // Of the three, the one that comes after the next is the one before the span that ended.
         self.in_hand[(next + 1) % SPANS].load(Ordering::Relaxed) > 0
     }
 
-    /// Whether most calls are reset as soon as they begin.
-    pub(super) fn are_hasty(&self) -> bool {
-        let hasty = self.hasty.load(Ordering::Relaxed);
-        hasty > HASTY_FORGIVEN && hasty > self.begun() / 2
+    /// Counts calls that were reset as soon as they began; answers what that amounts to.
+    pub(super) fn reset_hastily(&self, calls: usize) -> Haste {
+        let calls = calls as u64;
+        let hasty = self.hasty.fetch_add(calls, Ordering::Relaxed) + calls;
+        if hasty <= HASTY_FORGIVEN || hasty <= self.answered() {
+            Haste::Little
+        } else if hasty <= HASTY_BORNE {
+            Haste::Much
+        } else {
+            Haste::Unbearable
+        }
+    }
+
+    /// Counts a call whose message broke off.
+    pub(super) fn break_off(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn answered(&self) -> u64 {
+        let answered = self.answered.load(Ordering::Relaxed);
+        answered.saturating_sub(self.broken.load(Ordering::Relaxed))
+    }
+
+    /// Makes the past count half, so that a long and busy life neither excuses nor condemns what is
+    /// done now.
+    fn forget_half(&self) {
+        for count in [&self.answered, &self.broken, &self.hasty] {
+            let half = count.load(Ordering::Relaxed).div_ceil(2);
+            count.fetch_sub(half, Ordering::Relaxed);
+        }
     }
 }
 
@@ -96,6 +133,10 @@ impl Hold {
         self.kind = Kind::Endless;
     }
 
+    pub(super) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
     /// The answer is complete.
     pub(super) fn end(&mut self) {
         self.ended = true;
@@ -104,8 +145,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.ended && self.since.elapsed() < HASTY {
-            self.calls.hasty.fetch_add(1, Ordering::Relaxed);
+        if self.ended {
+            self.calls.answered.fetch_add(1, Ordering::Relaxed);
         }
         self.calls.count(self.kind).fetch_sub(1, Ordering::Relaxed);
     }
@@ -142,16 +183,45 @@ mod tests {
         assert!(!calls.any());
     }
 
+    fn answer(calls: &Arc<Calls>, count: u64) {
+        (0..count).for_each(|_| calls.begin().end());
+    }
+
+    fn borne(haste: u64) -> usize {
+        usize::try_from(haste).unwrap()
+    }
+
     #[test]
     fn resets_are_hasty_only_where_they_are_many_and_most_of_all() {
         let calls = Arc::new(Calls::default());
-        let reset = || drop(calls.begin());
-        let finish = || calls.begin().end();
-        (0..HASTY_FORGIVEN).for_each(|_| reset());
-        assert!(!calls.are_hasty());
-        reset();
-        assert!(calls.are_hasty());
-        (0..=HASTY_FORGIVEN).for_each(|_| finish());
-        assert!(!calls.are_hasty(), "half of all calls ended well");
+        assert_eq!(calls.reset_hastily(borne(HASTY_FORGIVEN)), Haste::Little);
+        assert_eq!(calls.reset_hastily(1), Haste::Much);
+        answer(&calls, 2 * HASTY_FORGIVEN);
+        let haste = calls.reset_hastily(1);
+        assert_eq!(haste, Haste::Little, "most calls were answered");
+        let haste = calls.reset_hastily(borne(HASTY_BORNE));
+        assert_eq!(haste, Haste::Unbearable);
+    }
+
+    #[test]
+    fn an_answer_to_a_message_that_broke_off_excuses_nothing() {
+        let calls = Arc::new(Calls::default());
+        for _ in 0..2 * HASTY_BORNE {
+            calls.break_off();
+            calls.begin().end();
+        }
+        let haste = calls.reset_hastily(borne(2 * HASTY_BORNE));
+        assert_eq!(haste, Haste::Unbearable);
+    }
+
+    #[test]
+    fn what_was_long_ago_neither_excuses_haste_nor_condemns_it() {
+        let calls = Arc::new(Calls::default());
+        answer(&calls, 100 * HASTY_BORNE);
+        (0..9).for_each(|_| assert!(!calls.next_span()));
+        let haste = calls.reset_hastily(borne(HASTY_BORNE) + 1);
+        assert_eq!(haste, Haste::Unbearable);
+        (0..9).for_each(|_| assert!(!calls.next_span()));
+        assert_eq!(calls.reset_hastily(1), Haste::Little);
     }
 }

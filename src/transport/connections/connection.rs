@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::domain::peer_name::PeerName;
+use crate::metrics::Ended;
 use crate::tls::Shown;
 
 use super::admission::Neighbours;
@@ -34,6 +35,8 @@ pub(crate) struct Connection {
     greeting: OnceLock<Greeting>,
     pub(super) calls: Arc<Calls>,
     order: watch::Sender<Order>,
+    /// Why this side ends it; the first reason stays.
+    reason: OnceLock<Ended>,
     /// Milliseconds after `since` at which a call was last seen, and at which it was told to leave.
     active: AtomicU64,
     left: OnceLock<Instant>,
@@ -57,6 +60,7 @@ impl Connection {
             greeting: OnceLock::new(),
             calls: Arc::default(),
             order: watch::Sender::new(Order::Stay),
+            reason: OnceLock::new(),
             active: AtomicU64::default(),
             left: OnceLock::new(),
             seen: AtomicU64::default(),
@@ -77,8 +81,19 @@ impl Connection {
         let _ = self.greeting.set(greeting);
     }
 
-    pub(super) fn has_greeted(&self) -> bool {
-        self.greeting.get().is_some()
+    /// Whether it ever asked for anything.
+    pub(super) fn has_called(&self) -> bool {
+        self.calls.begun() > 0
+    }
+
+    /// Notes why this side ends the connection, or refuses to go on with it.
+    pub(super) fn because(&self, why: Ended) {
+        let _ = self.reason.set(why);
+    }
+
+    /// Why this side ended it; nothing where the peer did, or the server stops.
+    pub(super) fn reason(&self) -> Option<Ended> {
+        self.reason.get().copied()
     }
 
     /// Orders only ever become stronger.
@@ -91,6 +106,12 @@ impl Connection {
             *present = order.max(*present);
             stronger
         });
+    }
+
+    /// Orders what ends the connection, and notes why.
+    pub(super) fn dismiss(&self, order: Order, why: Ended) {
+        self.because(why);
+        self.order(order);
     }
 
     /// Waits until the connection is told `order`, or something stronger.
@@ -111,9 +132,6 @@ impl Connection {
     }
 
     pub(super) fn begin(&self) -> Hold {
-        if self.calls.are_hasty() {
-            self.order(Order::Cut);
-        }
         self.calls.begin()
     }
 

@@ -1,6 +1,8 @@
 //! The body of an answer, which keeps its call in hand until it has left.
 
+use std::any::Any;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
@@ -13,19 +15,31 @@ use super::calls::Hold;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endless;
 
+/// Put into the extensions of an answer: kept until the answer has left.
+#[derive(Clone)]
+pub(crate) struct Kept(
+    #[expect(dead_code, reason = "it is there to be dropped")] pub(crate) Arc<dyn Any + Send + Sync>,
+);
+
 /// A body, and the call whose answer it is.
 pub(super) struct Held {
     body: Body,
     hold: Hold,
+    _kept: Option<Kept>,
 }
 
 impl Held {
-    pub(super) fn answer(answer: Response<Body>, mut hold: Hold) -> Response<Self> {
+    pub(super) fn answer(mut answer: Response<Body>, mut hold: Hold) -> Response<Self> {
+        let kept = answer.extensions_mut().remove::<Kept>();
         if answer.extensions().get::<Endless>().is_some() {
             hold.endless();
         }
         answer.map(|body| {
-            let mut held = Self { body, hold };
+            let mut held = Self {
+                body,
+                hold,
+                _kept: kept,
+            };
             held.look();
             held
         })

@@ -19,6 +19,7 @@ use crate::metrics::{Ended, Metrics};
 use crate::tls::ServerTls;
 
 use super::Bounds;
+use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
 use super::held::Held;
 use super::socket::{Bytes, Socket};
@@ -30,6 +31,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest list of headers, in bytes as RFC 9113 counts them (section 6.5.2).
 const HEADER_LIST_BYTES: u32 = 16 << 10;
+
+/// What a peer may send before it is read, on a connection, for each call that it may have in hand.
+/// From this h2 also derives how many small frames may wait to be read (half of it, at up to 256
+/// bytes each), and takes more of them for a flood: so each call may have two.
+const WINDOW_OF_CALL: u32 = 1024;
+const WINDOW_MIN: u32 = 256 << 10;
+const WINDOW_MAX: u32 = i32::MAX as u32;
 
 /// What all connections of a door have in common.
 pub(super) struct Life<S> {
@@ -51,29 +59,47 @@ where
     /// Lives a connection to its end.
     pub(super) async fn live(&self, socket: Socket, connection: Arc<Connection>) {
         let _open = self.metrics.connections.begun();
-        let greeting = tokio::time::timeout(self.bounds.handshake, self.greet(socket));
-        let greeted = tokio::select! {
-            greeted = greeting => greeted,
-            // Another one needs the room.
-            () = connection.told(Order::Cut) => return self.metrics.connections.ended(Ended::Full),
-        };
-        let (bytes, greeting) = match greeted {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err(error)) => {
-                tracing::debug!(peer = ?connection.address, %error, "no connection came about");
-                return self.metrics.connections.ended(Ended::Handshake);
+        if let Some((bytes, greeting)) = self.greeted(socket, &connection).await {
+            connection.greeted(greeting);
+            if bytes.is_http2() {
+                self.speak_http2(bytes, &connection).await;
+            } else {
+                self.speak_http1(bytes, &connection).await;
             }
-            Err(_) => return self.metrics.connections.ended(Ended::Silent),
-        };
-        connection.greeted(greeting);
-        if bytes.is_http2() {
-            self.speak_http2(bytes, connection).await;
-        } else {
-            self.speak_http1(bytes, connection).await;
+        }
+        if let Some(why) = connection.reason() {
+            self.metrics.connections.ended(why);
         }
     }
 
-    async fn greet(&self, socket: Socket) -> io::Result<(Watched, Greeting)> {
+    /// Greets in time, unless the connection is told to go before.
+    async fn greeted(
+        &self,
+        socket: Socket,
+        connection: &Arc<Connection>,
+    ) -> Option<(Watched, Greeting)> {
+        let greeting = self.greet(socket, connection);
+        let greeted = tokio::select! {
+            greeted = tokio::time::timeout(self.bounds.handshake, greeting) => greeted,
+            // Nothing is in hand yet.
+            () = connection.told(Order::Leave) => return None,
+        };
+        match greeted {
+            Ok(Ok(greeted)) => return Some(greeted),
+            Ok(Err(error)) => {
+                tracing::debug!(peer = ?connection.address, %error, "no connection came about");
+                connection.because(Ended::Handshake);
+            }
+            Err(_) => connection.because(Ended::Silent),
+        }
+        None
+    }
+
+    async fn greet(
+        &self,
+        socket: Socket,
+        connection: &Arc<Connection>,
+    ) -> io::Result<(Watched, Greeting)> {
         let (bytes, greeting) = match (socket, &self.tls) {
             (Socket::Unix(stream), _) => (Bytes::Unix(stream), Greeting::default()),
             (Socket::Tcp(stream, _), None) => (Bytes::Tcp(stream), Greeting::default()),
@@ -82,35 +108,43 @@ where
                 (Bytes::Tls(Box::new(stream)), Greeting { shown })
             }
         };
-        let watched = Watched::greet(bytes, self.bounds.stall, self.metrics.clone()).await?;
+        let watched = Watched::greet(bytes, self.bounds.stall, connection.clone()).await?;
         Ok((watched, greeting))
     }
 
-    async fn speak_http2(&self, bytes: Watched, connection: Arc<Connection>) {
+    async fn speak_http2(&self, bytes: Watched, connection: &Arc<Connection>) {
+        let calls = self.bounds.calls_per_connection;
+        let window = calls
+            .saturating_mul(WINDOW_OF_CALL)
+            .clamp(WINDOW_MIN, WINDOW_MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(self.bounds.calls_per_connection)
+            .max_concurrent_streams(calls)
+            // Calls that were reset before they were looked at: a client whose calls run out of time
+            // while this machine is busy has many at once. `Calls::haste` bounds how often.
+            .max_pending_accept_reset_streams(usize::try_from(calls).ok())
+            .initial_connection_window_size(window)
             .max_header_list_size(HEADER_LIST_BYTES)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .auto_date_header(false);
-        let service = service_fn(|request| self.answer(request, &connection));
+        let service = service_fn(|request| self.answer(request, connection));
         let speaking = http2.serve_connection(TokioIo::new(bytes), service);
-        drive(speaking, &connection, |speaking| {
+        drive(speaking, connection, |speaking| {
             speaking.graceful_shutdown();
         })
         .await;
     }
 
-    async fn speak_http1(&self, bytes: Watched, connection: Arc<Connection>) {
+    async fn speak_http1(&self, bytes: Watched, connection: &Arc<Connection>) {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(self.bounds.handshake);
-        let service = service_fn(|request| self.answer(request, &connection));
+        let service = service_fn(|request| self.answer(request, connection));
         let speaking = http1.serve_connection(TokioIo::new(bytes), service);
-        drive(speaking, &connection, |speaking| {
+        drive(speaking, connection, |speaking| {
             speaking.graceful_shutdown();
         })
         .await;
@@ -123,22 +157,23 @@ where
     ) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
         let hold = connection.begin();
         request.extensions_mut().insert(connection.clone());
-        let answer = self.service.clone().oneshot(request.map(Body::new));
+        let request = request.map(|body| Body::new(Asked::new(body, &hold)));
+        let answer = self.service.clone().oneshot(request);
         async move { Ok(Held::answer(answer.await?, hold)) }
     }
 }
 
 /// Speaks until the peer ends it or the connection is told to.
-async fn drive<C, E>(speaking: C, connection: &Connection, leave: impl FnOnce(Pin<&mut C>))
+async fn drive<C>(speaking: C, connection: &Connection, leave: impl FnOnce(Pin<&mut C>))
 where
-    C: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
+    C: Future<Output = hyper::Result<()>>,
 {
     let mut speaking = pin!(speaking);
     let ended = tokio::select! {
+        // Orders first: who speaks without end would spend the whole turn.
         biased;
-        ended = &mut speaking => Some(ended),
         () = connection.told(Order::Leave) => None,
+        ended = &mut speaking => Some(ended),
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -146,12 +181,33 @@ where
             leave(speaking.as_mut());
             tokio::select! {
                 biased;
-                ended = speaking => ended,
                 () = connection.told(Order::Cut) => return,
+                ended = speaking => ended,
             }
         }
     };
     if let Err(error) = ended {
+        if let Some(why) = reason(&error, connection) {
+            connection.because(why);
+        }
         tracing::debug!(peer = ?connection.address, %error, "a connection broke");
+    }
+}
+
+/// Why this side ended a connection that broke, if it did.
+fn reason(error: &hyper::Error, connection: &Connection) -> Option<Ended> {
+    if error.is_timeout() {
+        // No head of a request in time, or no answer to a ping.
+        return Some(match connection.has_called() {
+            true => Ended::Idle,
+            false => Ended::Silent,
+        });
+    }
+    let cause = std::error::Error::source(error)?;
+    let cause = cause.downcast_ref::<h2::Error>()?;
+    match cause.reason() {
+        _ if cause.is_remote() || cause.is_io() => None,
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Some(Ended::Flood),
+        _ => Some(Ended::Protocol),
     }
 }

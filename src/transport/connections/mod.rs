@@ -1,6 +1,7 @@
 //! Connections: who may connect, how long a connection may take for what, and how all of them end.
 
 mod admission;
+mod asked;
 mod budget;
 mod calls;
 mod connection;
@@ -15,7 +16,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tokio::task::JoinSet;
@@ -32,7 +33,7 @@ use socket::Socket;
 pub(crate) use admission::Neighbours;
 pub(crate) use connection::Connection;
 pub use dialled::channel_over;
-pub(crate) use held::Endless;
+pub(crate) use held::{Endless, Kept};
 pub use socket::{Listener, Place};
 
 /// Bounds on connections.
@@ -81,7 +82,7 @@ impl Door {
             metrics,
         } = self;
         let admission = Admission::new(bounds.connections, bounds.of_one_address);
-        let overseer = overseer::oversee(admission.clone(), bounds, metrics.clone());
+        let overseer = overseer::oversee(admission.clone(), bounds);
         let life = Arc::new(Life {
             service,
             tls,
@@ -103,8 +104,10 @@ impl Door {
     }
 }
 
-/// Time without accepting after the machine had no room for one more connection.
+/// Time without accepting after the machine had no room for one more connection, and how often that
+/// is told at most.
 const NO_ROOM: Duration = Duration::from_millis(50);
+const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts connections until it is dropped; each then lives in a task of its own.
 async fn accept<S>(listener: Listener, admission: &Arc<Admission>, life: &Arc<Life<S>>)
@@ -116,18 +119,15 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    let mut complained = false;
+    let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok(socket) => {
-                complained = false;
-                begin(socket, admission, life);
-            }
+            Ok(socket) => begin(socket, admission, life),
             // The peer went away before it was accepted.
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                // Once until it is well again: this may come as often as it likes.
-                if !std::mem::replace(&mut complained, true) {
+                if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_EVERY) {
+                    complained = Some(Instant::now());
                     tracing::error!(%error, "no connection can be accepted");
                 }
                 tokio::time::sleep(NO_ROOM).await;

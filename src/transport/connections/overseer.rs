@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Ended;
 
 use super::Bounds;
 use super::admission::Admission;
@@ -19,7 +19,7 @@ const LOOK_MIN: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Looks after connections until it is dropped.
-pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds, metrics: Arc<Metrics>) {
+pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds) {
     let shortest = bounds.idle.min(bounds.age).min(bounds.stall);
     let mut look = tokio::time::interval((shortest / 4).clamp(LOOK_MIN, LOOK_MAX));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,12 +33,8 @@ pub(super) async fn oversee(admission: Arc<Admission>, bounds: Bounds, metrics: 
             next_span = now + overdue;
         }
         admission.each(|number, connection| {
-            let order = judge(connection, number, &bounds, now, span_ends);
-            if let Some((order, why)) = order {
-                if connection.leaving_since(now).is_none() || order == Order::Cut {
-                    metrics.connections.ended(why);
-                }
-                connection.order(order);
+            if let Some((order, why)) = judge(connection, number, &bounds, now, span_ends) {
+                connection.dismiss(order, why);
             }
         });
     }
@@ -52,17 +48,85 @@ fn judge(
     now: Instant,
     span_ends: bool,
 ) -> Option<(Order, Ended)> {
-    if span_ends && connection.calls.next_span() {
-        return Some((Order::Cut, Ended::Stalled));
-    }
+    let overdue = span_ends && connection.calls.next_span();
     if let Some(leaving) = connection.leaving_since(now) {
         let late = leaving > bounds.call + bounds.stall;
         return late.then_some((Order::Cut, Ended::Stalled));
     }
+    if overdue {
+        // Not at once: other calls of the connection may be well.
+        return Some((Order::Leave, Ended::Stalled));
+    }
     if connection.idle(now) >= bounds.idle {
         return Some((Order::Leave, Ended::Idle));
     }
-    let spread = (number as f64 * GOLDEN).fract() - 0.5;
-    let age = bounds.age.mul_f64(1.0 + SPREAD * spread);
+    let age = oldest(number, bounds.age);
     (now >= connection.until(age)).then_some((Order::Leave, Ended::Aged))
+}
+
+/// How old the connection of that number may become.
+fn oldest(number: u64, age: Duration) -> Duration {
+    let spread = (number as f64 * GOLDEN).fract() - 0.5;
+    age.mul_f64(1.0 + SPREAD * spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        connections: 9,
+        of_one_address: 9,
+        handshake: Duration::from_secs(5),
+        idle: Duration::from_secs(60),
+        age: Duration::from_secs(1000),
+        stall: Duration::from_secs(10),
+        call: Duration::from_secs(10),
+        calls_per_connection: 9,
+    };
+
+    fn after(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn connections_that_began_together_do_not_end_together() {
+        let mut ages: Vec<_> = (1..=100).map(|n| oldest(n, BOUNDS.age)).collect();
+        ages.sort();
+        let whole = Duration::from_secs(900)..=Duration::from_secs(1100);
+        assert!(ages.iter().all(|age| whole.contains(age)));
+        let gaps = ages.windows(2).map(|pair| pair[1] - pair[0]);
+        let widest = gaps.max().expect("many");
+        assert!(
+            widest < Duration::from_secs(4),
+            "a hundred over 200 s: {widest:?}"
+        );
+    }
+
+    #[test]
+    fn an_idle_connection_leaves_and_one_with_a_call_stays() {
+        let connection = Connection::new(None, None);
+        let judged = |seconds| judge(&connection, 1, &BOUNDS, after(seconds), false);
+        assert_eq!(judged(59), None);
+        assert_eq!(judged(61), Some((Order::Leave, Ended::Idle)));
+        let call = connection.begin();
+        assert_eq!(judged(61), None);
+        drop(call);
+        assert_eq!(judged(62), None, "it was active a moment ago");
+        assert_eq!(judged(200), Some((Order::Leave, Ended::Idle)));
+    }
+
+    #[test]
+    fn an_overdue_call_sends_its_connection_away_which_is_cut_if_it_stays() {
+        let connection = Connection::new(None, None);
+        let _call = connection.begin();
+        let judged = |seconds, ends| judge(&connection, 1, &BOUNDS, after(seconds), ends);
+        assert_eq!(judged(20, true), None, "it began in the span that ends");
+        assert_eq!(judged(39, false), None);
+        assert_eq!(judged(40, true), Some((Order::Leave, Ended::Stalled)));
+        connection.dismiss(Order::Leave, Ended::Stalled);
+        assert_eq!(judged(19, false), None);
+        assert_eq!(judged(21, false), Some((Order::Cut, Ended::Stalled)));
+        assert_eq!(connection.reason(), Some(Ended::Stalled));
+    }
 }

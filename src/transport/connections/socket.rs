@@ -64,7 +64,8 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Answers are small; without it each would wait for the acknowledgement of the last.
-                stream.set_nodelay(true)?;
+                // Where it cannot be set, the connection is about to end.
+                let _ = stream.set_nodelay(true);
                 Ok(Socket::Tcp(stream, address.ip()))
             }
             Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),

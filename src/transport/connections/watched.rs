@@ -9,11 +9,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio::time::Sleep;
 
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Ended;
 
 use super::budget::FrameBudget;
+use super::calls::Haste;
+use super::connection::{Connection, Order};
 use super::socket::Bytes;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
@@ -27,9 +30,10 @@ pub(super) struct Watched {
     first_left: std::ops::Range<usize>,
     frames: Option<FrameBudget>,
     stall: Duration,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer leaves something untaken. That it takes a little ends nothing: only when
+    /// all that was to be written, which is a few frames at a time, has left.
     stalled: Option<Pin<Box<Sleep>>>,
-    metrics: Arc<Metrics>,
+    connection: Arc<Connection>,
 }
 
 impl Watched {
@@ -37,7 +41,7 @@ impl Watched {
     pub(super) async fn greet(
         mut bytes: Bytes,
         stall: Duration,
-        metrics: Arc<Metrics>,
+        connection: Arc<Connection>,
     ) -> io::Result<Self> {
         let mut first = [0; PREFACE.len()];
         let mut read = 0;
@@ -55,7 +59,7 @@ impl Watched {
             frames,
             stall,
             stalled: None,
-            metrics,
+            connection,
         })
     }
 
@@ -63,14 +67,43 @@ impl Watched {
         self.frames.is_some()
     }
 
-    fn count(&mut self, read: &[u8]) -> io::Result<()> {
+    fn count(&mut self, context: &mut Context<'_>, read: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else {
             return Ok(());
         };
-        frames.read(read, Instant::now()).map_err(|_| {
-            self.metrics.connections.ended(Ended::Flood);
-            io::Error::new(io::ErrorKind::InvalidData, "a flood of frames")
-        })
+        let refused = |why, text| {
+            self.connection.because(why);
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        };
+        let Ok(sent) = frames.read(read, Instant::now()) else {
+            return refused(Ended::Flood, "a flood of frames");
+        };
+        if sent.hasty_resets > 0 {
+            match self.connection.calls.reset_hastily(sent.hasty_resets) {
+                Haste::Little => {}
+                Haste::Much => self.connection.dismiss(Order::Leave, Ended::Resets),
+                Haste::Unbearable => return refused(Ended::Resets, "a flood of resets"),
+            }
+        }
+        // Each is worth a turn as reads are, or a peer with thousands of requests at once would hold
+        // a thread until the last of them has begun.
+        let spent = |_: &usize| {
+            let turn = coop::cooperative(std::future::ready(()));
+            std::pin::pin!(turn).poll(context).is_pending()
+        };
+        let _ = (0..sent.requests).find(spent);
+        Ok(())
+    }
+
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
+            frames.wrote(*bytes);
+        }
+        self.taken(context, written)
     }
 
     /// Notes whether the peer takes what is written to it, and gives up where it does not for long.
@@ -80,7 +113,6 @@ impl Watched {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
             return written;
         }
         let stall = self.stall;
@@ -90,7 +122,7 @@ impl Watched {
         if stalled.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.metrics.connections.ended(Ended::Stalled);
+        self.connection.because(Ended::Stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -111,7 +143,7 @@ impl AsyncRead for Watched {
         } else {
             std::task::ready!(Pin::new(&mut this.bytes).poll_read(context, buffer))?;
         }
-        Poll::Ready(this.count(&buffer.filled()[before..]))
+        Poll::Ready(this.count(context, &buffer.filled()[before..]))
     }
 }
 
@@ -123,7 +155,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.bytes).poll_write(context, bytes);
-        this.taken(context, written)
+        this.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -133,7 +165,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.bytes).poll_write_vectored(context, pieces);
-        this.taken(context, written)
+        this.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,6 +175,9 @@ impl AsyncWrite for Watched {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.bytes).poll_flush(context);
+        if flushed.is_ready() {
+            this.stalled = None;
+        }
         this.taken(context, flushed)
     }
 

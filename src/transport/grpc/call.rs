@@ -79,6 +79,7 @@ impl Begun {
                 body,
                 begun: self,
                 leaving,
+                over: false,
                 ended: false,
             };
             return response.map(|body| Body::new(tail(body)));
@@ -127,6 +128,8 @@ struct Tail {
     body: Body,
     begun: Begun,
     leaving: Option<Leaving>,
+    /// `leaving` is over.
+    over: bool,
     ended: bool,
 }
 
@@ -154,17 +157,25 @@ impl http_body::Body for Tail {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(leaving) = &mut self.leaving
-            && leaving.as_mut().poll(context).is_ready()
-        {
+        if self.over {
             return Poll::Ready(Some(Ok(self.farewell())));
         }
-        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(leaving) = &mut self.leaving {
+            self.over = leaving.as_mut().poll(context).is_ready();
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if self.over && frame.is_pending() {
+            return Poll::Ready(Some(Ok(self.farewell())));
+        }
+        // What is there already still goes out, once: it may be the last status of health.
+        let mut frame = ready!(frame);
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
-            && let Some(code) = code_of(trailers)
         {
-            self.begun.end(code, trailers);
+            if let Some(code) = code_of(trailers) {
+                self.begun.end(code, trailers);
+            }
+            self.ended = true;
         }
         Poll::Ready(frame)
     }

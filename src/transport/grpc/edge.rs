@@ -41,6 +41,8 @@ pub(super) struct Settings {
     pub(super) gate: Arc<Gate>,
     /// For streams, which it ends.
     pub(super) streams: Arc<Gate>,
+    /// For what is answered all the same.
+    pub(super) asides: Arc<Gate>,
     pub(super) call_deadline: Duration,
     pub(super) message_bytes_max: usize,
 }
@@ -120,13 +122,13 @@ where
         let endless = ENDLESS.iter().any(|method| path.starts_with(method));
         let gate = match endless {
             true => &settings.streams,
+            false if path == ALWAYS_ANSWERED => &settings.asides,
             false => &settings.gate,
         };
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let neighbours = connection.as_ref().and_then(|c| c.neighbours.as_ref());
         let pass = match gate.enter(neighbours) {
-            _ if path == ALWAYS_ANSWERED => None,
-            Ok(pass) => Some(Arc::new(pass)),
+            Ok(pass) => Arc::new(pass),
             Err(closed) => {
                 let refused = begun.naming(|| match closed {
                     Closed::Draining => status::draining(),
@@ -141,13 +143,11 @@ where
         });
         let longest = deadline::of_call(request.headers(), settings.call_deadline);
         let uri = request.uri().clone();
-        if let Some(pass) = &pass {
-            // A change that outlives its call keeps its own hold of the pass.
-            request.extensions_mut().insert(pass.clone());
-        }
+        // A change that outlives its call keeps its own hold of the pass.
+        request.extensions_mut().insert(pass.clone());
         let answer = begun.scope(self.inner.call(request));
         let answer = answer.instrument(settings.span(&begun));
-        begun.pass = pass;
+        begun.pass = Some(pass);
         Box::pin(async move {
             let response = match tokio::time::timeout(longest, answer).await {
                 Ok(Ok(response)) => match bare_status(&response) {

@@ -7,12 +7,17 @@ use tokio::sync::Notify;
 
 use crate::transport::connections::Neighbours;
 
+/// Most health checks and pages in hand at once, and most of them from one address. They must not
+/// wait for calls, and nobody needs many.
+const ASIDES_MAX: usize = 1024;
+const ASIDES_OF_ONE_MAX: usize = 64;
+
 /// Counts calls in hand and refuses those beyond a limit, or all of them while draining.
 pub struct Gate {
     limit: usize,
     limit_of_one: usize,
     count_of_one: fn(&Neighbours) -> &AtomicUsize,
-    /// The limits' keys in the configuration.
+    /// What sets the limits: keys in the configuration, mostly.
     keys: [&'static str; 2],
     in_hand: AtomicUsize,
     closed: AtomicBool,
@@ -23,7 +28,7 @@ pub struct Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Draining,
-    /// As much is in hand as a limit says, which has this key in the configuration.
+    /// As much is in hand as a limit says, which is set by this key.
     Full {
         limit: usize,
         key: &'static str,
@@ -47,6 +52,15 @@ impl Gate {
     pub fn of_streams(limit: usize, limit_of_one: usize) -> Arc<Self> {
         let keys = ["limits.streams", "limits.streams_per_address"];
         Self::new(limit, limit_of_one, keys, |neighbours| &neighbours.streams)
+    }
+
+    /// The same for what is answered even while draining and under load, which is little and soon
+    /// over; so these limits are fixed.
+    pub fn of_asides() -> Arc<Self> {
+        let keys = ["the server", "the server for one address"];
+        Self::new(ASIDES_MAX, ASIDES_OF_ONE_MAX, keys, |neighbours| {
+            &neighbours.asides
+        })
     }
 
     fn new(

@@ -33,6 +33,9 @@ use gate::Gate;
 use pb::token_service_server::TokenServiceServer;
 use token_service::TokenServiceHandler;
 
+/// Longest message to health and reflection, in bytes: both are asked by name.
+const NAMING_BYTES_MAX: usize = 4 << 10;
+
 /// Bounds on what a peer may ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -71,7 +74,10 @@ pub async fn serve(
     } = setup;
     let (reporter, health) = tonic_health::server::health_reporter();
     health::begin(&reporter).await;
-    let reporting = tokio::spawn(health::follow(reporter, readiness, draining));
+    let mut reporting = tokio::spawn(health::follow(reporter, readiness, draining));
+    let health = health.max_decoding_message_size(NAMING_BYTES_MAX);
+    let v1 = reflection().build_v1()?;
+    let v1alpha = reflection().build_v1alpha()?;
     let tokens = TokenServiceServer::new(TokenServiceHandler::new(authority.clone()))
         .max_decoding_message_size(bounds.message_bytes);
     let edge = EdgeLayer(Arc::new(Settings {
@@ -79,15 +85,21 @@ pub async fn serve(
         metrics,
         gate,
         streams,
+        asides: http.asides().clone(),
         call_deadline: bounds.call_deadline,
         message_bytes_max: bounds.message_bytes,
     }));
     let routes = Routes::new(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
+        .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(tokens)
         .prepare();
     let service = BesideGrpc(http).layer(edge.layer(routes));
+    let stop = async {
+        stop.await;
+        // Whoever watches health is told the last status before its stream ends.
+        let _ = (&mut reporting).await;
+    };
     door.serve(service, stop).await;
     reporting.abort();
     Ok(())

@@ -51,8 +51,7 @@ where
         if is_grpc(&request) {
             return self.grpc.call(request);
         }
-        let page = self.pages.0.call(request);
-        Box::pin(async move { Ok(page.await?.map(Body::new)) })
+        Box::pin(self.pages.answer(request))
     }
 }
 

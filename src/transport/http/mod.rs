@@ -4,18 +4,19 @@ mod beside;
 mod metrics;
 mod probes;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::Request;
-use axum::http::StatusCode;
+use axum::http::{Request, Response, StatusCode};
 use axum::routing::get;
 use tonic::body::Body;
 use tower::{Service, service_fn};
 
 use crate::metrics::Exposition;
-use crate::transport::connections::Door;
+use crate::transport::connections::{Connection, Door, Kept};
+use crate::transport::grpc::gate::Gate;
 
 pub(super) use beside::BesideGrpc;
 pub use probes::Probes;
@@ -27,7 +28,12 @@ const READY: &str = "/readyz";
 
 /// What is answered to plain HTTP.
 #[derive(Clone)]
-pub struct Pages(Router);
+pub struct Pages {
+    router: Router,
+    /// Lets so many be in hand at once: whoever asks for pages and does not read them leaves them
+    /// with us.
+    asides: Arc<Gate>,
+}
 
 impl Pages {
     /// Those that tell whether the server lives and is ready; every other path is unknown.
@@ -35,21 +41,47 @@ impl Pages {
         let unknown = || async { (StatusCode::NOT_FOUND, "there is no such page\n") };
         let ready = get(probes::ready).with_state(probes);
         let pages = Router::new().route(LIVE, get(probes::live));
-        Self(pages.route(READY, ready).fallback(unknown))
+        Self {
+            router: pages.route(READY, ready).fallback(unknown),
+            asides: Gate::of_asides(),
+        }
     }
 
     /// The same, and the metrics.
     pub fn with_metrics(self, exposition: Arc<Exposition>) -> Self {
         let page = get(metrics::page).with_state(exposition);
-        Self(self.0.route(METRICS, page))
+        let router = self.router.route(METRICS, page);
+        Self { router, ..self }
+    }
+
+    /// The gate that pages pass, with whatever else is answered beside calls.
+    pub(super) fn asides(&self) -> &Arc<Gate> {
+        &self.asides
+    }
+
+    fn answer(
+        &self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let neighbours = connection.and_then(|connection| connection.neighbours.as_ref());
+        let pass = self.asides.enter(neighbours).ok();
+        let page = pass.map(|pass| (self.router.clone().call(request), Kept(Arc::new(pass))));
+        async move {
+            let Some((page, pass)) = page else {
+                let mut refused = Response::new(Body::empty());
+                *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                return Ok(refused);
+            };
+            let mut page = page.await?.map(Body::new);
+            page.extensions_mut().insert(pass);
+            Ok(page)
+        }
     }
 
     /// Serves them on listeners of their own until `stop` is over.
     pub async fn serve(self, door: Door, stop: impl Future<Output = ()>) {
-        let page = move |request: Request<Body>| {
-            let page = self.0.clone().call(request);
-            async move { Ok(page.await?.map(Body::new)) }
-        };
+        let page = move |request: Request<Body>| self.answer(request);
         door.serve(service_fn(page), stop).await;
     }
 }

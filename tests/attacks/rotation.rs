@@ -1,0 +1,60 @@
+//! No attack: connections that come of age under load, of which their clients notice next to nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use token_authority::transport::grpc::pb::Verdict;
+use tonic::{Code, Status};
+
+use crate::harness::{Client, create, named, presenting};
+use crate::target::{ended, serving, until_ended};
+
+/// So many calls at once, and so many connections that come of age meanwhile.
+const AT_ONCE: usize = 8;
+const ROTATIONS: usize = 8;
+
+/// Asks, and again where the client's own transport gave the call up before it was sent: unlike
+/// gRPC's other clients, tonic leaves it to its user to repeat what a closed connection never took.
+async fn validate(client: &mut Client, secret: &str) {
+    loop {
+        match client.validate(presenting(secret)).await {
+            Ok(answer) => return assert_eq!(answer.into_inner().verdict(), Verdict::Valid),
+            Err(status) => assert!(was_never_sent(&status), "{status:?}"),
+        }
+    }
+}
+
+/// What hyper says of a request that it still holds when its connection is closed.
+fn was_never_sent(status: &Status) -> bool {
+    status.code() == Code::Cancelled && format!("{status:?}").contains("connection closed")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_connections_come_of_age() {
+    let authority = serving(&["connection_age=500ms"]).await;
+    let mut root = authority.root().await;
+    let (_, secret) = create(&mut root, named("t")).await;
+    let (over, calls) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let calling: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (mut root, secret) = (root.clone(), secret.clone());
+            let (over, calls) = (over.clone(), calls.clone());
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    validate(&mut root, &secret).await;
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    until_ended(&authority, &["aged"], ROTATIONS).await;
+    over.store(true, Ordering::Relaxed);
+    for call in calling {
+        call.await.expect("every call is answered");
+    }
+    assert_eq!(ended(&authority, "stalled"), 0.0);
+    eprintln!("{} calls", calls.load(Ordering::Relaxed));
+}
