@@ -82,7 +82,7 @@ fn a_certificate_that_cannot_be_used_is_told() {
     let sound = certificate(&["localhost"], -1, 90);
     let other = certificate(&["localhost"], -1, 90);
     let said = patient(&(sound.0.clone(), other.1)).asks(&[]);
-    said.only("FAIL", "tls", "does not go with the key");
+    said.only("FAIL", "tls", "does not go with the private key");
     let said = patient(&(sound.0.clone(), "no key".to_owned())).asks(&[]);
     said.only("FAIL", "tls", "holds no private key");
     let said = patient(&("no certificate".to_owned(), sound.1.clone())).asks(&[]);
