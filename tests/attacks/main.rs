@@ -5,7 +5,10 @@
 //! for another.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::print_stderr, reason = "what was measured is shown with a failure")]
+#![allow(
+    clippy::print_stderr,
+    reason = "what was measured is shown with a failure"
+)]
 
 mod crowds;
 mod floods;
@@ -17,6 +20,9 @@ mod rotation;
 mod silence;
 mod target;
 
+#[path = "../end_to_end/encrypted.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod encrypted;
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod harness;

@@ -32,7 +32,6 @@ mod metrics;
 mod namespaces;
 mod outages;
 mod pages;
-mod papers;
 mod peppers;
 mod policies;
 mod process;
