@@ -38,6 +38,7 @@ mod process;
 mod quotas;
 mod raw_bytes;
 mod redis_acl;
+mod redis_tls;
 mod request_ids;
 mod restrictions;
 mod retention;
