@@ -129,10 +129,9 @@ impl Standing {
 
     fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
         let connection = self.connections.remove(&number)?;
-        if let Some(of_one) = connection.address.map(subscriber) {
-            if let Some((count, _)) = self.of_one.get_mut(&of_one) {
-                *count -= 1;
-            }
+        let of_one = connection.address.map(subscriber);
+        if let Some((count, _)) = of_one.and_then(|of_one| self.of_one.get_mut(&of_one)) {
+            *count -= 1;
         }
         Some(connection)
     }
