@@ -5,10 +5,7 @@
 //! for another.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(
-    clippy::print_stderr,
-    reason = "what was measured is shown with a failure"
-)]
+#![allow(clippy::print_stderr, reason = "what was measured is told, too")]
 
 mod crowds;
 mod floods;

@@ -129,9 +129,8 @@ impl Standing {
 
     fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
         let connection = self.connections.remove(&number)?;
-        if let Some(of_one) = connection.address.map(subscriber)
-            && let Some((count, _)) = self.of_one.get_mut(&of_one)
-        {
+        let of_one = connection.address.map(subscriber);
+        if let Some((count, _)) = of_one.and_then(|of_one| self.of_one.get_mut(&of_one)) {
             *count -= 1;
         }
         Some(connection)

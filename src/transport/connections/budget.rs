@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Frames that ask nothing, at once; and how many more each second.
-const BURST: u32 = 10_000;
+/// Frames that ask nothing, at once; and, once these are spent, how many more each second.
+pub const BURST: u32 = 10_000;
 const EACH_SECOND: f64 = 1000.0;
 /// What a request, and a frame with a part of a message, are worth in frames that ask nothing: those
 /// go with them, to open windows, to measure the connection, to cancel.
@@ -26,7 +26,7 @@ const HASTY: Duration = Duration::from_millis(100);
 
 /// Follows the frames that a peer sends, from its preface on, and counts them.
 #[derive(Debug)]
-pub(super) struct FrameBudget {
+pub struct FrameBudget {
     left: u32,
     refilled: Instant,
     /// Bytes of answers that were not counted yet.
@@ -50,19 +50,19 @@ struct Opened {
 
 /// What a peer sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sent {
+pub struct Sent {
     /// Requests, by their heads.
-    pub(super) requests: usize,
+    pub requests: usize,
     /// Resets of streams that were only just opened.
-    pub(super) hasty_resets: usize,
+    pub hasty_resets: usize,
 }
 
 /// The peer said too much that asks nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Spent;
+pub struct Spent;
 
 impl FrameBudget {
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
             left: BURST,
             refilled: now,
@@ -79,7 +79,7 @@ impl FrameBudget {
     }
 
     /// Counts what the peer sent, however it is cut into pieces; answers what it was.
-    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<Sent, Spent> {
+    pub fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<Sent, Spent> {
         let mut sent = Sent::default();
         self.opened.go_on(now);
         while !bytes.is_empty() {
@@ -113,6 +113,11 @@ impl FrameBudget {
         Ok(sent)
     }
 
+    /// How many frames that ask nothing may come now; more do as time passes.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
     fn count(&mut self, kind: u8, flags: u8, length: u32, now: Instant) -> Result<(), Spent> {
         let earned = match kind {
             HEADERS => REQUEST,
@@ -125,7 +130,7 @@ impl FrameBudget {
     }
 
     /// Notes what was written to the peer.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub fn wrote(&mut self, bytes: usize) {
         self.answered += bytes;
         let earned = self.answered / ANSWERED_BYTES;
         self.answered %= ANSWERED_BYTES;
@@ -150,6 +155,17 @@ impl FrameBudget {
         }
         self.left -= 1;
         Ok(())
+    }
+}
+
+impl std::ops::Add for Sent {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            requests: self.requests + more.requests,
+            hasty_resets: self.hasty_resets + more.hasty_resets,
+        }
     }
 }
 
@@ -274,11 +290,7 @@ mod tests {
             whole.left = 20;
             pieces.left = 20;
             let in_pieces = bytes.chunks(cut).try_fold(Sent::default(), |all, piece| {
-                let sent = pieces.read(piece, now)?;
-                Ok(Sent {
-                    requests: all.requests + sent.requests,
-                    hasty_resets: all.hasty_resets + sent.hasty_resets,
-                })
+                Ok(all + pieces.read(piece, now)?)
             });
             prop_assert_eq!(whole.read(&bytes, now), in_pieces);
             prop_assert_eq!(whole.left, pieces.left);

@@ -2,7 +2,7 @@
 
 mod admission;
 mod asked;
-mod budget;
+pub mod budget;
 mod calls;
 mod connection;
 mod dialled;
