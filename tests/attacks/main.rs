@@ -17,6 +17,9 @@ mod rotation;
 mod silence;
 mod target;
 
+#[path = "../end_to_end/encrypted.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod encrypted;
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod harness;

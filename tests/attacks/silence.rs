@@ -1,14 +1,12 @@
 //! Peers that connect and then say nothing, or as little as they can.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::harness::{Authority, PATIENCE};
+use crate::encrypted::Encrypted;
+use crate::harness::PATIENCE;
 use crate::honest::Honest;
 use crate::peer::{PREFACE, Peer, connect, is_closed};
 use crate::target::{Memory, serving, until_ended};
@@ -117,27 +115,13 @@ async fn whoever_calls_no_more_is_sent_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_silent_within_tls_is_cut_off_and_others_shake_hands() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let mut authority = Authority::before_sqlite_start();
-    let (certificate, key) = (
-        authority.folder.path().join("certificate.pem"),
-        authority.folder.path().join("key.pem"),
-    );
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    authority = authority.with(&[
+    let encrypted = Encrypted::start(&[
         "--set",
         "log.filter=info",
         "--set",
         "limits.handshake_timeout=2s",
-        "--set",
-        "server.metrics_listen=127.0.0.1:0",
-        "--set",
-        &format!("tls.certificate_file={}", certificate.display()),
-        "--set",
-        &format!("tls.key_file={}", key.display()),
     ]);
-    authority.start();
+    let authority = &encrypted.authority;
     let crowd = crowd(&authority.address, 5, 100).await;
     let mut half = connect(&authority.address, 9).await.unwrap();
     // The head of a ClientHello of 512 bytes, which do not come.
@@ -145,17 +129,9 @@ async fn whoever_is_silent_within_tls_is_cut_off_and_others_shake_hands() {
         .await
         .unwrap();
 
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let mut config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let connector = TlsConnector::from(Arc::new(config));
     let shaking = async {
-        let stream = connect(&authority.address, 1).await.unwrap();
-        let name = "localhost".try_into().unwrap();
-        let stream = connector.connect(name, stream).await.expect("TLS");
+        let stranger = encrypted.stranger();
+        let stream = encrypted.connect(&stranger).await.expect("TLS");
         let mut peer = Peer { stream };
         peer.greet(&[]).await.unwrap();
         peer.settle().await.expect("an answer");

@@ -1,9 +1,16 @@
 //! The command line over TLS: whom it trusts, what it shows, and what it says when that fails.
 
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+
+use crate::encrypted::{Encrypted, REQUIRED};
 use crate::harness::{Authority, ROOT_TOKEN, command, until};
-use crate::papers::{Holds, Papers, mutual};
+use crate::support::certificates::{HOUR, Issued, TestAuthority, Wanted};
 
 /// Exit code, standard output and standard error of a command as root.
 pub(crate) fn ran(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -31,13 +38,12 @@ fn refused(arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_called_over_tls_and_every_distrust_is_explained() {
-    let papers = Papers::new();
-    let (namesake, stranger) = (Papers::new(), Papers::of("a stranger"));
-    let ca = papers.authority();
-    let server = papers.issue("localhost", Holds::Now);
-    let mut authority = server.shown_by(Authority::before_sqlite_start());
-    authority.start();
-    let port = authority.address.rsplit_once(':').unwrap().1.to_owned();
+    let encrypted = Encrypted::before_start(&[]).called("localhost").started();
+    let ca = encrypted.ca_file();
+    let another = |file: &str, name: &str| encrypted.kept(file, &TestAuthority::new(name).pem());
+    let stranger = another("stranger.pem", "a stranger");
+    let namesake = another("namesake.pem", "authority of servers");
+    let port = encrypted.port();
     let (by_name, by_address) = (
         format!("https://localhost:{port}"),
         format!("https://127.0.0.1:{port}"),
@@ -63,11 +69,11 @@ async fn a_server_is_called_over_tls_and_every_distrust_is_explained() {
             "no authority that this machine trusts; give",
         ),
         (
-            vec!["--server", &by_name, "--ca-file", &stranger.authority()],
+            vec!["--server", &by_name, "--ca-file", &stranger],
             "none of the authorities in",
         ),
         (
-            vec!["--server", &by_name, "--ca-file", &namesake.authority()],
+            vec!["--server", &by_name, "--ca-file", &namesake],
             "none of the authorities in",
         ),
         (
@@ -75,7 +81,7 @@ async fn a_server_is_called_over_tls_and_every_distrust_is_explained() {
             "not for 127.0.0.1, but for localhost;",
         ),
         (
-            vec!["--server", &authority.address],
+            vec!["--server", &encrypted.authority.address],
             "speaks TLS; write https://127.0.0.1:",
         ),
     ] {
@@ -90,15 +96,41 @@ async fn a_server_is_called_over_tls_and_every_distrust_is_explained() {
     );
 }
 
+/// A server that shows the certificate as it is, which the authority refuses to do with a bad one.
+async fn shown_unchecked(issued: &Issued) -> SocketAddr {
+    let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
+    let chain = chain.collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_out_of_its_time_and_a_server_without_tls_are_explained() {
-    let papers = Papers::new();
-    let ca = papers.authority();
-    for (holds, told) in [
-        (Holds::NoMore, "certificate ended at 2021-01-01T00:00:00Z;"),
-        (Holds::NotYet, "holds only from 2110-01-01T00:00:00Z on;"),
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem").display().to_string();
+    let servers = TestAuthority::new("authority of servers");
+    std::fs::write(&ca, servers.pem()).unwrap();
+    for (from, until, told) in [
+        (-2 * HOUR, -HOUR, "certificate ended at 20"),
+        (HOUR, 2 * HOUR, "holds only from 20"),
     ] {
-        let address = papers.issue("localhost", holds).shown_unchecked().await;
+        let issued = servers.issue(Wanted::server().holding(from, until));
+        let address = shown_unchecked(&issued).await;
         let server = format!("https://localhost:{}", address.port());
         let asked = tokio::task::spawn_blocking({
             let ca = ca.clone();
@@ -116,74 +148,75 @@ async fn a_certificate_out_of_its_time_and_a_server_without_tls_are_explained() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_wants_a_certificate_is_shown_one_and_a_missing_one_is_explained() {
-    let papers = Papers::new();
-    let strangers = [Papers::new(), Papers::of("a stranger")];
-    let server = papers.issue("localhost", Holds::Now);
-    let mut authority = mutual(&papers, server.shown_by(Authority::before_sqlite_start()));
-    authority.start();
-    let port = authority.address.rsplit_once(':').unwrap().1;
-    let (address, ca) = (format!("https://localhost:{port}"), papers.authority());
+    let encrypted = Encrypted::mutual(&REQUIRED);
+    let address = format!("https://localhost:{}", encrypted.port());
+    let ca = encrypted.ca_file();
     let way = ["--server", &address, "--ca-file", &ca];
-    let own = papers.issue("client.example", Holds::Now);
-    let shown = ["--cert-file", &own.certificate, "--key-file", &own.key];
+    let issued = encrypted.clients.issue(Wanted::client());
+    let [certificate, key] = encrypted.kept_pair("own", &issued);
+    let shown = ["--cert-file", &certificate, "--key-file", &key];
     let (code, _, err) = ran(&[&["whoami"], &way[..], &shown[..]].concat());
     assert_eq!(code, Some(0), "{err}");
-    let foreign = strangers.each_ref().map(|strangers| {
-        let issued = strangers.issue("client.example", Holds::Now);
-        (issued.certificate, issued.key)
+    let foreign = ["authority of clients", "a stranger"].map(|name| {
+        let issued = TestAuthority::new(name).issue(Wanted::client());
+        encrypted.kept_pair(name, &issued)
     });
     // The server's word comes after the handshake and at times after the connection has ended.
     for _ in 0..10 {
         let said = refused(&way);
         let told = "takes clients with a certificate only; give one by --cert-file";
         assert!(said.contains(told), "{said}");
-        for (certificate, key) in &foreign {
+        for [certificate, key] in &foreign {
             let shown = ["--cert-file", certificate, "--key-file", key];
             let said = refused(&[&way[..], &shown[..]].concat());
             let told = format!("refuses the certificate in {certificate}");
             assert!(said.contains(&told), "{said}");
         }
     }
-    let mixed = ["--cert-file", &own.certificate, "--key-file", &foreign[0].1];
+    let mixed = ["--cert-file", &certificate, "--key-file", &foreign[0][1]];
     let (code, _, err) = ran(&[&["whoami"], &way[..], &mixed[..]].concat());
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("does not go with the key in"), "{err}");
 }
 
+/// Runs the command that a server's log suggests, as it stands there.
+async fn tried(authority: &Authority, variables: &[(&str, &str)]) {
+    let line = until(|| {
+        let log = authority.log();
+        let mut lines = log.lines().skip_while(|line| !line.starts_with("Try it"));
+        lines.nth(1).map(str::to_owned)
+    });
+    let line = line.await;
+    let tried = Command::new("sh")
+        .args(["-c", &line])
+        .envs(variables.iter().copied())
+        .env("TOKEN", ROOT_TOKEN)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&tried.stderr);
+    assert!(tried.status.success(), "{line}\n{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_line_that_a_server_suggests_works() {
-    let papers = Papers::new();
-    let own = papers.issue("client.example", Holds::Now);
-    let socket = papers.authority().replace("ca.pem", "ta.sock");
-    let with_tls = |name: &str| {
-        let server = papers.issue(name, Holds::Now);
-        server.shown_by(Authority::before_sqlite_start())
-    };
-    let unix = format!("server.listen=unix:{socket}");
-    for authority in [
-        Authority::before_sqlite_start(),
-        with_tls("localhost"),
-        mutual(&papers, with_tls("ta.example")),
-        with_tls("localhost").with(&["--set", &unix]),
+    tried(&Authority::on_sqlite(), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let unix = folder.path().join("ta.sock").display().to_string();
+    let unix = format!("server.listen=unix:{unix}");
+    for (encrypted, name) in [
+        (Encrypted::before_start(&[]), "localhost"),
+        (Encrypted::before_mutual_start(&REQUIRED), "ta.example"),
+        (Encrypted::before_start(&["--set", &unix]), "localhost"),
     ] {
-        let mut authority = authority;
-        authority.start();
-        let line = until(|| {
-            let log = authority.log();
-            let mut lines = log.lines().skip_while(|line| !line.starts_with("Try it"));
-            lines.nth(1).map(str::to_owned)
-        });
-        let line = line.await;
-        let tried = Command::new("sh")
-            .args(["-c", &line])
-            .env("CA", papers.authority())
-            .env("CERT", &own.certificate)
-            .env("KEY", &own.key)
-            .env("TOKEN", ROOT_TOKEN)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&tried.stderr);
-        assert!(tried.status.success(), "{line}\n{said}");
+        let encrypted = encrypted.called(name).started();
+        let own = encrypted.clients.issue(Wanted::client());
+        let [certificate, key] = &encrypted.kept_pair("own", &own);
+        let files = [
+            ("CA", &*encrypted.ca_file()),
+            ("CERT", certificate),
+            ("KEY", key),
+        ];
+        tried(&encrypted.authority, &files).await;
     }
 }

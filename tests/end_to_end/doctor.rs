@@ -4,7 +4,7 @@
 mod certificates;
 mod files;
 mod listeners;
-mod patient;
+pub(crate) mod patient;
 mod redis;
 
 use std::fs;

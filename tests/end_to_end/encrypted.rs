@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use tower::service_fn;
 
 use crate::harness::{Authority, Client, Credential, PATIENCE, ROOT_TOKEN, until};
 use crate::scrape::Scrape;
-use crate::support::certificates::{Issued, TestAuthority};
+use crate::support::certificates::{Issued, TestAuthority, Wanted};
 
 pub(crate) type Versions = &'static [&'static SupportedProtocolVersion];
 pub(crate) const TLS12: Versions = &[&rustls::version::TLS12];
@@ -36,6 +37,9 @@ pub(crate) const AT_ONCE: [&str; 4] = [
     "--set",
     "limits.stall_timeout=1s",
 ];
+
+/// That nobody connects without a certificate.
+pub(crate) const REQUIRED: [&str; 2] = ["--set", "tls.client_certificate_required=true"];
 
 /// A running authority, and who made its certificates.
 pub(crate) struct Encrypted {
@@ -78,16 +82,24 @@ impl Encrypted {
     }
 
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut encrypted = Self::before_start(flags);
-        encrypted.authority.start();
-        encrypted
+        Self::before_start(flags).started()
     }
 
     /// One that asks its clients for certificates.
     pub(crate) fn mutual(flags: &[&str]) -> Self {
-        let mut encrypted = Self::before_mutual_start(flags);
-        encrypted.authority.start();
-        encrypted
+        Self::before_mutual_start(flags).started()
+    }
+
+    /// One that is called by this DNS name and no other, and is not yet started.
+    pub(crate) fn called(self, name: &str) -> Self {
+        let wanted = Wanted::server().nameless().dns(name);
+        self.put(&self.servers.issue(wanted));
+        self
+    }
+
+    pub(crate) fn started(mut self) -> Self {
+        self.authority.start();
+        self
     }
 
     pub(crate) fn before_mutual_start(flags: &[&str]) -> Self {
@@ -99,6 +111,11 @@ impl Encrypted {
         encrypted
     }
 
+    /// Where it listens, on loopback.
+    pub(crate) fn port(&self) -> &str {
+        self.authority.address.rsplit_once(':').unwrap().1
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.authority.folder.path().join(name)
     }
@@ -107,10 +124,28 @@ impl Encrypted {
         fs::write(self.file(name), text).unwrap();
     }
 
-    /// Exchanges a file as it should be done: whole, by its name.
+    /// Writes a file and answers its path.
+    pub(crate) fn kept(&self, name: &str, text: &str) -> String {
+        self.write(name, text);
+        self.file(name).display().to_string()
+    }
+
+    /// Writes a certificate and its key, and answers both paths.
+    pub(crate) fn kept_pair(&self, name: &str, issued: &Issued) -> [String; 2] {
+        let certificate = self.kept(&format!("{name}.pem"), &issued.chain);
+        [certificate, self.kept(&format!("{name}.key"), &issued.key)]
+    }
+
+    /// The file with the authority of the server's certificate.
+    pub(crate) fn ca_file(&self) -> String {
+        self.kept("ca.pem", &self.servers.pem())
+    }
+
+    /// Exchanges a file as it should be done: whole, by its name, and for its owner only.
     pub(crate) fn exchange(&self, name: &str, text: &str) {
         let fresh = self.file(&format!("{name}.new"));
         fs::write(&fresh, text).unwrap();
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(fresh, self.file(name)).unwrap();
     }
 

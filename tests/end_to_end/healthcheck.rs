@@ -3,8 +3,9 @@
 use std::fs;
 use std::process::Command;
 
+use crate::encrypted::{Encrypted, REQUIRED};
 use crate::harness::{Authority, BINARY, PATIENCE};
-use crate::papers::{Holds, Papers, mutual};
+use crate::support::certificates::Wanted;
 
 /// Exit code and all that it says; generous, where the machine is busy.
 fn asked(flags: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -88,11 +89,8 @@ async fn a_redis_that_is_down_is_a_server_that_does_not_serve() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls_the_certificate_is_verified_only_where_a_server_is_named() {
-    let papers = Papers::new();
-    let paper = papers.issue("ta.example", Holds::Now);
-    let mut authority = paper.shown_by(Authority::before_sqlite_start());
-    authority.start();
-    let port = authority.address.rsplit_once(':').unwrap().1;
+    let encrypted = Encrypted::before_start(&[]).called("ta.example").started();
+    let port = encrypted.port();
     // Of these files it needs to know no more than that they are named.
     let configured = [
         ("TOKEN_AUTHORITY_LISTEN", &*format!("0.0.0.0:{port}")),
@@ -106,21 +104,22 @@ async fn over_tls_the_certificate_is_verified_only_where_a_server_is_named() {
     let (code, said) = asked(&["--server", &server], &configured);
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("no authority that this machine"), "{said}");
-    let ca = papers.authority();
+    let ca = encrypted.ca_file();
     let named = ["--server", &server, "--ca-file", &ca, "--server-name"];
     comes_to(0, SERVING, &[&named[..], &["ta.example"]].concat(), &[]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_certificates_are_required_a_unix_socket_needs_none() {
-    let papers = Papers::new();
-    let paper = papers.issue("localhost", Holds::Now);
-    let mut authority = mutual(&papers, paper.shown_by(Authority::before_sqlite_start()));
-    let socket = authority.folder.path().join("ta.sock");
-    let listen = format!("127.0.0.1:0,unix:{}", socket.display());
-    authority = authority.with(&["--set", &format!("server.listen={listen}")]);
-    authority.start();
-    let address = authority.address.clone();
+    let mut encrypted = Encrypted::before_mutual_start(&REQUIRED);
+    let listen = format!("127.0.0.1:0,unix:{}", encrypted.file("ta.sock").display());
+    let authority = encrypted.authority.listening_on(&listen);
+    encrypted = Encrypted {
+        authority,
+        ..encrypted
+    }
+    .started();
+    let address = encrypted.authority.address.clone();
     let tls = [
         ("TOKEN_AUTHORITY_TLS_CERTIFICATE_FILE", "a"),
         ("TOKEN_AUTHORITY_TLS_KEY_FILE", "b"),
@@ -131,8 +130,9 @@ async fn where_certificates_are_required_a_unix_socket_needs_none() {
         let told = "--cert-file and --key-file, or let the server listen on a Unix socket, too";
         assert!(said.contains(told), "{said}");
     }
-    let own = papers.issue("client.example", Holds::Now);
-    let shown = ["--cert-file", &own.certificate, "--key-file", &own.key];
+    let own = encrypted.clients.issue(Wanted::client());
+    let [certificate, key] = encrypted.kept_pair("own", &own);
+    let shown = ["--cert-file", &certificate, "--key-file", &key];
     comes_to(
         0,
         SERVING,

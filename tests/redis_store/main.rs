@@ -15,6 +15,7 @@ mod proxies;
 mod replays;
 mod start;
 mod sweep;
+mod tls;
 mod trust;
 mod wide;
 

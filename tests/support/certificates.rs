@@ -13,6 +13,8 @@ use token_authority::clock::{Clock, SystemClock};
 
 /// An hour, in seconds: certificates of tests hold for so long before and after now.
 pub(crate) const HOUR: i64 = 3600;
+/// A day, in seconds.
+pub(crate) const DAY: i64 = 24 * HOUR;
 
 /// One that signs certificates.
 pub(crate) struct TestAuthority {
@@ -45,8 +47,19 @@ pub(crate) struct Issued {
 
 impl TestAuthority {
     pub(crate) fn new(name: &str) -> Self {
+        Self::root(Self::params(name))
+    }
+
+    /// One whose own certificate ends so many seconds from now.
+    pub(crate) fn until(name: &str, until: i64) -> Self {
+        let mut params = Self::params(name);
+        params.not_after = date_time_ymd(1970, 1, 1) + since_1970(until);
+        Self::root(params)
+    }
+
+    fn root(params: CertificateParams) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(Self::params(name), key).expect("a root");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a root");
         Self {
             issuer,
             between: String::new(),
@@ -146,7 +159,7 @@ impl Wanted {
     pub(crate) fn server() -> Self {
         Self::of(ExtendedKeyUsagePurpose::ServerAuth)
             .dns("localhost")
-            .named(SanType::IpAddress([127, 0, 0, 1].into()))
+            .address([127, 0, 0, 1])
     }
 
     pub(crate) fn client() -> Self {
@@ -173,6 +186,10 @@ impl Wanted {
     pub(crate) fn dns(self, name: &str) -> Self {
         let name = name.try_into().expect("ASCII");
         self.named(SanType::DnsName(name))
+    }
+
+    pub(crate) fn address(self, address: [u8; 4]) -> Self {
+        self.named(SanType::IpAddress(address.into()))
     }
 
     pub(crate) fn uri(self, uri: &str) -> Self {

@@ -1,21 +1,26 @@
 //! A redis-server of the test's own, on a free port of loopback, with its files in a temporary folder.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 use tempfile::TempDir;
 
+use super::certificates::{Issued, TestAuthority};
 use super::child::OwnedChild;
 
 /// A running redis-server; ended when dropped. A missing program fails the test.
 pub(crate) struct RedisServer {
     child: Option<OwnedChild>,
     arguments: Vec<String>,
-    _folder: TempDir,
+    /// The door for tests of one that speaks TLS and nothing else on its port.
+    socket: Option<PathBuf>,
+    folder: TempDir,
     _reserved: ReservedPort,
     pub(crate) port: u16,
 }
@@ -28,13 +33,57 @@ impl RedisServer {
 
     /// The same with further settings, such as `--requirepass x`.
     pub(crate) fn with(settings: &[&str]) -> Self {
-        let mut server = Self::prepared(settings);
+        Self::launched(|| Self::prepared(settings))
+    }
+
+    /// One that speaks TLS only and shows a certificate; where `clients` are named, it wants one of
+    /// theirs.
+    pub(crate) fn over_tls(shown: &Issued, clients: Option<&TestAuthority>) -> Self {
+        Self::launched(|| {
+            let mut server = Self::prepared(&["--port", "0"]);
+            server.write_certificate(shown);
+            let file = |name: &str| path_in(&server.folder, name);
+            let mut settings = vec![("tls-port", server.port.to_string())];
+            settings.extend(TLS_FILES.map(|(setting, name)| (setting, file(name))));
+            if let Some(clients) = clients {
+                fs::write(file("ca.pem"), clients.pem()).expect("a file");
+                settings.push(("tls-ca-cert-file", file("ca.pem")));
+            }
+            let wanted = if clients.is_some() { "yes" } else { "no" };
+            settings.push(("tls-auth-clients", wanted.to_owned()));
+            let socket = file("redis.sock");
+            settings.push(("unixsocket", socket.clone()));
+            let words = settings.into_iter();
+            let words = words.flat_map(|(name, value)| [format!("--{name}"), value]);
+            server.arguments.extend(words);
+            server.socket = Some(PathBuf::from(socket));
+            server
+        })
+    }
+
+    fn write_certificate(&self, shown: &Issued) {
+        let files = [&shown.chain, &shown.key];
+        for ((_, file), text) in TLS_FILES.iter().zip(files) {
+            fs::write(self.folder.path().join(file), text).expect("a file");
+        }
+    }
+
+    /// From now on it shows this certificate to whoever connects.
+    pub(crate) async fn show(&self, shown: &Issued) {
+        self.write_certificate(shown);
+        let paths = TLS_FILES.map(|(name, file)| (name, path_in(&self.folder, file)));
+        let [(certificate, chain), (key, own)] = &paths;
+        let words = ["CONFIG", "SET", certificate, chain, key, own];
+        let () = self.ask(&words).await;
+    }
+
+    fn launched(prepared: impl Fn() -> Self) -> Self {
         for _ in 0..20 {
+            let mut server = prepared();
             if server.launch() {
                 return server;
             }
             // Somebody who reserves no ports took this one in between.
-            server = Self::prepared(settings);
         }
         panic!("redis-server did not start on any of 20 ports");
     }
@@ -55,7 +104,8 @@ impl RedisServer {
         Self {
             child: None,
             arguments,
-            _folder: folder,
+            socket: None,
+            folder,
             _reserved: reserved,
             port,
         }
@@ -90,18 +140,26 @@ impl RedisServer {
 
     /// Whether it answers a PING, also with an error about a missing password.
     fn answers(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
-            return false;
+        let patience = Some(Duration::from_secs(1));
+        let answered = match &self.socket {
+            Some(socket) => UnixStream::connect(socket).and_then(|stream| {
+                stream.set_read_timeout(patience)?;
+                greeted(stream)
+            }),
+            None => TcpStream::connect(("127.0.0.1", self.port)).and_then(|stream| {
+                stream.set_read_timeout(patience)?;
+                greeted(stream)
+            }),
         };
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-        let mut answer = [0; 5];
-        stream.write_all(b"PING\r\n").is_ok()
-            && stream.read_exact(&mut answer).is_ok()
-            && (&answer == b"+PONG" || &answer == b"-NOAU")
+        answered.unwrap_or(false)
     }
 
+    /// Where the authority finds it; over TLS by the name that certificates of tests have.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.socket {
+            Some(_) => format!("rediss://localhost:{}", self.port),
+            None => format!("redis://127.0.0.1:{}", self.port),
+        }
     }
 
     /// `kill -9`.
@@ -129,7 +187,11 @@ impl RedisServer {
 
     /// A plain connection for looking into it and for breaking it.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("a sound URL");
+        let door = match &self.socket {
+            Some(socket) => format!("unix:{}", socket.display()),
+            None => self.url(),
+        };
+        let client = redis::Client::open(door).expect("a sound URL");
         client
             .get_multiplexed_async_connection()
             .await
@@ -152,6 +214,24 @@ impl RedisServer {
     }
 }
 
+/// The settings for what a Redis shows over TLS, and the files of it in its folder.
+const TLS_FILES: [(&str, &str); 2] = [
+    ("tls-cert-file", "server.pem"),
+    ("tls-key-file", "server.key"),
+];
+
+fn path_in(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).display().to_string()
+}
+
+/// Whether a PING is answered.
+fn greeted(mut stream: impl Read + Write) -> io::Result<bool> {
+    let mut answer = [0; 5];
+    stream.write_all(b"PING\r\n")?;
+    stream.read_exact(&mut answer)?;
+    Ok(&answer == b"+PONG" || &answer == b"-NOAU")
+}
+
 /// A free port of loopback that no other test of this kind takes meanwhile, whichever process it
 /// runs in: two servers that race for one port would be mistaken for each other.
 struct ReservedPort {
@@ -162,7 +242,7 @@ struct ReservedPort {
 impl ReservedPort {
     fn new() -> Self {
         let folder = std::env::temp_dir().join("token-authority-test-ports");
-        std::fs::create_dir_all(&folder).expect("a folder for locks");
+        fs::create_dir_all(&folder).expect("a folder for locks");
         for _ in 0..1000 {
             let port = free_port();
             let lock = File::create(folder.join(port.to_string())).expect("a lock file");

@@ -56,6 +56,9 @@ fn unreached(place: &str, reached: &Reached) -> Finding {
             format!("{place}: {error}"),
             match error {
                 StoreError::Unacceptable(_) => "correct user and password in store.url",
+                StoreError::Unreachable(_) if place.starts_with("rediss:") => {
+                    "mend the certificate of Redis, or store.url and the store.redis_… files"
+                }
                 _ => "look at the load and the log of Redis",
             },
         ),

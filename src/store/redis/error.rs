@@ -6,6 +6,7 @@ use redis::{
     ErrorKind, FromRedisValue, ParsingError, RedisError, ServerErrorKind, Value, from_redis_value,
 };
 
+use super::distrust;
 use crate::store::StoreError;
 
 /// What an error says about the link that it came over.
@@ -28,7 +29,10 @@ pub(super) fn understand(error: &RedisError, limit: Duration) -> (StoreError, Ef
         return (StoreError::Slow(limit), Effect::Strike);
     }
     match error.kind() {
-        ErrorKind::Io => (StoreError::Unreachable(error.to_string()), Effect::Drop),
+        ErrorKind::Io => {
+            let why = distrust::told(error).unwrap_or_else(|| error.to_string());
+            (StoreError::Unreachable(why), Effect::Drop)
+        }
         ErrorKind::AuthenticationFailed => (wrong_password(), Effect::Drop),
         ErrorKind::Server(kind) => of_server(kind, detail(error)),
         ErrorKind::Extension => of_code(error.code().unwrap_or_default(), detail(error)),

@@ -5,6 +5,7 @@
 
 mod census;
 mod create;
+mod distrust;
 mod due;
 mod error;
 mod identity;

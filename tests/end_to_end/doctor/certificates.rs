@@ -1,54 +1,29 @@
 //! `doctor` on certificates: when they end, whom they name, whose key they have.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::Path;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
-};
-use token_authority::clock::{Clock, SystemClock};
-
+use crate::encrypted::{Encrypted, REQUIRED};
 use crate::harness::until;
-use crate::support::child::OwnedChild;
+use crate::support::certificates::{DAY, Issued, TestAuthority, Wanted};
 
 use super::patient::{Patient, chmod};
 
-/// So many days from now on.
-type Days = i64;
-
-/// Midnight of a day, as `rcgen` takes it.
-macro_rules! day {
-    ($days:expr) => {{
-        let micros = i64::try_from(SystemClock.now().micros()).unwrap();
-        let seconds = u64::try_from(micros / 1_000_000 + $days * 86_400).unwrap();
-        let instant = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
-        let text = humantime::format_rfc3339_seconds(instant).to_string();
-        let number = |at: std::ops::Range<usize>| text[at].parse::<u16>().unwrap();
-        let (month, day) = (number(5..7), number(8..10));
-        date_time_ymd(
-            number(0..4).into(),
-            month.try_into().unwrap(),
-            day.try_into().unwrap(),
-        )
-    }};
+/// A server's certificate that holds from one day to another, counted from now.
+fn lasting(wanted: Wanted, from: i64, to: i64) -> Issued {
+    TestAuthority::new("an authority").issue(wanted.holding(from * DAY, to * DAY))
 }
 
-/// A certificate that signs itself, in PEM, and its key.
-fn certificate(names: &[&str], from: Days, to: Days) -> (String, String) {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "authority");
-    (params.not_before, params.not_after) = (day!(from), day!(to));
-    let key = KeyPair::generate().unwrap();
-    let signed = params.self_signed(&key).unwrap();
-    (signed.pem(), key.serialize_pem())
+/// One for `localhost`.
+fn certificate(from: i64, to: i64) -> Issued {
+    lasting(Wanted::server(), from, to)
 }
 
 /// Somebody whose server has this certificate and key.
-fn patient((certificate, key): &(String, String)) -> Patient {
+fn patient(issued: &Issued) -> Patient {
+    patient_with(&issued.chain, &issued.key)
+}
+
+fn patient_with(certificate: &str, key: &str) -> Patient {
     let patient = Patient::new();
     let certificate = patient.write("certificate.pem", certificate, 0o644);
     let key = patient.write("key.pem", key, 0o600);
@@ -61,31 +36,30 @@ const FILE: &str = "tls.certificate_file";
 
 #[test]
 fn a_certificate_is_told_before_it_ends() {
-    let names = ["localhost"];
-    patient(&certificate(&names, -1, 90)).asks(&[]).nothing();
-    let said = patient(&certificate(&names, -1, 20)).asks(&[]);
+    patient(&certificate(-1, 90)).asks(&[]).nothing();
+    let said = patient(&certificate(-1, 20)).asks(&[]);
     said.only("warn", FILE, "ends in");
     assert_eq!(said.code, 0);
-    let said = patient(&certificate(&names, -1, 4)).asks(&[]);
+    let said = patient(&certificate(-1, 4)).asks(&[]);
     said.only("FAIL", FILE, "ends in");
     assert_eq!(said.code, 1);
-    let said = patient(&certificate(&names, -30, -3)).asks(&[]);
+    let said = patient(&certificate(-30, -3)).asks(&[]);
     said.tells("FAIL", FILE, "ended");
     said.tells("FAIL", "tls", "the certificate ended at");
-    let said = patient(&certificate(&names, 3, 90)).asks(&[]);
+    let said = patient(&certificate(3, 90)).asks(&[]);
     said.tells("FAIL", FILE, "holds only in");
     said.tells("FAIL", "tls", "holds only from");
 }
 
 #[test]
 fn a_certificate_that_cannot_be_used_is_told() {
-    let sound = certificate(&["localhost"], -1, 90);
-    let other = certificate(&["localhost"], -1, 90);
-    let said = patient(&(sound.0.clone(), other.1)).asks(&[]);
+    let sound = certificate(-1, 90);
+    let other = certificate(-1, 90);
+    let said = patient_with(&sound.chain, &other.key).asks(&[]);
     said.only("FAIL", "tls", "does not go with the private key");
-    let said = patient(&(sound.0.clone(), "no key".to_owned())).asks(&[]);
+    let said = patient_with(&sound.chain, "no key").asks(&[]);
     said.only("FAIL", "tls", "holds no private key");
-    let said = patient(&("no certificate".to_owned(), sound.1.clone())).asks(&[]);
+    let said = patient_with("no certificate", &sound.key).asks(&[]);
     said.only("FAIL", "tls", "holds no certificate");
     let open = patient(&sound);
     chmod(&open.path("key.pem"), 0o644);
@@ -97,59 +71,31 @@ fn a_certificate_that_cannot_be_used_is_told() {
 
 #[test]
 fn a_certificate_that_clients_cannot_call_is_told() {
-    let said = patient(&certificate(&[], -1, 90)).asks(&[]);
+    let called = |names: fn(Wanted) -> Wanted| {
+        let wanted = names(Wanted::server().nameless());
+        patient(&lasting(wanted, -1, 90))
+    };
+    let said = called(|none| none).asks(&[]);
     said.only("warn", "tls names", "no DNS name and no address");
-    let address = certificate(&["127.0.0.1"], -1, 90);
-    let elsewhere = patient(&address).with(&["--listen", "192.0.2.1:50051"]);
+    let address = called(|none| none.address([127, 0, 0, 1]));
+    address.asks(&[]).tells("ok", "tls names", "127.0.0.1");
+    let elsewhere = address.with(&["--listen", "192.0.2.1:50051"]);
     let said = elsewhere.asks(&[]);
     said.tells("warn", "tls names", "not 192.0.2.1, which is listened on");
-    patient(&address)
-        .asks(&[])
-        .tells("ok", "tls names", "127.0.0.1");
-    let named = patient(&certificate(&["*.example.org"], -1, 90));
+    let named = called(|none| none.dns("*.example.org"));
     named.asks(&[]).tells("ok", "tls names", "*.example.org");
-}
-
-/// An authority whose certificate and revocation list end on these days, both in PEM.
-fn authority(to: Days, next: Days) -> (String, String) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "clients");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (day!(-10), day!(to));
-    let key = KeyPair::generate().unwrap();
-    let signed = params.self_signed(&key).unwrap();
-    let list = CertificateRevocationListParams {
-        this_update: day!(-9),
-        next_update: day!(next),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: vec![RevokedCertParams {
-            serial_number: SerialNumber::from(7),
-            revocation_time: day!(-9),
-            reason_code: None,
-            invalidity_date: None,
-        }],
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    let issuer = Issuer::from_params(&params, &key);
-    (
-        signed.pem(),
-        list.signed_by(&issuer).unwrap().pem().unwrap(),
-    )
 }
 
 #[test]
 fn authorities_of_clients_and_what_they_revoked_are_told_by_their_age() {
-    let own = certificate(&["localhost"], -1, 90);
-    let asks = |to: Days, next: Days| {
-        let (authority, list) = authority(to, next);
+    let own = certificate(-1, 90);
+    let asks = |to: i64, next: i64| {
+        let clients = TestAuthority::until("clients", to * DAY);
         let patient = patient(&own);
-        let authority = patient.write("clients.pem", &authority, 0o644);
+        let authority = patient.write("clients.pem", &clients.pem(), 0o644);
+        let list = clients.revoking(&[7], next * DAY);
         let list = patient.write("revoked.pem", &list, 0o644);
-        let setting = |key: &str, path: &PathBuf| format!("tls.{key}={}", path.display());
+        let setting = |key: &str, path: &Path| format!("tls.{key}={}", path.display());
         patient
             .set(&setting("client_ca_file", &authority))
             .set(&setting("client_crl_file", &list))
@@ -166,36 +112,29 @@ fn authorities_of_clients_and_what_they_revoked_are_told_by_their_age() {
 
 #[tokio::test]
 async fn a_server_is_known_by_the_certificate_that_it_shows() {
-    let first = certificate(&["localhost"], -1, 90);
-    for demanding in [false, true] {
-        let port = crate::support::redis_server::free_port();
-        let address = format!("127.0.0.1:{port}");
-        let mut patient = patient(&first).with(&["--listen", &address]);
-        if demanding {
-            let clients = patient.write("clients.pem", &authority(90, 30).0, 0o644);
-            patient = patient
-                .set(&format!("tls.client_ca_file={}", clients.display()))
-                .set("tls.client_certificate_required=true");
-        }
-        patient = patient.set("tls.reload_every=24h");
-        let mut command = patient.serving();
-        let _server = OwnedChild::spawn(&mut command).unwrap();
-        let wanted = match demanding {
-            true => "wants one of its clients",
-            false => "and serves",
-        };
+    for (encrypted, wanted) in [
+        (Encrypted::before_start(&[]), "and serves"),
+        (
+            Encrypted::before_mutual_start(&REQUIRED),
+            "wants one of its clients",
+        ),
+    ] {
+        let another = || Wanted::server().holding(-DAY, 90 * DAY);
+        encrypted.put(&encrypted.servers.issue(another()));
+        let encrypted = encrypted.started();
+        let file = |name: &str| encrypted.file(name).display().to_string();
+        let patient = Patient::new()
+            .with(&["--listen", &encrypted.authority.address])
+            .set(&format!("tls.certificate_file={}", file("server.pem")))
+            .set(&format!("tls.key_file={}", file("server.key")));
         until(|| {
             let lines = patient.asks(&[]).of_level("ok");
-            lines
-                .iter()
-                .any(|line| line.ends_with(wanted))
-                .then_some(())
+            let told = lines.iter().any(|line| line.ends_with(wanted));
+            told.then_some(())
         })
         .await;
         patient.asks(&[]).nothing();
-        let second = certificate(&["localhost"], -1, 90);
-        patient.write("certificate.pem", &second.0, 0o644);
-        patient.write("key.pem", &second.1, 0o600);
+        encrypted.put(&encrypted.servers.issue(another()));
         let said = patient.asks(&[]);
         said.only("warn", "server.listen", "shows another certificate");
     }
