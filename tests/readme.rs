@@ -11,6 +11,7 @@ use token_authority::config::{DEFAULTS, NAMESPACE_KEYS};
 use toml::{Table, Value};
 
 const README: &str = include_str!("../README.md");
+const EXPOSITION: &str = include_str!("../src/metrics/exposition.rs");
 
 const HEAD: &str = "| key | default | environment | flag | meaning |";
 
@@ -182,4 +183,28 @@ fn a_missing_key_a_wrong_default_and_an_invented_key_are_found() {
         assert!(faults.contains(told), "{told}: {faults}");
     }
     assert!(!faults("no table").is_empty());
+}
+
+/// The names under which metrics are registered, as they are written there.
+fn registered(source: &str) -> Vec<String> {
+    let calls = source.split("registry.register").skip(1);
+    let name = |call: &str| call.split('"').nth(1).map(str::to_owned);
+    calls.filter_map(name).collect()
+}
+
+#[test]
+fn the_table_names_every_metric() {
+    let table: Vec<&str> = README
+        .lines()
+        .filter(|line| line.starts_with("| `token_authority_"))
+        .collect();
+    let names = registered(EXPOSITION);
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let begin = format!("token_authority_{name}");
+        // What may follow is a unit, `_total` or labels, and no other metric's word.
+        let ends = ["_seconds", "_total", "`", "{"].map(|end| format!("{begin}{end}"));
+        let told = |row: &&str| ends.iter().any(|end| row.contains(end));
+        assert!(table.iter().any(|row| told(row)), "{begin} is missing");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::config::Environment;
 use crate::config::args::ServeArgs;
-use crate::serve::doctor::{self, Diagnosis, Finding, Judgement, Look};
+use crate::serve::doctor::{self, Diagnosis, Finding, Look};
 
 use super::args::timeout;
 use super::failure::{Exit, Failure};
@@ -65,17 +65,8 @@ pub(super) fn run(
     })
 }
 
-/// The word for a judgement, and the advice that goes with it.
-fn parts(judgement: &Judgement) -> (&'static str, Option<&str>) {
-    match judgement {
-        Judgement::Ok => ("ok", None),
-        Judgement::Warn { advice } => ("warn", Some(advice)),
-        Judgement::Fail { advice } => ("FAIL", Some(advice)),
-    }
-}
-
 fn for_people(finding: &Finding) -> String {
-    let (word, advice) = parts(&finding.judgement);
+    let (word, advice) = (finding.judgement.word(), finding.judgement.advice());
     let (subject, found) = (printable(&finding.subject), printable(&finding.found));
     let advice = advice.map_or(String::new(), |advice| {
         format!("      {}\n", printable(advice))
@@ -85,7 +76,7 @@ fn for_people(finding: &Finding) -> String {
 
 fn as_json(diagnosis: &Diagnosis) -> Result<String, Failure> {
     let findings = diagnosis.findings.iter().map(|finding| {
-        let (word, advice) = parts(&finding.judgement);
+        let (word, advice) = (finding.judgement.word(), finding.judgement.advice());
         let mut object = json!({
             "level": word,
             "subject": finding.subject,
@@ -105,6 +96,7 @@ fn as_json(diagnosis: &Diagnosis) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::doctor::Judgement;
 
     fn finding(judgement: Judgement) -> Finding {
         Finding {

@@ -127,7 +127,7 @@ async fn a_client_sees_through_a_server_that_is_another() {
     greeted(encrypted.connect(&by_address).await).await.unwrap();
 
     // A certificate may end while it is in use.
-    let brief = Wanted::server().holding(-HOUR, 5);
+    let brief = Wanted::server().holding(-HOUR, 10);
     encrypted.put(&encrypted.servers.issue(brief));
     encrypted
         .look("the certificates that were read are in use")

@@ -215,17 +215,8 @@ pub(super) fn check_audit(case: &Case) -> Findings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Judgement;
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-
-    fn word(finding: &Finding) -> &'static str {
-        match finding.judgement {
-            Judgement::Ok => "ok",
-            Judgement::Warn { .. } => "warn",
-            Judgement::Fail { .. } => "FAIL",
-        }
-    }
 
     #[test]
     fn a_file_is_as_open_as_its_content_allows() {
@@ -234,7 +225,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         let judged = |mode: u32, openness: Openness| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            word(&privacy("x", &path, openness))
+            privacy("x", &path, openness).judgement.word()
         };
         for (mode, closed, group, all) in [
             (0o600, "ok", "ok", "ok"),
@@ -258,7 +249,11 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let found = fs::metadata(&path).unwrap();
         let own = found.uid();
-        let judged = |user| word(&privacy_of("x", &path, &found, Openness::Closed, user));
+        let judged = |user| {
+            privacy_of("x", &path, &found, Openness::Closed, user)
+                .judgement
+                .word()
+        };
         assert_eq!(judged(own), "ok");
         let other = if own == 0 { "ok" } else { "warn" };
         assert_eq!(judged(own + 1), other);
@@ -266,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_fills_up_is_told_before_it_is_full() {
-        let judged = |bytes| word(&room_of("x", Path::new("/"), bytes));
+        let judged = |bytes| room_of("x", Path::new("/"), bytes).judgement.word();
         assert_eq!(judged(ROOM_LITTLE), "ok");
         assert_eq!(judged(ROOM_LITTLE - 1), "warn");
         assert_eq!(judged(ROOM_LEAST), "warn");
@@ -278,11 +273,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let judged = |mode: u32| {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-            word(&workable("x", folder.path()))
+            workable("x", folder.path()).judgement.word()
         };
         assert_eq!(judged(0o755), "ok");
         assert_eq!(judged(0o777), "warn");
         assert_eq!(judged(0o1777), "ok");
-        assert_eq!(word(&workable("x", &folder.path().join("absent"))), "FAIL");
+        assert_eq!(
+            workable("x", &folder.path().join("absent"))
+                .judgement
+                .word(),
+            "FAIL"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! What one look at one thing found, and what to do about it.
 
+use crate::store::StoreError;
+
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -22,6 +24,23 @@ pub enum Judgement {
     Fail {
         advice: String,
     },
+}
+
+impl Judgement {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn { .. } => "warn",
+            Self::Fail { .. } => "FAIL",
+        }
+    }
+
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Self::Ok => None,
+            Self::Warn { advice } | Self::Fail { advice } => Some(advice),
+        }
+    }
 }
 
 impl Finding {
@@ -47,5 +66,22 @@ impl Finding {
             judgement: Judgement::Fail { advice },
             ..Self::ok(subject, found)
         }
+    }
+}
+
+/// What the comparison of the configured peppers with those of a store means.
+pub(super) fn peppers(unkept: &Result<Vec<u32>, StoreError>) -> Finding {
+    const SUBJECT: &str = "peppers";
+    match unkept {
+        Err(error) => Finding::fail(
+            SUBJECT,
+            error.to_string(),
+            "secrets under another pepper cannot be told from wrong ones: find the right one",
+        ),
+        Ok(unkept) if unkept.is_empty() => Finding::ok(SUBJECT, "the store's"),
+        Ok(_) => Finding::ok(
+            SUBJECT,
+            "new to the store, which learns them at the next start",
+        ),
     }
 }

@@ -10,6 +10,7 @@ use crate::store::redis::{
 use crate::store::{SCHEMA, StoreError};
 
 use super::files::megabytes;
+use super::finding::peppers;
 use super::{Case, Finding, Findings};
 
 const SUBJECT: &str = "store";
@@ -78,7 +79,7 @@ fn judged(config: &Config, place: &str, insight: &Insight) -> Findings {
     } = insight;
     let mut findings = vec![carried(config, place, marker, *foreign_keys)];
     if let Ok(Some(mark)) = marker {
-        findings.push(peppers(mark));
+        findings.push(peppers(&mark.unkept_peppers));
     }
     match server {
         Ok(server) => {
@@ -154,21 +155,6 @@ fn carried(
                 format!("the store {id}; --store-id would demand it"),
             ),
         },
-    }
-}
-
-fn peppers(mark: &Mark) -> Finding {
-    match &mark.unkept_peppers {
-        Err(error) => Finding::fail(
-            "peppers",
-            error.to_string(),
-            "secrets under another pepper cannot be told from wrong ones: find the right one",
-        ),
-        Ok(unkept) if unkept.is_empty() => Finding::ok("peppers", "the store's"),
-        Ok(_) => Finding::ok(
-            "peppers",
-            "new to the store, which learns them at the next start",
-        ),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::store::sqlite::{
 };
 
 use super::files::{self, Openness, megabytes};
+use super::finding::peppers;
 use super::{Case, Finding, Findings, root_token};
 
 const SUBJECT: &str = "store";
@@ -154,18 +155,7 @@ fn judged(case: &Case, condition: &Condition, served: bool) -> Findings {
             "somebody changed journal_mode: stop the server, and start it again",
         ));
     }
-    findings.push(match unkept_peppers {
-        Err(error) => Finding::fail(
-            "peppers",
-            error.to_string(),
-            "secrets under another pepper cannot be told from wrong ones: find the right one",
-        ),
-        Ok(unkept) if unkept.is_empty() => Finding::ok("peppers", "the store's"),
-        Ok(_) => Finding::ok(
-            "peppers",
-            "new to the store, which learns them at the next start",
-        ),
-    });
+    findings.push(peppers(unkept_peppers));
     findings.push(clock(case.now(), *mark));
     findings
 }

@@ -13,17 +13,17 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::metrics::{Ended, Metrics};
 use crate::tls::ServerTls;
 
-use super::Bounds;
 use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
 use super::held::Held;
 use super::socket::{Bytes, Socket};
 use super::watched::Watched;
+use super::{Answers, Bounds};
 
 /// Dead peers are found within the sum of both.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -47,15 +47,7 @@ pub(super) struct Life<S> {
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl<S> Life<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-{
+impl<S: Answers> Life<S> {
     /// Lives a connection to its end.
     pub(super) async fn live(&self, socket: Socket, connection: Arc<Connection>) {
         let _open = self.metrics.connections.begun();

@@ -55,6 +55,29 @@ pub struct Bounds {
     pub calls_per_connection: u32,
 }
 
+/// What answers requests, on any number of connections at once.
+pub trait Answers:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// What is served on a set of listeners.
 pub struct Door {
     pub listeners: Vec<Listener>,
@@ -66,15 +89,7 @@ pub struct Door {
 
 impl Door {
     /// Serves until `stop` is over and every connection has gone; whoever calls bounds that wait.
-    pub async fn serve<S>(self, service: S, stop: impl Future<Output = ()>)
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
+    pub async fn serve(self, service: impl Answers, stop: impl Future<Output = ()>) {
         let Self {
             listeners,
             tls,
@@ -110,15 +125,7 @@ const NO_ROOM: Duration = Duration::from_millis(50);
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts connections until it is dropped; each then lives in a task of its own.
-async fn accept<S>(listener: Listener, admission: &Arc<Admission>, life: &Arc<Life<S>>)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-{
+async fn accept<S: Answers>(listener: Listener, admission: &Arc<Admission>, life: &Arc<Life<S>>) {
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
@@ -144,15 +151,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-fn begin<S>(socket: Socket, admission: &Arc<Admission>, life: &Arc<Life<S>>)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-{
+fn begin<S: Answers>(socket: Socket, admission: &Arc<Admission>, life: &Arc<Life<S>>) {
     match admission.admit(socket.address()) {
         Ok((connection, place)) => {
             let life = life.clone();

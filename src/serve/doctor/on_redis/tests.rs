@@ -1,6 +1,5 @@
 //! What is said of each state of a Redis.
 
-use super::super::Judgement;
 use super::*;
 use crate::config::Environment;
 use crate::config::args::ServeArgs;
@@ -16,14 +15,6 @@ fn config(settings: &[&str]) -> Config {
 
 fn server(text: &str) -> Server {
     Server::of_text(&text.replace(' ', "\r\n"))
-}
-
-fn word(finding: &Finding) -> &'static str {
-    match finding.judgement {
-        Judgement::Ok => "ok",
-        Judgement::Warn { .. } => "warn",
-        Judgement::Fail { .. } => "FAIL",
-    }
 }
 
 #[test]
@@ -43,7 +34,7 @@ fn clocks_apart_are_told_by_how_far_they_surely_are() {
                 ahead,
                 uncertainty: Duration::from_millis(uncertainty),
             };
-            assert_eq!(word(&time(offset)), told, "{offset:?}");
+            assert_eq!(time(offset).judgement.word(), told, "{offset:?}");
         }
     }
 }
@@ -80,18 +71,30 @@ fn memory_is_told_before_it_is_full() {
         ),
         ("used_memory:9 maxmemory:0 evicted_keys:1", "FAIL", "FAIL"),
     ] {
-        assert_eq!(word(&memory(&demanding, &server(info))), strict, "{info}");
-        assert_eq!(word(&memory(&indulgent, &server(info))), mild, "{info}");
+        assert_eq!(
+            memory(&demanding, &server(info)).judgement.word(),
+            strict,
+            "{info}"
+        );
+        assert_eq!(
+            memory(&indulgent, &server(info)).judgement.word(),
+            mild,
+            "{info}"
+        );
     }
 }
 
 #[test]
 fn a_redis_that_cannot_write_or_turns_clients_away_is_told() {
     let sound = "aof_last_write_status:ok aof_last_bgrewrite_status:ok rdb_last_bgsave_status:ok";
-    assert_eq!(word(&persistence(&server(sound))), "ok");
+    assert_eq!(persistence(&server(sound)).judgement.word(), "ok");
     for name in ["aof_last_write", "aof_last_bgrewrite", "rdb_last_bgsave"] {
         let broken = sound.replace(&format!("{name}_status:ok"), &format!("{name}_status:err"));
-        assert_eq!(word(&persistence(&server(&broken))), "FAIL", "{name}");
+        assert_eq!(
+            persistence(&server(&broken)).judgement.word(),
+            "FAIL",
+            "{name}"
+        );
     }
     for (info, told) in [
         (
@@ -107,7 +110,7 @@ fn a_redis_that_cannot_write_or_turns_clients_away_is_told() {
             "warn",
         ),
     ] {
-        assert_eq!(word(&clients(&server(info))), told, "{info}");
+        assert_eq!(clients(&server(info)).judgement.word(), told, "{info}");
     }
 }
 
@@ -124,6 +127,10 @@ fn a_slow_redis_is_measured_against_the_read_timeout() {
             median: Duration::from_millis(median),
             longest: Duration::from_millis(longest),
         };
-        assert_eq!(word(&quickness(&config, latency)), told, "{latency:?}");
+        assert_eq!(
+            quickness(&config, latency).judgement.word(),
+            told,
+            "{latency:?}"
+        );
     }
 }
