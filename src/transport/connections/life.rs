@@ -21,7 +21,7 @@ use crate::tls::ServerTls;
 use super::Bounds;
 use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
-use super::held::Held;
+use super::held::{Answering, Held, Keeper};
 use super::socket::{Bytes, Socket};
 use super::watched::Watched;
 
@@ -155,11 +155,12 @@ where
         mut request: Request<Incoming>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
-        let hold = connection.begin();
+        let answering = Answering::new(connection.begin());
         request.extensions_mut().insert(connection.clone());
-        let request = request.map(|body| Body::new(Asked::new(body, &hold)));
+        request.extensions_mut().insert(Keeper(answering.clone()));
+        let request = request.map(|body| Body::new(Asked::new(body, answering.hold())));
         let answer = self.service.clone().oneshot(request);
-        async move { Ok(Held::answer(answer.await?, hold)) }
+        async move { Ok(Held::answer(answer.await?, answering)) }
     }
 }
 
