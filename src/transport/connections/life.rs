@@ -31,6 +31,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest list of headers, in bytes as RFC 9113 counts them (section 6.5.2).
 const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// Longest head of a request of HTTP/1, in bytes, and most bytes of answers that wait for one
+/// another there: hyper would keep 400 KiB of each, for every stranger.
+const HTTP1_BYTES: usize = 16 << 10;
 
 /// What a peer may send before it is read, on a connection, for each call that it may have in hand.
 /// From this h2 also derives how many small frames may wait to be read (half of it, at up to 256
@@ -141,6 +144,7 @@ where
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
+            .max_buf_size(HTTP1_BYTES)
             .header_read_timeout(self.bounds.handshake);
         let service = service_fn(|request| self.answer(request, connection));
         let speaking = http1.serve_connection(TokioIo::new(bytes), service);
