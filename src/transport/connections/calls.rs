@@ -63,10 +63,13 @@ impl Calls {
     }
 
     pub(super) fn any(&self) -> bool {
-        let counts = self.in_hand.iter().chain([&self.endless]);
-        counts
-            .map(|count| count.load(Ordering::Relaxed))
-            .any(|n| n > 0)
+        self.any_soon_over() || self.endless.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a call is in hand that is none of the endless ones.
+    pub(super) fn any_soon_over(&self) -> bool {
+        let mut counts = self.in_hand.iter();
+        counts.any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// Begins a new span; answers whether a call is overdue, which is one that began before the
