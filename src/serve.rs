@@ -85,7 +85,7 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
     let (config, _) = checked(args, &config::environment()?)?;
     start_log(&config)?;
     memory.tell();
-    process::make_room_for(config.limits.connections);
+    process::make_room(&config);
     let runtime = runtime()?;
     let served = runtime.block_on(run(config, init_store));
     if matches!(served, Err(ServeError::Cut(_))) {

@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::{Config, MetricsPlace};
+
 /// Open files beyond those of connections: the store's, listeners, logs, certificates, the runtime's.
 const FILES_RESERVED: u64 = 128;
 
@@ -55,11 +57,11 @@ fn hide_from_others() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit of open files to the hard one, and warns where `connections` may not fit.
-pub(super) fn make_room_for(connections: usize) {
+/// Raises the soft limit of open files to the hard one, and warns where connections may not fit.
+pub(super) fn make_room(config: &Config) {
     let raised = raise_open_files();
     let limit = getrlimit(Resource::Nofile).current;
-    let wanted = files_wanted(connections);
+    let wanted = files_wanted(config);
     let Some(limit) = limit.filter(|limit| *limit < wanted) else {
         return;
     };
@@ -85,19 +87,37 @@ fn raise_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, highest)?)
 }
 
-fn files_wanted(connections: usize) -> u64 {
-    u64::try_from(connections)
-        .unwrap_or(u64::MAX)
+/// How many files a server has open at most. The metrics' own listener has as many connections as
+/// that of calls.
+pub(super) fn files_wanted(config: &Config) -> u64 {
+    let doors = match config.server.metrics {
+        MetricsPlace::Own(_) => 2,
+        MetricsPlace::Beside | MetricsPlace::Off => 1,
+    };
+    let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
+    connections
+        .saturating_mul(doors)
         .saturating_add(FILES_RESERVED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Environment;
+    use crate::config::args::ServeArgs;
 
     #[test]
-    fn connections_leave_room_for_what_else_is_open() {
-        assert_eq!(files_wanted(4096), 4224);
-        assert_eq!(files_wanted(usize::MAX), u64::MAX);
+    fn connections_leave_room_for_what_else_is_open_and_metrics_may_have_their_own() {
+        let wanted = |metrics: &str| {
+            let setting = format!("server.metrics_listen={metrics}");
+            let args = ServeArgs {
+                settings: vec![setting, "limits.connections=1000".to_owned()],
+                ..ServeArgs::default()
+            };
+            files_wanted(&Config::load(&args, &Environment::new()).unwrap())
+        };
+        assert_eq!(wanted("off"), 1128);
+        assert_eq!(wanted(""), 1128);
+        assert_eq!(wanted("127.0.0.1:0"), 2128);
     }
 }

@@ -1,10 +1,12 @@
 //! Heads of requests that are too long, and those that only become so when they are unpacked.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::PATIENCE;
 use crate::honest::Honest;
 use crate::peer::{
-    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Peer, VALIDATE, call, farewells, frame,
-    is_closed, literal,
+    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Peer, VALIDATE, call, connect, farewells,
+    frame, is_closed, literal,
 };
 use crate::target::{Memory, serving, until_ended};
 
@@ -63,4 +65,20 @@ async fn a_short_head_that_unpacks_to_a_long_one_is_cut_off() {
     until_ended(&authority, &["flood"], 1).await;
     honest.fared_well().await;
     memory.is_about_the_same();
+}
+
+/// HTTP/1 has no frames: a head is kept until it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_of_http_1_that_does_not_end_is_refused_where_it_is_too_long() {
+    let authority = serving(&["handshake_timeout=1h"]).await;
+    let mut stream = connect(&authority.address, 2).await.unwrap();
+    let head = format!("GET /livez HTTP/1.1\r\nx-long: {}", "v".repeat(64 << 10));
+    // It may be cut off before all is sent.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = [0; 12];
+    let answered = stream.read_exact(&mut answer);
+    let answered = tokio::time::timeout(PATIENCE, answered).await;
+    answered.expect("no answer comes").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 431");
+    assert!(is_closed(&mut stream, PATIENCE).await);
 }

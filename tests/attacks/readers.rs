@@ -6,6 +6,7 @@ use crate::peer::{
     DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, NO_FIELDS, Peer, call, frame,
     head, is_closed,
 };
+use crate::scrape::Scrape;
 use crate::target::{Memory, serving, until_ended};
 
 const LIST: &str = "/tokenauthority.v1.TokenService/List";
@@ -25,11 +26,15 @@ fn list(stream: u32) -> Vec<u8> {
     .concat()
 }
 
-/// Peers that ask for so many answers each and open no window for them.
-async fn ask(address: &str, peers: u8, each: u32, ask: fn(u32) -> Vec<u8>) -> Vec<Peer> {
+/// Peers that ask for so many answers each and open a window of so many bytes for each of them.
+async fn ask(
+    address: &str,
+    (peers, each, window): (u8, u32, u32),
+    ask: fn(u32) -> Vec<u8>,
+) -> Vec<Peer> {
     let mut asking = Vec::new();
     for _ in 0..peers {
-        let mut peer = Peer::greeting(address, 2, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        let mut peer = Peer::greeting(address, 2, &[(INITIAL_WINDOW_SIZE, window)]).await;
         let asked: Vec<u8> = (0..each).flat_map(|n| ask(2 * n + 1)).collect();
         peer.send(&asked).await.unwrap();
         peer.settle().await.unwrap();
@@ -38,11 +43,11 @@ async fn ask(address: &str, peers: u8, each: u32, ask: fn(u32) -> Vec<u8>) -> Ve
     asking
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_opens_no_window_for_pages_is_cut_off() {
+/// Asks for pages with such windows, and expects to be cut off.
+async fn leave_pages_unread(window: u32) {
     let authority = serving(&SOON).await;
     let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
-    let mut peers = ask(&authority.address, 8, 500, page).await;
+    let mut peers = ask(&authority.address, (8, 500, window), page).await;
     memory.is_about_the_same();
     // The others of this address got no page that they could leave unread.
     let first = &mut peers[0].stream;
@@ -52,14 +57,25 @@ async fn whoever_opens_no_window_for_pages_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_opens_no_window_for_answers_is_cut_off() {
+async fn whoever_opens_no_window_for_pages_is_cut_off() {
+    leave_pages_unread(0).await;
+}
+
+/// For one byte, HTTP/2 takes all of an answer into its own memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_one_byte_of_each_page_is_cut_off() {
+    leave_pages_unread(1).await;
+}
+
+/// Asks for answers with such windows, and expects to be cut off.
+async fn leave_answers_unread(window: u32) {
     let authority = serving(&[SOON[0], SOON[1], "calls_per_address=300"]).await;
     let mut root = authority.root().await;
     for n in 0..50 {
         create(&mut root, named(&format!("{n}-{}", "x".repeat(100)))).await;
     }
     let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
-    let peers = ask(&authority.address, 4, 500, list).await;
+    let peers = ask(&authority.address, (4, 500, window), list).await;
     memory.is_about_the_same();
     for mut peer in peers {
         assert!(is_closed(&mut peer.stream, 2 * PATIENCE).await, "one stays");
@@ -67,6 +83,17 @@ async fn whoever_opens_no_window_for_answers_is_cut_off() {
     until_ended(&authority, &["stalled"], 1).await;
     honest.fared_well().await;
     memory.is_about_the_same();
+    assert_eq!(Scrape::of(&authority).value("calls_in_hand"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_opens_no_window_for_answers_is_cut_off() {
+    leave_answers_unread(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_one_byte_of_each_answer_is_cut_off() {
+    leave_answers_unread(1).await;
 }
 
 /// The windows of HTTP/2 are wide open, and nothing is read from the socket.
@@ -75,10 +102,11 @@ async fn whoever_reads_nothing_is_cut_off() {
     let authority = serving(&["stall_timeout=1s"]).await;
     let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
     let mut peers = Vec::new();
-    for _ in 0..8 {
+    // Each from an address of its own, which may have only so many pages in hand.
+    for from in 2..10 {
         let widest = 0x7fff_ffff;
-        let mut peer =
-            Peer::greeting(&authority.address, 2, &[(INITIAL_WINDOW_SIZE, widest)]).await;
+        let settings = [(INITIAL_WINDOW_SIZE, widest)];
+        let mut peer = Peer::greeting(&authority.address, from, &settings).await;
         let widened = (widest - 65_535).to_be_bytes();
         peer.send(&frame(crate::peer::WINDOW_UPDATE, 0, 0, &widened))
             .await

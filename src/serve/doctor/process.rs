@@ -5,10 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 
+use super::super::process::files_wanted;
 use super::{Case, Finding, Findings};
-
-/// Files that a server opens besides connections: its store, its logs, its certificates.
-const FILES_BESIDES: u64 = 64;
 
 /// No release is older than 2025; a clock that says so was never set.
 const EARLIEST: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
@@ -21,8 +19,7 @@ pub(super) fn check(case: &Case) -> Findings {
 /// Limits of this very process: those of a server are the same where it is started alike.
 fn open_files(config: &Config, limit: Rlimit) -> Finding {
     const SUBJECT: &str = "open files";
-    let connections = config.limits.connections as u64;
-    let needed = connections.saturating_add(FILES_BESIDES);
+    let (connections, needed) = (config.limits.connections, files_wanted(config));
     match limit.current {
         Some(most) if most < needed => Finding::warn(
             SUBJECT,
@@ -81,9 +78,10 @@ mod tests {
     fn too_few_files_are_told() {
         let config = Config::load(&ServeArgs::default(), &Environment::new()).unwrap();
         let judged = |current| open_files(&config, limit(current)).judgement;
-        assert_eq!(judged(Some(4096 + 64)), Judgement::Ok);
+        let needed = files_wanted(&config);
+        assert_eq!(judged(Some(needed)), Judgement::Ok);
         assert_eq!(judged(None), Judgement::Ok);
-        assert!(matches!(judged(Some(4095 + 64)), Judgement::Warn { .. }));
+        assert!(matches!(judged(Some(needed - 1)), Judgement::Warn { .. }));
     }
 
     #[test]

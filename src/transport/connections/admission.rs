@@ -25,9 +25,9 @@ struct Standing {
     last: u64,
     /// By number, so the oldest come first.
     connections: BTreeMap<u64, Arc<Connection>>,
-    /// What each address has; also one without connections, while calls of it are in hand. Unix
-    /// sockets have none.
-    of_one: HashMap<IpAddr, (usize, Arc<Neighbours>)>,
+    /// What each address has; also one without connections, while calls of it are in hand. All
+    /// that come over Unix sockets, which have none, stand together.
+    of_one: HashMap<Option<IpAddr>, (usize, Arc<Neighbours>)>,
 }
 
 /// What the connections of one address have in hand together.
@@ -62,29 +62,27 @@ impl Admission {
     }
 
     /// Takes a connection in. Where there are too many in all, the oldest of those that never asked
-    /// for anything makes room, so that silence cannot keep others out.
+    /// for anything makes room, so that silence cannot keep others out; else the oldest without a
+    /// call in hand of whichever address has the most, so that a few addresses cannot, either.
     pub(super) fn admit(
         self: &Arc<Self>,
         address: Option<IpAddr>,
     ) -> Result<(Arc<Connection>, Place), Full> {
         let mut standing = self.standing();
         let of_one = address.map(subscriber);
-        if of_one.is_some_and(|of_one| standing.count(of_one) >= self.most_of_one) {
+        if of_one.is_some() && standing.count(of_one) >= self.most_of_one {
             return Err(Full::Address);
         }
         if standing.connections.len() >= self.most {
-            let silent = |(_, other): &(&u64, &Arc<Connection>)| !other.has_called();
-            let number = standing.connections.iter().find(silent).map(|(n, _)| *n);
+            let number = standing.silent().or_else(|| standing.hoarded(of_one));
             let oldest = number.and_then(|number| standing.remove(number));
             oldest.ok_or(Full::All)?.dismiss(Order::Cut, Ended::Full);
         }
         standing.last += 1;
         let number = standing.last;
-        let neighbours = of_one.map(|of_one| {
-            let (count, neighbours) = standing.of_one.entry(of_one).or_default();
-            *count += 1;
-            neighbours.clone()
-        });
+        let (count, neighbours) = standing.of_one.entry(of_one).or_default();
+        *count += 1;
+        let neighbours = of_one.map(|_| neighbours.clone());
         let connection = Connection::new(address, neighbours);
         standing.connections.insert(number, connection.clone());
         let place = Place {
@@ -123,14 +121,38 @@ impl Admission {
 }
 
 impl Standing {
-    fn count(&self, of_one: IpAddr) -> usize {
+    fn count(&self, of_one: Option<IpAddr>) -> usize {
         self.of_one.get(&of_one).map_or(0, |(count, _)| *count)
+    }
+
+    /// The oldest connection that never asked for anything.
+    fn silent(&self) -> Option<u64> {
+        self.oldest(|connection| !connection.has_called())
+    }
+
+    /// The oldest connection without a call in hand of the address that has the most, if that stays
+    /// ahead of `newcomer`: else two addresses would take the last place from each other for ever.
+    fn hoarded(&self, newcomer: Option<IpAddr>) -> Option<u64> {
+        let counts = self.of_one.iter();
+        let (most, (count, _)) = counts.max_by_key(|(_, (count, _))| *count)?;
+        if *count <= self.count(newcomer) + 1 {
+            return None;
+        }
+        self.oldest(|connection| {
+            connection.address.map(subscriber) == *most && !connection.calls.any_soon_over()
+        })
+    }
+
+    fn oldest(&self, which: impl Fn(&Connection) -> bool) -> Option<u64> {
+        let mut connections = self.connections.iter();
+        let found = connections.find(|(_, connection)| which(connection));
+        found.map(|(number, _)| *number)
     }
 
     fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
         let connection = self.connections.remove(&number)?;
         let of_one = connection.address.map(subscriber);
-        if let Some((count, _)) = of_one.and_then(|of_one| self.of_one.get_mut(&of_one)) {
+        if let Some((count, _)) = self.of_one.get_mut(&of_one) {
             *count -= 1;
         }
         Some(connection)
@@ -181,6 +203,38 @@ mod tests {
         assert!(places.iter().all(Result::is_ok));
         places.iter().flatten().for_each(|(c, _)| c.begin().end());
         assert_eq!(admission.admit(None).err(), Some(Full::All));
+        let (_, _place) = admission.admit(address(1)).ok().unwrap();
+        let there = |(c, _): &(Arc<Connection>, Place)| !c.is_cut();
+        assert_eq!(places.iter().flatten().filter(|one| there(one)).count(), 2);
+    }
+
+    #[test]
+    fn an_address_that_hoards_makes_room_for_one_that_does_not() {
+        let admission = Admission::new(5, 4);
+        let admit = |last| {
+            let (connection, place) = admission.admit(address(last))?;
+            connection.begin().end();
+            Ok::<_, Full>((connection, place))
+        };
+        let hoarded = [(); 4].map(|()| admit(1).ok().unwrap());
+        let other = admit(2).ok().unwrap();
+        // The oldest is busy; the next one only watches.
+        let _call = hoarded[0].0.begin();
+        let watching = hoarded[1].0.begin();
+        watching.endless();
+        let newcomers = [3, 4].map(|last| admit(last).ok().unwrap());
+        let cut = hoarded
+            .each_ref()
+            .map(|(connection, _)| connection.is_cut());
+        assert_eq!(cut, [false, true, true, false]);
+        assert_eq!(hoarded[1].0.reason(), Some(Ended::Full));
+        assert_eq!(
+            admit(2).err(),
+            Some(Full::All),
+            "it would only be turned about"
+        );
+        assert!(newcomers.iter().all(|(connection, _)| !connection.is_cut()));
+        assert!(!other.0.is_cut());
     }
 
     #[test]

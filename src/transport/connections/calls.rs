@@ -1,7 +1,7 @@
 //! The calls of one connection: how many are in hand, for how long, and how many were given up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// So many hasty resets are forgiven. Beyond, if they are more than the calls that were answered
 /// lately, the connection is to end: well at first, since a client whose calls all run out of time
@@ -31,8 +31,9 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct Hold {
     calls: Arc<Calls>,
-    kind: Kind,
-    ended: bool,
+    span: usize,
+    endless: AtomicBool,
+    ended: AtomicBool,
 }
 
 /// How hastily a peer resets its calls.
@@ -43,29 +44,16 @@ pub(super) enum Haste {
     Unbearable,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Begun { span: usize },
-    Endless,
-}
-
 impl Calls {
     pub(super) fn begin(self: &Arc<Self>) -> Hold {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let span = self.span.load(Ordering::Relaxed) % SPANS;
-        self.count(Kind::Begun { span })
-            .fetch_add(1, Ordering::Relaxed);
+        self.in_hand[span].fetch_add(1, Ordering::Relaxed);
         Hold {
             calls: self.clone(),
-            kind: Kind::Begun { span },
-            ended: false,
-        }
-    }
-
-    fn count(&self, kind: Kind) -> &AtomicUsize {
-        match kind {
-            Kind::Begun { span } => &self.in_hand[span],
-            Kind::Endless => &self.endless,
+            span,
+            endless: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -75,10 +63,13 @@ impl Calls {
     }
 
     pub(super) fn any(&self) -> bool {
-        let counts = self.in_hand.iter().chain([&self.endless]);
-        counts
-            .map(|count| count.load(Ordering::Relaxed))
-            .any(|n| n > 0)
+        self.any_soon_over() || self.endless.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a call is in hand that is none of the endless ones.
+    pub(super) fn any_soon_over(&self) -> bool {
+        let mut counts = self.in_hand.iter();
+        counts.any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// Begins a new span; answers whether a call is overdue, which is one that began before the
@@ -125,12 +116,11 @@ impl Calls {
 
 impl Hold {
     /// Says that the answer is a stream that lasts as long as both sides want.
-    pub(super) fn endless(&mut self) {
-        self.calls
-            .count(Kind::Endless)
-            .fetch_add(1, Ordering::Relaxed);
-        self.calls.count(self.kind).fetch_sub(1, Ordering::Relaxed);
-        self.kind = Kind::Endless;
+    pub(super) fn endless(&self) {
+        if !self.endless.swap(true, Ordering::Relaxed) {
+            self.calls.endless.fetch_add(1, Ordering::Relaxed);
+            self.calls.in_hand[self.span].fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn calls(&self) -> &Arc<Calls> {
@@ -138,17 +128,20 @@ impl Hold {
     }
 
     /// The answer is complete.
-    pub(super) fn end(&mut self) {
-        self.ended = true;
+    pub(super) fn end(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            self.calls.answered.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if self.ended {
-            self.calls.answered.fetch_add(1, Ordering::Relaxed);
-        }
-        self.calls.count(self.kind).fetch_sub(1, Ordering::Relaxed);
+        let count = match *self.endless.get_mut() {
+            true => &self.calls.endless,
+            false => &self.calls.in_hand[self.span],
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -175,7 +168,7 @@ mod tests {
     #[test]
     fn an_endless_call_is_in_hand_but_never_overdue() {
         let calls = Arc::new(Calls::default());
-        let mut stream = calls.begin();
+        let stream = calls.begin();
         stream.endless();
         assert!((0..9).all(|_| !calls.next_span()));
         assert!(calls.any());

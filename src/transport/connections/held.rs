@@ -1,12 +1,14 @@
-//! The body of an answer, which keeps its call in hand until it has left.
+//! The answer to a call, which keeps the call in hand until the last of its bytes has left.
 
 use std::any::Any;
+use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::{Buf, Bytes};
 use tonic::body::Body;
 
 use super::calls::Hold;
@@ -15,46 +17,65 @@ use super::calls::Hold;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endless;
 
-/// Put into the extensions of an answer: kept until the answer has left.
+/// A call, and what is kept for as long as it is in hand.
+pub(super) struct Answering {
+    hold: Hold,
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Answering {
+    pub(super) fn new(hold: Hold) -> Arc<Self> {
+        let kept = OnceLock::new();
+        Arc::new(Self { hold, kept })
+    }
+
+    pub(super) fn hold(&self) -> &Hold {
+        &self.hold
+    }
+}
+
+/// In the extensions of a request: keeps one thing until the answer has left.
 #[derive(Clone)]
-pub(crate) struct Kept(
-    #[expect(dead_code, reason = "it is there to be dropped")] pub(crate) Arc<dyn Any + Send + Sync>,
-);
+pub(crate) struct Keeper(pub(super) Arc<Answering>);
+
+impl Keeper {
+    /// Takes it out of a request and has it keep `kept`; nothing where the request came over no
+    /// connection of ours.
+    pub(crate) fn keep<B>(request: &mut Request<B>, kept: Arc<dyn Any + Send + Sync>) {
+        if let Some(Self(answering)) = request.extensions_mut().remove() {
+            let _ = answering.kept.set(kept);
+        }
+    }
+}
 
 /// A body, and the call whose answer it is.
 pub(super) struct Held {
     body: Body,
-    hold: Hold,
-    _kept: Option<Kept>,
+    answering: Arc<Answering>,
 }
 
 impl Held {
-    pub(super) fn answer(mut answer: Response<Body>, mut hold: Hold) -> Response<Self> {
-        let kept = answer.extensions_mut().remove::<Kept>();
+    pub(super) fn answer(answer: Response<Body>, answering: Arc<Answering>) -> Response<Self> {
         if answer.extensions().get::<Endless>().is_some() {
-            hold.endless();
+            answering.hold.endless();
         }
         answer.map(|body| {
-            let mut held = Self {
-                body,
-                hold,
-                _kept: kept,
-            };
+            let held = Self { body, answering };
             held.look();
             held
         })
     }
 
     /// Notes the end, after which nobody asks any more.
-    fn look(&mut self) {
+    fn look(&self) {
         if self.body.is_end_stream() {
-            self.hold.end();
+            self.answering.hold.end();
         }
     }
 }
 
 impl http_body::Body for Held {
-    type Data = <Body as http_body::Body>::Data;
+    type Data = Piece;
     type Error = <Body as http_body::Body>::Error;
 
     fn poll_frame(
@@ -63,11 +84,15 @@ impl http_body::Body for Held {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
-            None => self.hold.end(),
-            Some(Ok(frame)) if frame.is_trailers() => self.hold.end(),
+            None => self.answering.hold.end(),
+            Some(Ok(frame)) if frame.is_trailers() => self.answering.hold.end(),
             Some(_) => self.look(),
         }
-        Poll::Ready(frame)
+        let piece = |bytes| Piece {
+            bytes,
+            _answering: self.answering.clone(),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -76,5 +101,35 @@ impl http_body::Body for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A part of an answer. HTTP/2 takes all of it as soon as the peer's window has room for one byte,
+/// is done with the body then, and keeps what is left for as long as the peer likes: so the part
+/// itself holds the call.
+pub(super) struct Piece {
+    bytes: Bytes,
+    _answering: Arc<Answering>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.bytes.copy_to_bytes(count)
     }
 }

@@ -20,7 +20,7 @@ use crate::tls::ServerTls;
 
 use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
-use super::held::Held;
+use super::held::{Answering, Held, Keeper};
 use super::socket::{Bytes, Socket};
 use super::watched::Watched;
 use super::{Answers, Bounds};
@@ -31,6 +31,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest list of headers, in bytes as RFC 9113 counts them (section 6.5.2).
 const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// Longest head of a request of HTTP/1, in bytes, and most bytes of answers that wait for one
+/// another there: hyper would keep 400 KiB of each, for every stranger.
+const HTTP1_BYTES: usize = 16 << 10;
 
 /// What a peer may send before it is read, on a connection, for each call that it may have in hand.
 /// From this h2 also derives how many small frames may wait to be read (half of it, at up to 256
@@ -133,6 +136,7 @@ impl<S: Answers> Life<S> {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
+            .max_buf_size(HTTP1_BYTES)
             .header_read_timeout(self.bounds.handshake);
         let service = service_fn(|request| self.answer(request, connection));
         let speaking = http1.serve_connection(TokioIo::new(bytes), service);
@@ -147,11 +151,12 @@ impl<S: Answers> Life<S> {
         mut request: Request<Incoming>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
-        let hold = connection.begin();
+        let answering = Answering::new(connection.begin());
         request.extensions_mut().insert(connection.clone());
-        let request = request.map(|body| Body::new(Asked::new(body, &hold)));
+        request.extensions_mut().insert(Keeper(answering.clone()));
+        let request = request.map(|body| Body::new(Asked::new(body, answering.hold())));
         let answer = self.service.clone().oneshot(request);
-        async move { Ok(Held::answer(answer.await?, hold)) }
+        async move { Ok(Held::answer(answer.await?, answering)) }
     }
 }
 

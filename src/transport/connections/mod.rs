@@ -33,7 +33,7 @@ use socket::Socket;
 pub(crate) use admission::Neighbours;
 pub(crate) use connection::Connection;
 pub use dialled::channel_over;
-pub(crate) use held::{Endless, Kept};
+pub(crate) use held::{Endless, Keeper};
 pub use socket::{Listener, Place};
 
 /// Bounds on connections.

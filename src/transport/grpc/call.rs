@@ -15,7 +15,6 @@ use crate::authority::call::CallId;
 use crate::metrics::{Metrics, Rpc};
 use crate::transport::connections::Endless;
 
-use super::gate::Pass;
 use super::status;
 
 /// Carries a call's request id, both ways.
@@ -42,8 +41,6 @@ pub(super) struct Begun {
     pub(super) since: Instant,
     /// Counted already.
     pub(super) told: bool,
-    /// Held until the answer has left.
-    pub(super) pass: Option<Arc<Pass>>,
 }
 
 /// Over when the connection takes no more calls, which ends the streams on it.

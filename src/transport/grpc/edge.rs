@@ -16,7 +16,7 @@ use tracing::{Instrument, Span};
 use crate::authority::Authority;
 use crate::authority::act::{self, Act};
 use crate::metrics::{Metrics, Rpc};
-use crate::transport::connections::Connection;
+use crate::transport::connections::{Connection, Keeper};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
 use super::gate::{Closed, Gate};
@@ -57,7 +57,6 @@ impl Settings {
             metrics: self.metrics.clone(),
             since: Instant::now(),
             told: false,
-            pass: None,
         }
     }
 
@@ -117,7 +116,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let settings = self.settings.clone();
-        let mut begun = settings.begin(&request);
+        let begun = settings.begin(&request);
         let path = request.uri().path();
         let endless = ENDLESS.iter().any(|method| path.starts_with(method));
         let gate = match endless {
@@ -143,11 +142,11 @@ where
         });
         let longest = deadline::of_call(request.headers(), settings.call_deadline);
         let uri = request.uri().clone();
+        Keeper::keep(&mut request, pass.clone());
         // A change that outlives its call keeps its own hold of the pass.
-        request.extensions_mut().insert(pass.clone());
+        request.extensions_mut().insert(pass);
         let answer = begun.scope(self.inner.call(request));
         let answer = answer.instrument(settings.span(&begun));
-        begun.pass = Some(pass);
         Box::pin(async move {
             let response = match tokio::time::timeout(longest, answer).await {
                 Ok(Ok(response)) => match bare_status(&response) {

@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tower::{Service, service_fn};
 
 use crate::metrics::Exposition;
-use crate::transport::connections::{Connection, Door, Kept};
+use crate::transport::connections::{Connection, Door, Keeper};
 use crate::transport::grpc::gate::Gate;
 
 pub(super) use beside::BesideGrpc;
@@ -61,21 +61,22 @@ impl Pages {
 
     fn answer(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
         let connection = request.extensions().get::<Arc<Connection>>();
         let neighbours = connection.and_then(|connection| connection.neighbours.as_ref());
         let pass = self.asides.enter(neighbours).ok();
-        let page = pass.map(|pass| (self.router.clone().call(request), Kept(Arc::new(pass))));
+        let page = pass.map(|pass| {
+            Keeper::keep(&mut request, Arc::new(pass));
+            self.router.clone().call(request)
+        });
         async move {
-            let Some((page, pass)) = page else {
+            let Some(page) = page else {
                 let mut refused = Response::new(Body::empty());
                 *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 return Ok(refused);
             };
-            let mut page = page.await?.map(Body::new);
-            page.extensions_mut().insert(pass);
-            Ok(page)
+            Ok(page.await?.map(Body::new))
         }
     }
 
