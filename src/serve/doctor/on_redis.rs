@@ -10,7 +10,7 @@ use crate::store::redis::{
 use crate::store::{SCHEMA, StoreError};
 
 use super::files::megabytes;
-use super::{Case, Finding, Findings};
+use super::{Case, Finding, Findings, peppers};
 
 const SUBJECT: &str = "store";
 
@@ -75,7 +75,10 @@ fn judged(config: &Config, place: &str, insight: &Insight) -> Findings {
     } = insight;
     let mut findings = vec![carried(config, place, marker, *foreign_keys)];
     if let Ok(Some(mark)) = marker {
-        findings.push(peppers(mark));
+        findings.extend(peppers::judged(
+            &mark.unkept_peppers,
+            mark.missing_peppers.as_deref(),
+        ));
     }
     match server {
         Ok(server) => {
@@ -151,21 +154,6 @@ fn carried(
                 format!("the store {id}; --store-id would demand it"),
             ),
         },
-    }
-}
-
-fn peppers(mark: &Mark) -> Finding {
-    match &mark.unkept_peppers {
-        Err(error) => Finding::fail(
-            "peppers",
-            error.to_string(),
-            "secrets under another pepper cannot be told from wrong ones: find the right one",
-        ),
-        Ok(unkept) if unkept.is_empty() => Finding::ok("peppers", "the store's"),
-        Ok(_) => Finding::ok(
-            "peppers",
-            "new to the store, which learns them at the next start",
-        ),
     }
 }
 
@@ -320,7 +308,12 @@ fn allowed(permissions: &Permissions) -> Finding {
             SUBJECT,
             format!("the user {user} may do all that is needed"),
         ),
-        Permissions::NotTold => Finding::ok(SUBJECT, "not asked: the user may not ask for them"),
+        Permissions::NotTold => Finding::warn(
+            SUBJECT,
+            "not checked: the user may not ask what it may do",
+            "grant it +acl|whoami +acl|dryrun, as deploy/redis/users.acl.example does; a right that \
+             is missing shows only when a call needs it",
+        ),
         Permissions::Missing { user, commands } => {
             let commands = commands.join(" ");
             Finding::fail(

@@ -10,7 +10,7 @@ use crate::store::sqlite::{
 };
 
 use super::files::{self, Openness, megabytes};
-use super::{Case, Finding, Findings, root_token};
+use super::{Case, Finding, Findings, peppers, root_token};
 
 const SUBJECT: &str = "store";
 
@@ -136,6 +136,7 @@ fn judged(case: &Case, condition: &Condition, served: bool) -> Findings {
         tokens,
         namespaces,
         unkept_peppers,
+        missing_peppers,
         database_bytes,
         log_bytes,
         ..
@@ -154,18 +155,7 @@ fn judged(case: &Case, condition: &Condition, served: bool) -> Findings {
             "somebody changed journal_mode: stop the server, and start it again",
         ));
     }
-    findings.push(match unkept_peppers {
-        Err(error) => Finding::fail(
-            "peppers",
-            error.to_string(),
-            "secrets under another pepper cannot be told from wrong ones: find the right one",
-        ),
-        Ok(unkept) if unkept.is_empty() => Finding::ok("peppers", "the store's"),
-        Ok(_) => Finding::ok(
-            "peppers",
-            "new to the store, which learns them at the next start",
-        ),
-    });
+    findings.extend(peppers::judged(unkept_peppers, Some(missing_peppers)));
     findings.push(clock(case.now(), *mark));
     findings
 }
