@@ -24,6 +24,14 @@ const FAR_BEHIND: Duration = Duration::from_secs(30);
 pub(super) fn check(case: &Case, path: &Path) -> Findings {
     let found = match Files::at(path) {
         Ok(found) => found,
+        Err(_) if !files::folder(path).exists() => {
+            let folder = files::folder(path).display();
+            return vec![Finding::fail(
+                "store folder",
+                format!("{folder} does not exist"),
+                format!("make the folder as the user who serves: mkdir -p -m 700 {folder}"),
+            )];
+        }
         Err(error) => return vec![refused(&error)],
     };
     let folder = files::folder(&found.database);

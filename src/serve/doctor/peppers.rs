@@ -8,10 +8,7 @@ const SUBJECT: &str = "peppers";
 
 /// Judges which of the peppers in use the store does not know yet, and which it knows that are not
 /// in use; `None` where it does not tell.
-pub(super) fn judged(
-    unkept: &Result<Vec<u32>, StoreError>,
-    missing: Option<&[u32]>,
-) -> Findings {
+pub(super) fn judged(unkept: &Result<Vec<u32>, StoreError>, missing: Option<&[u32]>) -> Findings {
     let in_use = match unkept {
         Err(error) => Finding::fail(
             SUBJECT,
@@ -73,8 +70,15 @@ mod tests {
     fn a_pepper_of_before_that_is_not_configured_is_told_by_its_id() {
         assert_eq!(warned(Some(&[])), None);
         let told = warned(Some(&[1])).unwrap();
-        assert_eq!(told, "the store was used with pepper 1, which is not configured");
-        assert!(warned(Some(&[1, 3])).unwrap().contains("peppers 1, 3, which"));
+        assert_eq!(
+            told,
+            "the store was used with pepper 1, which is not configured"
+        );
+        assert!(
+            warned(Some(&[1, 3]))
+                .unwrap()
+                .contains("peppers 1, 3, which")
+        );
         assert!(warned(None).unwrap().starts_with("not checked"));
     }
 }

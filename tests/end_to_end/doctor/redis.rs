@@ -195,6 +195,7 @@ async fn a_user_who_may_not_do_all_is_told() {
         "ACL SETUSER elsewhere on >canary ~tb:* +@all",
         "ACL SETUSER silent on >canary ~ta:* +@all -acl|dryrun",
         "ACL SETUSER closed on >canary ~ta:* +@all -hkeys",
+        "ACL SETUSER unset on >canary ~ta:* +@all -config|get",
         "ACL SETUSER whole on >canary ~ta:* +@all",
     ] {
         redis.run(rules).await;
@@ -216,6 +217,8 @@ async fn a_user_who_may_not_do_all_is_told() {
     said.tells("FAIL", "redis permissions", "may not use: GET MGET SET");
     let said = asks("silent");
     said.only("warn", "redis permissions", "not checked");
+    let said = asks("unset");
+    said.only("FAIL", "durability", "appendfsync is not told");
     let said = asks("closed");
     said.only("warn", "peppers", "not checked");
 }
