@@ -42,6 +42,8 @@ pub struct Metrics {
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
+    /// Questions that could not be answered because a pepper is not configured.
+    pub missing_pepper: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     certificate_end: Gauge,
     /// Readings of the certificates' files that were of no use.
@@ -69,6 +71,7 @@ impl Metrics {
             tokens_created: Counter::default(),
             tokens_revoked: Counter::default(),
             tokens_deleted: Counter::default(),
+            missing_pepper: Counter::default(),
             certificate_end: Gauge::default(),
             certificate_reloads_failed: Counter::default(),
             audit_pending: Gauge::default(),

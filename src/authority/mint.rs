@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::domain::caller::Reach;
 use crate::domain::pepper::Keyring;
 use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
@@ -19,6 +21,7 @@ pub struct Mint {
     brands: Vec<Brand>,
     keyring: Keyring,
     missing: Arc<MissingPeppers>,
+    cannot_judge: Counter,
 }
 
 impl Mint {
@@ -28,6 +31,15 @@ impl Mint {
             brands: std::iter::once(brand).chain(earlier).collect(),
             keyring,
             missing: Arc::default(),
+            cannot_judge: Counter::default(),
+        }
+    }
+
+    /// The same, counting in `cannot_judge` the secrets whose pepper is missing.
+    pub(super) fn counting(self, cannot_judge: Counter) -> Self {
+        Self {
+            cannot_judge,
+            ..self
         }
     }
 
@@ -57,6 +69,7 @@ impl Mint {
         reach: &Reach,
     ) -> Result<Option<Credential>, Error> {
         verdict::recognise(token, presented, &self.keyring, reach).map_err(|pepper| {
+            self.cannot_judge.inc();
             self.missing.tell(pepper, token.id);
             let why = format!("token {}: pepper {} is not configured", token.id, pepper.0);
             Error::StoreUnavailable(why)

@@ -146,6 +146,8 @@ impl Pages {
             "Readings of the certificates' files that found something wrong",
             metrics.certificate_reloads_failed.clone(),
         );
+        let help = "Secrets that could not be judged, as their pepper is not configured";
+        registry.register("missing_pepper", help, metrics.missing_pepper.clone());
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";

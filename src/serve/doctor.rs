@@ -9,6 +9,7 @@ mod finding;
 mod listeners;
 mod on_redis;
 mod on_sqlite;
+mod peppers;
 mod process;
 mod root_token;
 mod settings;

@@ -99,7 +99,7 @@ async fn read_again(tls: Arc<ServerTls>) -> Result<Reloaded, String> {
 
 /// How near the end of a certificate is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Nearness {
+pub(super) enum Nearness {
     #[default]
     Far,
     /// Less than 30 days, or a quarter of its life where that is shorter: by then whoever renews
@@ -110,7 +110,7 @@ enum Nearness {
     Over,
 }
 
-fn nearness(validity: Validity, now: Timestamp) -> Nearness {
+pub(super) fn nearness(validity: Validity, now: Timestamp) -> Nearness {
     let Some(left) = validity.left(now) else {
         return Nearness::Over;
     };

@@ -87,7 +87,7 @@ impl Staged {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| failed(path, &error))?;
+            .map_err(|error| unmade(path, &error))?;
         let random = entropy::secret_digits().map_err(entropy_failed)?;
         let secret = Zeroizing::new(format!("ta_root_{}", random.as_str()));
         let root = RootToken::of_secret(NAME, &label(path), &secret)?;
@@ -98,7 +98,7 @@ impl Staged {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)
-            .map_err(|error| failed(path, &error))?;
+            .map_err(|error| unmade(path, &error))?;
         // From here on the file goes away with this value.
         let staged = Self { temporary, root };
         writeln!(file, "{}", secret.as_str())
@@ -135,6 +135,15 @@ fn folder(path: &Path) -> &Path {
 
 fn label(path: &Path) -> String {
     format!("root token file {}", path.display())
+}
+
+/// There is no place for it.
+fn unmade(path: &Path, error: &io::Error) -> ServeError {
+    ServeError::Config(format!(
+        "{}: it cannot be made: {error}; name another place with --root-token-file \
+         (access.root_token_file)",
+        label(path)
+    ))
 }
 
 fn failed(path: &Path, error: &io::Error) -> ServeError {

@@ -1,8 +1,9 @@
-//! A store that measures another: how long each operation took, and why it failed.
+//! A store that measures another: how long each operation took, and why it failed; what no passing of
+//! time mends is told in the log.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -18,15 +19,49 @@ use super::{
     Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take, Taken, TokenStore,
 };
 
+/// How long after such a failure was told others are passed over in silence.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// A store, measured.
 pub struct Measured {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
+    told: Told,
+}
+
+/// When a failure that an operator must mend was told last.
+#[derive(Default)]
+struct Told(Mutex<Option<Instant>>);
+
+impl Told {
+    /// Health and metrics may miss what meets only some calls: a right that the store's user lacks
+    /// for one command, or one record that is damaged.
+    fn tell(&self, operation: Operation, error: &StoreError) {
+        if !matches!(error, StoreError::Unacceptable(_) | StoreError::Corrupt(_)) {
+            return;
+        }
+        if self.is_due(Instant::now()) {
+            tracing::warn!(?operation, why = %error, "a call met a store that an operator must mend");
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY) {
+            return false;
+        }
+        *told = Some(now);
+        true
+    }
 }
 
 impl Measured {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics }
+        Self {
+            store,
+            metrics,
+            told: Told::default(),
+        }
     }
 
     async fn timed<T>(
@@ -41,7 +76,12 @@ impl Measured {
             failure: Some(Failure::Abandoned),
         };
         let result = act.await;
-        timing.failure = result.as_ref().err().map(failure);
+        if let Err(error) = &result {
+            timing.failure = Some(failure(error));
+            self.told.tell(operation, error);
+        } else {
+            timing.failure = None;
+        }
         result
     }
 }
@@ -167,5 +207,31 @@ impl StoreStatus for Measured {
 
     async fn close(&self) {
         self.store.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_must_mend_is_told_once_a_minute() {
+        let told = Told::default();
+        let start = Instant::now();
+        assert!(told.is_due(start));
+        assert!(!told.is_due(start + TELL_EVERY / 2));
+        assert!(told.is_due(start + TELL_EVERY));
+        assert!(!told.is_due(start + TELL_EVERY));
+    }
+
+    #[test]
+    fn what_passes_by_itself_takes_no_line_from_what_does_not() {
+        let told = Told::default();
+        let lost = StoreError::Unreachable("gone".to_owned());
+        told.tell(Operation::Find, &lost);
+        assert_eq!(*told.0.lock().unwrap(), None);
+        let denied = StoreError::Unacceptable("no right".to_owned());
+        told.tell(Operation::Find, &denied);
+        assert_ne!(*told.0.lock().unwrap(), None);
     }
 }

@@ -5,6 +5,8 @@
 //! whoever reads, as no token can be under it; and one that differs means that no digest under that
 //! id could be told from a wrong one: that is an outage, never an unknown token.
 
+use std::collections::BTreeSet;
+
 use crate::domain::pepper::PepperCheck;
 
 use super::StoreError;
@@ -32,6 +34,26 @@ pub(super) fn unkept(
     Ok(unkept)
 }
 
+/// Those of the ids that a store was used with that are not in use, ascending. Tokens may still be
+/// under them, or all may have been moved: only each token knows.
+pub(super) fn missing(used: &[PepperCheck], kept: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let in_use = |id: &u32| used.iter().any(|check| check.id == *id);
+    let missing: BTreeSet<u32> = kept.into_iter().filter(|id| !in_use(id)).collect();
+    missing.into_iter().collect()
+}
+
+/// Tells the operator which peppers are missing before a token under one of them is asked for.
+pub(super) fn tell_missing(missing: &[u32]) {
+    if !missing.is_empty() {
+        tracing::warn!(
+            peppers = ?missing,
+            "the store was used with peppers that are not configured (secrets.peppers); tokens whose \
+             secret is still under one of them are answered UNAVAILABLE. If all were rotated, this \
+             is as it should be"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +74,14 @@ mod tests {
         assert_eq!(unkept(&used, &[None, kept(1)]), Ok(vec![check(2, 2)]));
         assert_eq!(unkept(&used, &[]), Ok(used.to_vec()));
         assert_eq!(unkept(&[], &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn peppers_of_before_that_are_not_in_use_are_missing() {
+        let used = [check(2, 2)];
+        assert_eq!(missing(&used, [3, 2, 1, 3]), [1, 3]);
+        assert!(missing(&used, [2]).is_empty());
+        assert_eq!(missing(&[], [1]), [1]);
     }
 
     #[test]

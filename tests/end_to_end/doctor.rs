@@ -204,6 +204,16 @@ pub(crate) async fn a_wrong_pepper_is_told(authority: Authority) {
     let said = first.asks(&[]);
     said.nothing();
     said.tells("ok", "peppers", "the store's");
+    let without = Patient::new()
+        .with(&["--store", &url])
+        .set("store.read_timeout=5s");
+    let said = without.asks(&[]);
+    said.only(
+        "warn",
+        "peppers",
+        "used with pepper 1, which is not configured",
+    );
+    assert_eq!(said.code, 0);
     let said = patient("b").asks(&[]);
     said.only("FAIL", "peppers", "pepper 1 is not the one");
     assert_eq!(said.code, 1);

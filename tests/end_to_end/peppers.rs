@@ -16,6 +16,7 @@ use crate::harness::{
     Authority, Client, ROOT_TOKEN, create, is_outage, named, presenting, verdict,
 };
 use crate::outages::{nothing_is_known, refused_because};
+use crate::scrape::Scrape;
 use crate::secrecy::stolen;
 
 /// Files of peppers, away from everything that a server writes.
@@ -124,6 +125,9 @@ pub(crate) async fn two_peppers_live_until_the_older_one_is_taken_away(authority
     let log = authority.log();
     let told = |line: &&str| line.contains("WARN") && line.contains("pepper=1");
     assert_eq!(log.lines().filter(told).count(), 1, "not with each call");
+    let told = |line: &&str| line.contains("WARN") && line.contains("peppers=[1]");
+    assert_eq!(log.lines().filter(told).count(), 1, "at the start: {log}");
+    assert!(Scrape::of(&authority).value("missing_pepper_total") >= 3.0);
 
     let authority = peppers.restart(authority, &["2", "1"]);
     let mut root = authority.root().await;

@@ -6,31 +6,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Listen, TlsConfig};
+use crate::config::{Config, Listen, RedisTlsFiles, TlsConfig};
 use crate::domain::time::Timestamp;
 use crate::tls::{
-    Certificate, ClientCertificates, Names, ServerFiles, ServerTls, TlsError, Validity,
-    certificates, revocations,
+    Certificate, Names, ServerFiles, ServerTls, TlsError, Validity, certificates, revocations,
 };
 
+use super::super::encryption::{Nearness, nearness};
 use super::files::{self, Openness};
 use super::{Case, Finding, Findings};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// An end that is so near is told; renewals come earlier.
-const SOON: Duration = DAY.saturating_mul(30);
-/// An end that is so near leaves no time for a renewal that goes wrong.
-const NOW: Duration = DAY.saturating_mul(7);
-
 pub(super) fn check(case: &Case) -> Findings {
-    let Some(TlsConfig { files: named, .. }) = &case.config.tls else {
-        return Vec::new();
-    };
     let now = case.now();
-    let mut findings = own(&case.config, named, now);
-    findings.push(files::privacy("tls.key_file", &named.key, Openness::Closed));
+    let mut findings = to_redis(&case.config.store.redis_tls, now);
+    let Some(TlsConfig { files: named, .. }) = &case.config.tls else {
+        return findings;
+    };
+    findings.extend(own(&case.config, named, now));
+    findings.push(files::privacy("tls.key_file", &named.key, Openness::Secret));
     if let Some(clients) = &named.clients {
-        findings.extend(of_clients(clients, now));
+        findings.extend(of_authorities(
+            "tls.client_ca_file",
+            &clients.authorities,
+            now,
+        ));
+        if let Some(path) = &clients.revoked {
+            findings.extend(current(path, now));
+        }
+    }
+    findings
+}
+
+/// What is shown to a Redis, and whom it must come from.
+fn to_redis(files: &RedisTlsFiles, now: Timestamp) -> Findings {
+    let mut findings = Vec::new();
+    if let Some(path) = &files.authorities {
+        findings.extend(of_authorities("store.redis_ca_file", path, now));
+    }
+    if let Some((certificate, key)) = &files.own {
+        findings.extend(of_authorities(
+            "store.redis_certificate_file",
+            certificate,
+            now,
+        ));
+        findings.push(files::privacy(
+            "store.redis_key_file",
+            key,
+            Openness::Secret,
+        ));
     }
     findings
 }
@@ -77,25 +100,35 @@ fn age(subject: &str, path: &Path, certificate: &Certificate, now: Timestamp) ->
     } = certificate;
     let found = |when: String| format!("{}: {owner} {when}", path.display());
     let renew = "renew it; a running server takes the new files by itself";
-    let in_days = |span: Duration| format!("{} days", span.as_secs() / DAY.as_secs());
     match left(*validity, now) {
         Left::Begins(span) => {
-            let when = format!("holds only in {}", in_days(span));
+            let when = format!("holds only in {}", told(span));
             let advice = "wait, or set the clock right";
             Finding::fail(subject, found(when), advice)
         }
-        Left::Ended(span) => Finding::fail(
-            subject,
-            found(format!("ended {} ago", in_days(span))),
-            renew,
-        ),
-        Left::Holds(span) if span < NOW => {
-            Finding::fail(subject, found(format!("ends in {}", in_days(span))), renew)
+        Left::Ended(span) => {
+            Finding::fail(subject, found(format!("ended {} ago", told(span))), renew)
         }
-        Left::Holds(span) if span < SOON => {
-            Finding::warn(subject, found(format!("ends in {}", in_days(span))), renew)
+        Left::Holds(span) => {
+            let ends = found(format!("ends in {}", told(span)));
+            // As the log of a server judges it.
+            match nearness(*validity, now) {
+                Nearness::Near | Nearness::Over => Finding::fail(subject, ends, renew),
+                Nearness::Soon => Finding::warn(subject, ends, renew),
+                Nearness::Far => Finding::ok(subject, found(format!("holds for {}", told(span)))),
+            }
         }
-        Left::Holds(span) => Finding::ok(subject, found(format!("holds for {}", in_days(span)))),
+    }
+}
+
+/// In days, or hours where these are few.
+fn told(span: Duration) -> String {
+    let hours = span.as_secs() / 3600;
+    match hours {
+        0 => "less than an hour".to_owned(),
+        1 => "1 hour".to_owned(),
+        2..48 => format!("{hours} hours"),
+        _ => format!("{} days", hours / 24),
     }
 }
 
@@ -151,31 +184,20 @@ fn naming(config: &Config, names: &Names) -> Finding {
     }
 }
 
-/// The authorities of clients, and what they revoked.
-fn of_clients(clients: &ClientCertificates, now: Timestamp) -> Findings {
-    const SUBJECT: &str = "tls.client_ca_file";
-    let ClientCertificates {
-        authorities,
-        revoked,
-        required: _,
-    } = clients;
-    let mut findings = match certificates(authorities) {
-        Ok(found) => found
-            .iter()
-            .map(|der| match Certificate::read(der) {
-                Ok(read) => age(SUBJECT, authorities, &read, now),
-                Err(why) => {
-                    let found = format!("{}: {why}", authorities.display());
-                    Finding::fail(SUBJECT, found, "put a certificate there that can be read")
-                }
-            })
-            .collect(),
-        Err(error) => vec![unusable(SUBJECT, &error)],
+/// The certificates in a file.
+fn of_authorities(subject: &str, path: &Path, now: Timestamp) -> Findings {
+    let found = match certificates(path) {
+        Ok(found) => found,
+        Err(error) => return vec![unusable(subject, &error)],
     };
-    if let Some(path) = revoked {
-        findings.extend(current(path, now));
-    }
-    findings
+    let judged = found.iter().map(|der| match Certificate::read(der) {
+        Ok(read) => age(subject, path, &read, now),
+        Err(why) => {
+            let found = format!("{}: {why}", path.display());
+            Finding::fail(subject, found, "put a certificate there that can be read")
+        }
+    });
+    judged.collect()
 }
 
 /// Judges whether revocation lists are current.

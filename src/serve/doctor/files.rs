@@ -21,6 +21,8 @@ const ROOM_LITTLE: u64 = 256 << 20;
 pub(super) enum Openness {
     /// Nothing: whoever reads it knows a secret, or could.
     Closed,
+    /// Its group may read it, as is usual where secrets are mounted for a service.
+    Secret,
     /// Its group may read it.
     GroupReads,
     /// Everybody may read it, and its owner alone change it.
@@ -32,14 +34,14 @@ impl Openness {
     fn excess(self) -> u32 {
         match self {
             Self::Closed => 0o077,
-            Self::GroupReads => 0o037,
+            Self::Secret | Self::GroupReads => 0o037,
             Self::AllRead => 0o022,
         }
     }
 
     fn mended(self) -> &'static str {
         match self {
-            Self::Closed => "600",
+            Self::Closed | Self::Secret => "600",
             Self::GroupReads => "640",
             Self::AllRead => "644",
         }
@@ -71,13 +73,19 @@ fn privacy_of(
             0 => "read",
             _ => "change",
         };
-        return Finding::warn(
-            subject,
-            format!("{told}: others may {others} it"),
-            format!("chmod {} {path}", openness.mended()),
-        );
+        let advice = match own == 0 || own == found.uid() {
+            true => format!("chmod {} {path}", openness.mended()),
+            false => format!(
+                "let its owner close it: mode 0440 and a group of user {own}. Where it is mounted into \
+                 a container in which nobody else runs, only those outside matter"
+            ),
+        };
+        let found = format!("{told}: others may {others} it");
+        return Finding::warn(subject, found, advice);
     }
-    if ![own, 0].contains(&found.uid()) {
+    // Whoever mounts a secret for a group means this.
+    let lent = openness == Openness::Secret && found.mode() & 0o040 != 0;
+    if !lent && ![own, 0].contains(&found.uid()) {
         return Finding::warn(
             subject,
             format!("{told}, but this is user {own}"),
@@ -172,13 +180,13 @@ pub(super) fn check_secrets(case: &Case) -> Findings {
     let mut findings = Vec::new();
     if let Some(path) = &sources.file {
         let openness = match sources.file_holds_secret {
-            true => Openness::Closed,
+            true => Openness::Secret,
             false => Openness::AllRead,
         };
         findings.push(privacy("configuration file", path, openness));
     }
     for (name, path) in &sources.secret_files {
-        findings.push(privacy(name, path, Openness::Closed));
+        findings.push(privacy(name, path, Openness::Secret));
     }
     findings
 }
@@ -215,8 +223,33 @@ pub(super) fn check_audit(case: &Case) -> Findings {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Judgement;
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_that_is_lent_to_a_group_is_fine_and_advice_is_what_the_user_can_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        let judged = |mode: u32, user: fn(u32) -> u32| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let found = fs::metadata(&path).unwrap();
+            let user = user(found.uid());
+            privacy_of("x", &path, &found, Openness::Secret, user).judgement
+        };
+        let (owner, other) = (|user| user, |user| user + 1);
+        for mode in [0o600, 0o640, 0o440] {
+            assert_eq!(judged(mode, owner), Judgement::Ok, "{mode:o}");
+        }
+        assert_eq!(judged(0o440, other), Judgement::Ok);
+        let advice = |judged| match judged {
+            Judgement::Warn { advice } => advice,
+            other => panic!("{other:?}"),
+        };
+        assert!(advice(judged(0o644, owner)).starts_with("chmod 600 "));
+        assert!(advice(judged(0o444, other)).starts_with("let its owner close it"));
+    }
 
     #[test]
     fn a_file_is_as_open_as_its_content_allows() {

@@ -1,7 +1,5 @@
 //! What one look at one thing found, and what to do about it.
 
-use crate::store::StoreError;
-
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -66,22 +64,5 @@ impl Finding {
             judgement: Judgement::Fail { advice },
             ..Self::ok(subject, found)
         }
-    }
-}
-
-/// What the comparison of the configured peppers with those of a store means.
-pub(super) fn peppers(unkept: &Result<Vec<u32>, StoreError>) -> Finding {
-    const SUBJECT: &str = "peppers";
-    match unkept {
-        Err(error) => Finding::fail(
-            SUBJECT,
-            error.to_string(),
-            "secrets under another pepper cannot be told from wrong ones: find the right one",
-        ),
-        Ok(unkept) if unkept.is_empty() => Finding::ok(SUBJECT, "the store's"),
-        Ok(_) => Finding::ok(
-            SUBJECT,
-            "new to the store, which learns them at the next start",
-        ),
     }
 }

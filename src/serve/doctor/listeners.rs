@@ -208,11 +208,18 @@ fn told(subject: &str, place: &str, met: Option<io::Result<Met>>) -> Finding {
         let advice = "end that process, or listen elsewhere";
         Finding::fail(subject, format!("{place} is in use by {what}"), advice)
     };
+    // A server that is full turns the doctor away like anybody: nobody should end it for that.
+    let silent = |what: &str| {
+        let advice = "see who it is (ss -ltnp) before you end it: it may be a token authority that \
+                      is full or hangs, or has another configuration; or listen elsewhere";
+        Finding::fail(subject, format!("{place} is in use by {what}"), advice)
+    };
     let met = match met {
-        None => return foreign("a process that does not answer for its health"),
+        None => return silent("a process that does not answer for its health"),
         Some(Err(error)) => {
-            return foreign(&format!(
-                "what is no token authority as configured here ({error})"
+            return silent(&format!(
+                "a process that does not answer as a token authority with this configuration \
+                 ({error})"
             ));
         }
         Some(Ok(met)) => met,
@@ -279,6 +286,10 @@ async fn health(channel: Channel) -> io::Result<State> {
         Ok(_) => Ok(State::DoesNot),
         Err(status) if [Code::NotFound, Code::Unimplemented].contains(&status.code()) => {
             Ok(State::Foreign)
+        }
+        // Its words for an error that is not of gRPC say nothing.
+        Err(status) if status.code() == Code::Unknown => {
+            Err(io::Error::other("the connection broke off"))
         }
         Err(status) => Err(io::Error::other(status.code().description())),
     }

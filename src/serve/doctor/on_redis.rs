@@ -10,8 +10,7 @@ use crate::store::redis::{
 use crate::store::{SCHEMA, StoreError};
 
 use super::files::megabytes;
-use super::finding::peppers;
-use super::{Case, Finding, Findings};
+use super::{Case, Finding, Findings, peppers};
 
 const SUBJECT: &str = "store";
 
@@ -32,7 +31,7 @@ pub(super) async fn check(case: &Case, options: RedisOptions) -> Findings {
         missed => return vec![unreached(&place, &missed)],
     };
     let mut findings = vec![Finding::ok(SUBJECT, format!("{place} answers"))];
-    findings.extend(judged(&case.config, &place, &insight));
+    findings.extend(judged(&case.config, &insight));
     findings
 }
 
@@ -55,19 +54,52 @@ fn unreached(place: &str, reached: &Reached) -> Finding {
         Reached::Unanswered(error) => Finding::fail(
             SUBJECT,
             format!("{place}: {error}"),
-            match error {
-                StoreError::Unacceptable(_) => "correct user and password in store.url",
-                StoreError::Unreachable(_) if place.starts_with("rediss:") => {
-                    "mend the certificate of Redis, or store.url and the store.redis_… files"
-                }
-                _ => "look at the load and the log of Redis",
-            },
+            entrance(place.starts_with("rediss:"), error),
         ),
         Reached::Whole(_) => Finding::ok(SUBJECT, place),
     }
 }
 
-fn judged(config: &Config, place: &str, insight: &Insight) -> Findings {
+/// What to do where Redis does not let one in, by the cause.
+fn entrance(encrypted: bool, error: &StoreError) -> &'static str {
+    let why = match error {
+        StoreError::Unacceptable(_) => return "correct user and password in store.url",
+        error => error.to_string().to_lowercase(),
+    };
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if !encrypted {
+        return match says(&[
+            "reset",
+            "broken pipe",
+            "end of file",
+            "closed",
+            "terminated",
+        ]) {
+            true => "if this is a port for TLS, write rediss:// in store.url; else look at its log",
+            false => "look at the load and the log of Redis",
+        };
+    }
+    if says(&["unknownissuer"]) {
+        return "name the authority of its certificate in store.redis_ca_file";
+    }
+    if says(&["certificaterequired", "certificate required"]) {
+        return "it wants a certificate: set store.redis_certificate_file and store.redis_key_file";
+    }
+    if says(&["notvalidforname", "not valid for name"]) {
+        return "write a name of its certificate in store.url, or let it be issued with this one";
+    }
+    if says(&["expired", "notvalidyet"]) {
+        return "renew the certificate of Redis, or set the clock of this machine right";
+    }
+    match error {
+        StoreError::Slow(_) => {
+            "if this Redis does not speak TLS, write redis:// in store.url; else look at its load"
+        }
+        _ => "look at the log of Redis; if it does not speak TLS, write redis:// in store.url",
+    }
+}
+
+fn judged(config: &Config, insight: &Insight) -> Findings {
     let Insight {
         server,
         durability,
@@ -77,9 +109,12 @@ fn judged(config: &Config, place: &str, insight: &Insight) -> Findings {
         clock,
         permissions,
     } = insight;
-    let mut findings = vec![carried(config, place, marker, *foreign_keys)];
+    let mut findings = vec![carried(config, marker, *foreign_keys)];
     if let Ok(Some(mark)) = marker {
-        findings.push(peppers(&mark.unkept_peppers));
+        findings.extend(peppers::judged(
+            &mark.unkept_peppers,
+            mark.missing_peppers.as_deref(),
+        ));
     }
     match server {
         Ok(server) => {
@@ -113,7 +148,6 @@ fn unanswered(subject: &str, error: &StoreError) -> Finding {
 
 fn carried(
     config: &Config,
-    place: &str,
     marker: &Result<Option<Mark>, StoreError>,
     foreign_keys: bool,
 ) -> Finding {
@@ -130,10 +164,8 @@ fn carried(
         Ok(None) => Finding::fail(
             SUBJECT,
             "this Redis holds no store",
-            format!(
-                "if it is new: token-authority init --store {place} --redis-prefix {prefix}; if it \
-                 should hold data, it was emptied: restore it"
-            ),
+            "if it is new: token-authority init, with the configuration and the flags of the \
+             server; if it should hold data, it was emptied: restore it",
         ),
         Ok(Some(mark)) if mark.min_reader > SCHEMA => Finding::fail(
             SUBJECT,
@@ -165,7 +197,7 @@ fn kind(server: &Server) -> Finding {
         Err(error) => Finding::fail(
             SUBJECT,
             error.to_string(),
-            "name a Redis that is as it says",
+            "change Redis accordingly, or name another one in store.url",
         ),
         Ok(()) => {
             let (version, replicas) = (server.get("redis_version"), server.get("connected_slaves"));
@@ -258,6 +290,14 @@ fn kept(config: &Config, found: &Flushing) -> Finding {
     };
     let told = format!("\"{}\" ({seen}); demanded is \"{demanded}\"", found.class);
     if found.class < demanded {
+        if found.append_only && found.appendfsync.is_none() {
+            return Finding::fail(
+                SUBJECT,
+                told,
+                "grant the user +config|get, so that the server sees appendfsync; or lower \
+                 store.min_durability",
+            );
+        }
         return Finding::fail(
             SUBJECT,
             told,
@@ -309,7 +349,12 @@ fn allowed(permissions: &Permissions) -> Finding {
             SUBJECT,
             format!("the user {user} may do all that is needed"),
         ),
-        Permissions::NotTold => Finding::ok(SUBJECT, "not asked: the user may not ask for them"),
+        Permissions::NotTold => Finding::warn(
+            SUBJECT,
+            "not checked: the user may not ask what it may do",
+            "grant it +acl|whoami +acl|dryrun, as deploy/redis/users.acl.example does; a right that \
+             is missing shows only when a call needs it",
+        ),
         Permissions::Missing { user, commands } => {
             let commands = commands.join(" ");
             Finding::fail(

@@ -10,8 +10,7 @@ use crate::store::sqlite::{
 };
 
 use super::files::{self, Openness, megabytes};
-use super::finding::peppers;
-use super::{Case, Finding, Findings, root_token};
+use super::{Case, Finding, Findings, peppers, root_token};
 
 const SUBJECT: &str = "store";
 
@@ -25,6 +24,14 @@ const FAR_BEHIND: Duration = Duration::from_secs(30);
 pub(super) fn check(case: &Case, path: &Path) -> Findings {
     let found = match Files::at(path) {
         Ok(found) => found,
+        Err(_) if !files::folder(path).exists() => {
+            let folder = files::folder(path).display();
+            return vec![Finding::fail(
+                "store folder",
+                format!("{folder} does not exist"),
+                format!("make the folder as the user who serves: mkdir -p -m 700 {folder}"),
+            )];
+        }
         Err(error) => return vec![refused(&error)],
     };
     let folder = files::folder(&found.database);
@@ -137,6 +144,7 @@ fn judged(case: &Case, condition: &Condition, served: bool) -> Findings {
         tokens,
         namespaces,
         unkept_peppers,
+        missing_peppers,
         database_bytes,
         log_bytes,
         ..
@@ -155,7 +163,7 @@ fn judged(case: &Case, condition: &Condition, served: bool) -> Findings {
             "somebody changed journal_mode: stop the server, and start it again",
         ));
     }
-    findings.push(peppers(unkept_peppers));
+    findings.extend(peppers::judged(unkept_peppers, Some(missing_peppers)));
     findings.push(clock(case.now(), *mark));
     findings
 }

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use rustix::fs::Access;
+
+use crate::config::{Config, StoreUrl};
 use crate::store::sqlite::GeneratedRoot;
 
 use super::super::token_file;
@@ -30,6 +32,7 @@ fn file(config: &Config) -> Finding {
     let shown = path.display();
     let leftover = "remove it: the command line goes on sending it to servers on this machine";
     match token_file::read(path) {
+        Ok(None) if !configured && is_first_start(config) => place(path),
         Ok(None) => Finding::ok(SUBJECT, format!("{shown} is not there")),
         Ok(Some(root)) if is_configured(config, root.digest) => {
             Finding::ok(SUBJECT, format!("{shown} holds a configured root token"))
@@ -54,6 +57,36 @@ fn file(config: &Config) -> Finding {
     }
 }
 
+/// Whether a start would make the database, and so a root token.
+fn is_first_start(config: &Config) -> bool {
+    match &config.store.url {
+        StoreUrl::Sqlite(database) => !database.exists() && !config.store.require_existing,
+        StoreUrl::Redis(_) => false,
+    }
+}
+
+/// Judges whether the file can be made, with the folders that it is in.
+fn place(path: &Path) -> Finding {
+    let shown = path.display();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let present = absolute.ancestors().skip(1).find(|folder| folder.exists());
+    let folder = present.unwrap_or(Path::new("/"));
+    let writable = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if folder.is_dir() && writable {
+        return Finding::ok(SUBJECT, format!("{shown} is made at the first start"));
+    }
+    Finding::fail(
+        SUBJECT,
+        format!(
+            "a root token is generated at the first start, and {shown} cannot be made: nothing can \
+             be written in {}",
+            folder.display()
+        ),
+        "name another place with --root-token-file (access.root_token_file), or configure a root \
+         token",
+    )
+}
+
 /// Judges what a database keeps of the root token that was generated for it.
 pub(super) fn kept(config: &Config, kept: GeneratedRoot) -> Finding {
     const SUBJECT: &str = "generated root token";
@@ -67,8 +100,12 @@ pub(super) fn kept(config: &Config, kept: GeneratedRoot) -> Finding {
             SUBJECT,
             "a start with the configured one replaces it for good",
         ),
-        GeneratedRoot::InForce(digest) => match held(path) {
-            Some(found) if found == digest => Finding::ok(SUBJECT, "in force, and in its file"),
+        GeneratedRoot::InForce(digest) => match path.map(token_file::read) {
+            Some(Ok(Some(root))) if root.digest == digest => {
+                Finding::ok(SUBJECT, "in force, and in its file")
+            }
+            // What is wrong with the file is told where the file is looked at.
+            Some(Err(_)) => Finding::ok(SUBJECT, "in force; its file cannot be used as it is"),
             _ => Finding::warn(SUBJECT, "in force, but its file does not hold it", ways),
         },
         GeneratedRoot::Replaced if configured => {
@@ -94,7 +131,19 @@ fn is_configured(config: &Config, digest: [u8; 32]) -> bool {
     config.root_tokens.iter().any(|root| root.digest == digest)
 }
 
-fn held(path: Option<&Path>) -> Option<[u8; 32]> {
-    let root = token_file::read(path?).ok()??;
-    Some(root.digest)
+#[cfg(test)]
+mod tests {
+    use super::super::Judgement;
+    use super::*;
+
+    #[test]
+    fn a_place_where_no_file_can_be_made_is_told_before_the_first_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let judged = |path: &str| place(&folder.path().join(path)).judgement;
+        assert_eq!(judged("root-token"), Judgement::Ok);
+        assert_eq!(judged("deep/within/root-token"), Judgement::Ok);
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let told = judged("file/root-token");
+        assert!(matches!(told, Judgement::Fail { advice } if advice.contains("--root-token-file")));
+    }
 }

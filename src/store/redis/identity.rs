@@ -1,7 +1,7 @@
 //! Whose data a Redis holds: the marker, and what makes a Redis acceptable.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -10,9 +10,9 @@ use redis::{Cmd, Value, cmd};
 use super::error::{read, understand};
 use super::keys::Keys;
 use super::options::{OptionsError, RedisOptions};
-use super::peppers::{Peppers, Unkept};
+use super::peppers::{Peppers, Unkept, ask_kept};
 use super::server::{Info, class};
-use crate::store::{Durability, SCHEMA, StoreError, StoreId};
+use crate::store::{Durability, SCHEMA, StoreError, StoreId, peppers};
 
 /// Asks over a connection that nobody else uses yet.
 pub(super) async fn ask(
@@ -86,6 +86,8 @@ pub(super) struct Acceptance {
     min_durability: Durability,
     accept_eviction: bool,
     peppers: Peppers,
+    /// The peppers that were told to be missing; they are told again when others are.
+    missing: Mutex<Vec<u32>>,
     seen: OnceLock<StoreId>,
     /// Index into [`Durability::ALL`]; beyond it while unknown.
     durability: AtomicU8,
@@ -99,6 +101,7 @@ impl Acceptance {
             min_durability: options.min_durability,
             accept_eviction: options.accept_eviction,
             peppers: Peppers::new(options.peppers.clone()),
+            missing: Mutex::default(),
             seen: OnceLock::new(),
             durability: AtomicU8::new(u8::MAX),
         })
@@ -144,9 +147,31 @@ impl Acceptance {
             [] => None,
             _ => self.keep_peppers(unkept, connection, keys, limit).await?,
         };
+        self.tell_missing(connection, keys, limit).await?;
         // The discriminants are the places in `Durability::ALL`.
         self.durability.store(durability as u8, Ordering::Relaxed);
         Ok(unkept)
+    }
+
+    /// Tells which peppers the store was used with that are not in use, once.
+    async fn tell_missing(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keys: &Keys,
+        limit: Duration,
+    ) -> Result<(), StoreError> {
+        let missing = match ask(connection, &ask_kept(keys), limit).await {
+            Err(lost @ (StoreError::Slow(_) | StoreError::Unreachable(_))) => return Err(lost),
+            // A user of an earlier release may lack the right; nothing else depends on the answer.
+            Err(_) => return Ok(()),
+            Ok(fields) => self.peppers.missing(fields)?,
+        };
+        let mut told = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != missing {
+            peppers::tell_missing(&missing);
+            *told = missing;
+        }
+        Ok(())
     }
 
     /// Writes the check values that the store does not keep yet. A Redis that does not take them,

@@ -11,7 +11,7 @@ use super::error::{read, understand, unexpected};
 use super::identity::{Marker, ask, marker, no_marker};
 use super::keys::Keys;
 use super::options::RedisOptions;
-use super::peppers::Peppers;
+use super::peppers::{Peppers, ask_kept};
 use super::server::{Info, class};
 use crate::clock::Clock;
 use crate::store::{Durability, StoreError, StoreId};
@@ -90,6 +90,8 @@ pub struct Mark {
     pub min_reader: u32,
     /// The peppers in use that it does not know yet; an error if one is another than it was used with.
     pub unkept_peppers: Result<Vec<u32>, StoreError>,
+    /// The peppers that it was used with and that are not in use; `None` where Redis does not tell.
+    pub missing_peppers: Option<Vec<u32>>,
 }
 
 /// How long an empty exchange takes.
@@ -213,7 +215,16 @@ impl Probe {
         let peppers = Peppers::new(options.peppers.clone());
         let answer = self.ask(&peppers.ask(marker(&self.keys))).await;
         let marker = answer.and_then(Marker::read).map_err(no_marker)?;
-        Ok(marker.map(|marker| Mark {
+        let Some(marker) = marker else {
+            return Ok(None);
+        };
+        let kept = match self.ask(&ask_kept(&self.keys)).await {
+            Err(lost @ (StoreError::Slow(_) | StoreError::Unreachable(_))) => return Err(lost),
+            Err(_) => None,
+            Ok(fields) => Some(peppers.missing(fields)?),
+        };
+        Ok(Some(Mark {
+            missing_peppers: kept,
             unkept_peppers: peppers.judge(&marker.peppers),
             id: marker.id,
             min_reader: marker.min_reader,
@@ -363,7 +374,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     /// Sent by people only, or not needed: their refusal is borne.
-    const BEYOND: [&str; 3] = ["ACL", "CONFIG", "SCAN"];
+    const BEYOND: [&str; 4] = ["ACL", "CONFIG", "HKEYS", "SCAN"];
 
     fn files(folder: &Path) -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap();

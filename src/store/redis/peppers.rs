@@ -1,11 +1,15 @@
 //! The check values of peppers, kept in the marker, so that whoever reads one has read the other.
 
-use redis::Cmd;
+use redis::{Cmd, Value, cmd};
 
+use super::error::read;
 use super::keys::Keys;
 use super::scripts::{Call, KEEP_PEPPERS};
 use crate::domain::pepper::PepperCheck;
 use crate::store::{StoreError, peppers};
+
+/// What the marker's fields of peppers begin with; the id follows.
+const FIELD: &str = "pepper:";
 
 /// The peppers in use.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,16 @@ impl Peppers {
         self.0.iter().fold(call, keep)
     }
 
+    /// The peppers that the store was used with and that are not in use, by the marker's fields.
+    pub(super) fn missing(&self, fields: Value) -> Result<Vec<u32>, StoreError> {
+        let fields: Vec<Vec<u8>> = read(fields)?;
+        let kept = fields.iter().filter_map(|field| {
+            let id = std::str::from_utf8(field).ok()?.strip_prefix(FIELD)?;
+            id.parse().ok()
+        });
+        Ok(peppers::missing(&self.0, kept))
+    }
+
     /// Judges the check values that a marker holds; answers the ids of those that it does not.
     pub(super) fn judge(&self, kept: &[Option<Vec<u8>>]) -> Result<Vec<u32>, StoreError> {
         let unkept = peppers::unkept(&self.0, kept)?;
@@ -66,6 +80,13 @@ impl Peppers {
     }
 }
 
+/// Asks for the fields of the marker, for [`Peppers::missing`].
+pub(super) fn ask_kept(keys: &Keys) -> Cmd {
+    let mut command = cmd("HKEYS");
+    command.arg(keys.marker());
+    command
+}
+
 fn field(id: u32) -> String {
-    format!("pepper:{id}")
+    format!("{FIELD}{id}")
 }

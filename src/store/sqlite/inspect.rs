@@ -115,6 +115,8 @@ pub struct Condition {
     pub root: GeneratedRoot,
     /// The peppers in use that it does not know yet; an error if one is another than it was used with.
     pub unkept_peppers: Result<Vec<u32>, StoreError>,
+    /// The peppers that it was used with and that are not in use.
+    pub missing_peppers: Vec<u32>,
     pub database_bytes: u64,
     pub log_bytes: u64,
     pub integrity: Integrity,
@@ -203,6 +205,7 @@ fn condition(
         unkept_peppers: unkept
             .map(|checks| checks.iter().map(|check| check.id).collect())
             .map_err(StoreError::from),
+        missing_peppers: peppers::missing(connection, used)?,
         database_bytes: bytes(&files.database),
         log_bytes: bytes(&files.log),
         integrity: Integrity::NotAsked("it was not asked yet"),

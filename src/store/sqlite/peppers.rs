@@ -32,6 +32,7 @@ impl Peppers {
         connection: &mut Connection,
         used: Vec<PepperCheck>,
     ) -> Result<Self, Fault> {
+        peppers::tell_missing(&missing(connection, &used)?);
         let standing = match keep_unkept(connection, &used).map_err(StoreError::from) {
             Ok(()) => Standing::Kept,
             Err(why @ StoreError::Unacceptable(_)) => {
@@ -104,6 +105,14 @@ pub(super) fn unkept(
         })
         .collect::<Result<Vec<Option<Vec<u8>>>, _>>()?;
     Ok(peppers::unkept(used, &kept)?)
+}
+
+/// The peppers that the database was used with and that are not in use.
+pub(super) fn missing(connection: &Connection, used: &[PepperCheck]) -> Result<Vec<u32>, Fault> {
+    let mut statement = connection.prepare("SELECT id FROM peppers")?;
+    let kept = statement.query_map([], |row| row.get(0))?;
+    let kept = kept.collect::<Result<Vec<u32>, _>>()?;
+    Ok(peppers::missing(used, kept))
 }
 
 /// Never overwrites: the database is held exclusively, so that what it knows was compared.

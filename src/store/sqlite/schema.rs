@@ -62,7 +62,11 @@ pub(super) fn inspect(connection: &Connection, path: &Path) -> Result<Kind, Open
             known: SCHEMA,
         }),
         Ok(_) => Ok(Kind::Own),
-        Err(Fault::Store(StoreError::Unacceptable(reason))) => Err(foreign(reason)),
+        // The file says that it is ours, so this is a damage.
+        Err(Fault::Store(StoreError::Unacceptable(reason))) => Err(OpenError::Io {
+            path: path.to_owned(),
+            reason: format!("it is damaged: {reason}"),
+        }),
         Err(fault) => Err(OpenError::of_fault(path, &fault)),
     }
 }
