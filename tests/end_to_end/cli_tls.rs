@@ -187,3 +187,44 @@ async fn the_line_that_a_server_suggests_works() {
         assert!(tried.status.success(), "{line}\n{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_a_certificate_is_not_root_unless_a_secret_is_given_too() {
+    let papers = Papers::new();
+    let server = papers.issue("localhost", Holds::Now);
+    let known = "access.certificate_callers=[{ name = \"gateway\", dns = \"client.example\", \
+                 permissions = [\"validate@*\"] }]";
+    let authority = mutual(&papers, server.shown_by(Authority::before_sqlite_start()));
+    let mut authority = authority.with(&["--set", known]);
+    authority.start();
+    let port = authority.address.rsplit_once(':').unwrap().1;
+    let (address, ca) = (format!("https://localhost:{port}"), papers.authority());
+    let own = papers.issue("client.example", Holds::Now);
+    let root = authority.folder.path().join("root-of-this-machine");
+    std::fs::write(&root, ROOT_TOKEN).unwrap();
+    let called = |flags: &[&str], variables: &[(&str, &str)]| {
+        let way = ["whoami", "--server", &address, "--ca-file", &ca];
+        let output = command(&[&way[..], flags].concat())
+            .env("TOKEN_AUTHORITY_ROOT_TOKEN_FILE", &root)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let flags = ["--cert-file", &own.certificate, "--key-file", &own.key];
+    let variables = [
+        ("TOKEN_AUTHORITY_CERT_FILE", own.certificate.as_str()),
+        ("TOKEN_AUTHORITY_KEY_FILE", own.key.as_str()),
+    ];
+    for said in [called(&flags, &[]), called(&[], &variables)] {
+        assert!(said.contains("certificate:gateway"), "{said}");
+    }
+    for said in [
+        called(&[&flags[..], &["--token", ROOT_TOKEN]].concat(), &[]),
+        called(&flags, &[("TOKEN_AUTHORITY_TOKEN", ROOT_TOKEN)]),
+    ] {
+        assert!(said.starts_with("caller       root"), "{said}");
+    }
+}

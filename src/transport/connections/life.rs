@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use super::Bounds;
 use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
 use super::held::Held;
+use super::refusals::Refusals;
 use super::socket::{Bytes, Socket};
 use super::watched::Watched;
 
@@ -45,6 +46,15 @@ pub(super) struct Life<S> {
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) refusals: Refusals,
+}
+
+impl<S> Life<S> {
+    /// Counts a connection that this side ended or did not take, and sees to it that it leaves a trace.
+    pub(super) fn ended(&self, why: Ended) {
+        self.metrics.connections.ended(why);
+        self.refusals.note(why, Instant::now());
+    }
 }
 
 impl<S> Life<S>
@@ -68,7 +78,7 @@ where
             }
         }
         if let Some(why) = connection.reason() {
-            self.metrics.connections.ended(why);
+            self.ended(why);
         }
     }
 
