@@ -219,7 +219,7 @@ async fn who_shows_a_certificate_is_not_root_unless_a_secret_is_given_too() {
         ("TOKEN_AUTHORITY_KEY_FILE", own.key.as_str()),
     ];
     for said in [called(&flags, &[]), called(&[], &variables)] {
-        assert!(said.contains("certificate:gateway"), "{said}");
+        assert!(said.contains("gateway, by its certificate"), "{said}");
     }
     for said in [
         called(&[&flags[..], &["--token", ROOT_TOKEN]].concat(), &[]),
