@@ -219,9 +219,10 @@ async fn serve_store(
         bounds,
         http,
     };
+    let supervision = config.supervision.as_ref();
+    supervisor::follow(supervision, readiness.clone(), drain.subscribe());
     let serving = grpc::serve(door, setup, readiness, draining, stopping);
     let mut serving = std::pin::pin!(serving);
-    supervisor::follow(config.supervision.as_ref(), drain.subscribe());
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {
         ended = &mut serving => return ended.map_err(failed),

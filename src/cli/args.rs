@@ -132,7 +132,7 @@ Exit codes: 0 SERVING, 1 NOT_SERVING, 2 wrong usage or configuration, 6 not reac
 Without --server it asks the server that is configured by the same file, variables and flags as
 serve's: on its first Unix socket, else on its first address, on loopback where that is all
 addresses. It then takes any certificate, since it asks this machine and sends no secret.
-TOKEN_AUTHORITY_SERVER is not looked at.";
+TOKEN_AUTHORITY_SERVER is not looked at; --ca-file and --server-name need --server.";
 
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckCommand {
@@ -241,7 +241,13 @@ fn syntax() -> Syntax {
         for id in NOT_WHERE {
             healthcheck = healthcheck.mut_arg(id, |flag| flag.hide(true));
         }
-        healthcheck
+        // In words of its own: the variable of other commands may mean another server.
+        let server = Arg::new("server").long("server").value_name("SERVER");
+        let server = server.help_heading("Client options").help(
+            "Server to ask instead of the configured one: https://HOST:PORT, http://HOST:PORT \
+             (plaintext), unix:PATH, or HOST:PORT",
+        );
+        healthcheck.arg(server)
     });
     syntax.mut_subcommand("init", |mut init| {
         for id in NOT_FOR_INIT {
@@ -347,6 +353,9 @@ mod tests {
         ] {
             assert_eq!(healthcheck.contains(flag), shown, "{flag}: {healthcheck}");
         }
+        let variable = "[env: TOKEN_AUTHORITY_SERVER]";
+        assert!(!healthcheck.contains(variable), "{healthcheck}");
+        assert!(help("whoami").contains(variable));
     }
 
     #[test]
@@ -387,6 +396,15 @@ mod tests {
             assert_eq!(client.timeout(), Duration::from_secs(2), "{line}");
             assert!(client.json, "{line}");
         }
+    }
+
+    #[test]
+    fn healthcheck_is_told_a_server_before_or_after_its_name() {
+        for line in ["healthcheck --server a:1", "--server a:1 healthcheck"] {
+            let client = parse(line).unwrap().client;
+            assert_eq!(client.server.as_deref(), Some("a:1"), "{line}");
+        }
+        assert_eq!(parse("healthcheck").unwrap().client.server, None);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Connection {
         })
     }
 
+    /// Whether the server answered in TLS where plaintext was spoken.
+    pub(super) fn heard_tls(&self) -> bool {
+        self.ear.heard() == Some(Heard::Tls)
+    }
+
     /// Why a call failed: what its server says, or that it is no server which could say something.
     pub(super) fn failure(&self, status: Status, hint: Option<String>) -> Failure {
         match self.ear.heard() {
@@ -130,6 +135,18 @@ fn of_socket(path: &Path, error: io::Error) -> io::Error {
         ConnectionRefused if !is_socket => io::Error::new(kind, "that file is no socket"),
         _ => io::Error::new(kind, why),
     }
+}
+
+/// What a server's word about a client's certificate means, where more is known than the word.
+fn words_of_refusal(why: &str) -> String {
+    let meaning = match why {
+        "UnsupportedCertificate" => "it is not for clients; it needs extendedKeyUsage clientAuth",
+        "UnknownCA" => "it comes from no authority that the server accepts (tls.client_ca_file)",
+        "CertificateExpired" => "it ended, or does not hold yet",
+        "CertificateRevoked" => "it was revoked",
+        _ => return why.to_owned(),
+    };
+    format!("{meaning} ({why})")
 }
 
 impl Server {
@@ -213,8 +230,9 @@ impl Server {
             ),
             Mishap::CertificateRefused(why) => match own {
                 Some((certificate, _)) => format!(
-                    "the server refuses the certificate in {}: {why}",
-                    certificate.display()
+                    "the server refuses the certificate in {}: {}",
+                    certificate.display(),
+                    words_of_refusal(why)
                 ),
                 // TLS 1.2 has no word of its own for a missing one.
                 None => self.words_of_mishap(&Mishap::CertificateWanted),
@@ -235,5 +253,21 @@ impl Server {
             } => ", or let the server listen on a Unix socket, too (server.listen)",
             _ => "",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_refused_certificate_say_what_to_mend() {
+        let said = words_of_refusal("UnsupportedCertificate");
+        assert!(said.contains("needs extendedKeyUsage clientAuth"), "{said}");
+        for known in ["UnknownCA", "CertificateExpired", "CertificateRevoked"] {
+            let said = words_of_refusal(known);
+            assert!(said.ends_with(&format!(" ({known})")), "{said}");
+        }
+        assert_eq!(words_of_refusal("DecryptError"), "DecryptError");
     }
 }

@@ -26,17 +26,31 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let servers = match &args.server {
-        Some(_) => vec![Server::find(args, environment)?],
-        None => at_hand(args, &command, environment)?,
+    let question = Question {
+        servers: match &args.server {
+            Some(_) => vec![Server::find(args, environment)?],
+            None => at_hand(args, &command, environment)?,
+        },
+        by_configuration: args.server.is_none(),
+        service: &command.service,
+        timeout: args.timeout.unwrap_or(TIMEOUT),
     };
-    let timeout = args.timeout.unwrap_or(TIMEOUT);
-    let status = super::runtime()?.block_on(ask(servers, &command.service, timeout))?;
+    let status = super::runtime()?.block_on(question.ask())?;
     output.answer(&format!("{}\n", status.as_str_name()))?;
     Ok(match status {
         ServingStatus::Serving => Exit::Done,
         _ => Exit::Refused,
     })
+}
+
+/// What is asked of whom.
+struct Question<'a> {
+    servers: Vec<Server>,
+    /// Nobody named a server: its configuration says where it is, and whether it speaks TLS.
+    by_configuration: bool,
+    service: &'a str,
+    /// Holds for all of it.
+    timeout: Duration,
 }
 
 /// Where the server of this configuration may listen: at the first of these that answers. The
@@ -46,6 +60,7 @@ fn at_hand(
     command: &HealthcheckCommand,
     environment: &Environment,
 ) -> Result<Vec<Server>, Failure> {
+    refuse_flags_of_a_named_server(args)?;
     let found = AtHand::load(&command.configured, environment)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let unix = found.listen.iter().find_map(|place| match place {
@@ -74,53 +89,77 @@ fn at_hand(
     })
 }
 
-/// What the first server says that can be reached; `timeout` holds for all that this takes.
-async fn ask(
-    servers: Vec<Server>,
-    service: &str,
-    timeout: Duration,
-) -> Result<ServingStatus, Failure> {
-    let shown = servers.iter().map(Server::to_string);
-    let shown = shown.collect::<Vec<_>>().join(" or ");
-    let asking = async {
-        let mut servers = servers.into_iter().peekable();
-        while let Some(server) = servers.next() {
-            match one(server, service, timeout).await {
-                Err(Failure::Unreachable { .. }) if servers.peek().is_some() => {}
-                answer => return answer,
-            }
-        }
-        Err(Failure::Usage("there is no server to ask".to_owned()))
-    };
-    let asked = tokio::time::timeout(timeout, asking).await;
-    asked.unwrap_or_else(|_| {
-        let spent = humantime::format_duration(timeout);
-        let why = format!("no answer within {spent}");
-        Err(Failure::Unreachable { server: shown, why })
-    })
+/// The certificate of a server at hand is not verified, so whoever says how to verify it means another.
+fn refuse_flags_of_a_named_server(args: &ClientArgs) -> Result<(), Failure> {
+    let given = [
+        ("--ca-file", args.ca_file.is_some()),
+        ("--server-name", args.server_name.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Failure::Usage(format!(
+            "{flag} needs --server: without it, the server of this configuration is asked, and its \
+             certificate is not verified"
+        ))),
+        None => Ok(()),
+    }
 }
 
-async fn one(server: Server, service: &str, timeout: Duration) -> Result<ServingStatus, Failure> {
-    let shown = server.to_string();
-    let connection = Connection::open(server, timeout).await?;
-    let request = HealthCheckRequest {
-        service: service.to_owned(),
-    };
-    let answer = HealthClient::new(connection.channel.clone())
-        .check(request)
-        .await;
-    match answer {
-        Ok(answer) => Ok(answer.into_inner().status()),
-        Err(status) if status.code() == Code::NotFound => {
-            let why = format!("{shown} has no health service named {}", quoted(service));
-            Err(Failure::Usage(why))
+impl Question<'_> {
+    /// What the first server says that can be reached.
+    async fn ask(self) -> Result<ServingStatus, Failure> {
+        let shown = self.servers.iter().map(Server::to_string);
+        let shown = shown.collect::<Vec<_>>().join(" or ");
+        let asking = async {
+            let mut servers = self.servers.iter().peekable();
+            while let Some(server) = servers.next() {
+                match self.ask_one(server).await {
+                    Err(Failure::Unreachable { .. }) if servers.peek().is_some() => {}
+                    answer => return answer,
+                }
+            }
+            Err(Failure::Usage("there is no server to ask".to_owned()))
+        };
+        let asked = tokio::time::timeout(self.timeout, asking).await;
+        asked.unwrap_or_else(|_| {
+            let spent = humantime::format_duration(self.timeout);
+            let why = format!("no answer within {spent}");
+            Err(Failure::Unreachable { server: shown, why })
+        })
+    }
+
+    async fn ask_one(&self, server: &Server) -> Result<ServingStatus, Failure> {
+        let shown = server.to_string();
+        let connection = Connection::open(server.clone(), self.timeout).await?;
+        let request = HealthCheckRequest {
+            service: self.service.to_owned(),
+        };
+        let answer = HealthClient::new(connection.channel.clone())
+            .check(request)
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.into_inner().status()),
+            Err(status) if status.code() == Code::NotFound => {
+                let why = format!(
+                    "{shown} has no health service named {}",
+                    quoted(self.service)
+                );
+                Err(Failure::Usage(why))
+            }
+            Err(_) if self.by_configuration && connection.heard_tls() => {
+                let why = "the server speaks TLS, of which the configuration here says nothing; give \
+                           it the server's configuration (--config, TOKEN_AUTHORITY_CONFIG)";
+                Err(Failure::Unreachable {
+                    server: shown,
+                    why: why.to_owned(),
+                })
+            }
+            Err(status) => Err(match connection.failure(status, None) {
+                call @ Failure::Call { .. } => Failure::Unreachable {
+                    server: shown,
+                    why: call.in_one_line(),
+                },
+                failure => failure,
+            }),
         }
-        Err(status) => Err(match connection.failure(status, None) {
-            call @ Failure::Call { .. } => Failure::Unreachable {
-                server: shown,
-                why: call.in_one_line(),
-            },
-            failure => failure,
-        }),
     }
 }

@@ -147,8 +147,8 @@ impl Session<'_> {
     /// A connection as the caller that flags, environment or the generated root token say.
     async fn client(&mut self) -> Result<Client, Failure> {
         let server = self.server()?;
-        let credential =
-            secret::credential(self.args, self.environment, &mut self.input, server.local())?;
+        let no_root = server.no_root_token();
+        let credential = secret::credential(self.args, self.environment, &mut self.input, no_root)?;
         Client::connect(server, credential, self.args.timeout()).await
     }
 

@@ -85,13 +85,14 @@ pub(super) enum Credential {
     Absent(String),
 }
 
-/// Finds the caller's secret: flags, then variables, then, for a server on this machine, the file
-/// of its root token, which is nobody else's business.
+/// Finds the caller's secret: flags, then variables, then the file of a root token, which is for
+/// nobody but a server on this machine, and only where nothing else says who calls: `no_root` says
+/// why it is not looked for.
 pub(super) fn credential(
     args: &ClientArgs,
     environment: &Environment,
     input: &mut Input,
-    local: bool,
+    no_root: Option<&'static str>,
 ) -> Result<Credential, Failure> {
     let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
     let text = variable(VARIABLE);
@@ -105,7 +106,7 @@ pub(super) fn credential(
         }
         (None, None, Some(text), None) => (input.secret(Some(&text.clone().into()))?, None),
         (None, None, None, Some(path)) => (from_file(&path, input)?, Some(path)),
-        (None, None, None, None) => return Ok(root_token(environment, local)),
+        (None, None, None, None) => return Ok(root_token(environment, no_root)),
     };
     if secret.is_empty() {
         return Err(Failure::Usage("the caller's secret is empty".to_owned()));
@@ -129,10 +130,9 @@ const SERVER_VARIABLES: [&str; 2] = [
 ];
 
 /// The root token of a server on this machine, from the first of its files that this user can read.
-fn root_token(environment: &Environment, local: bool) -> Credential {
+fn root_token(environment: &Environment, no_root: Option<&'static str>) -> Credential {
     let how = "give --token-file FILE, or --token - and the secret on standard input";
-    if !local {
-        let why = "a root token is looked for only for servers on this machine";
+    if let Some(why) = no_root {
         return Credential::Absent(format!("{how}; {why}"));
     }
     let variables = SERVER_VARIABLES
@@ -194,7 +194,8 @@ mod tests {
         let environment: Environment = pairs
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        match credential(&cli.client, &environment, &mut input("piped\n"), local) {
+        let no_root = (!local).then_some("elsewhere");
+        match credential(&cli.client, &environment, &mut input("piped\n"), no_root) {
             Ok(Credential::Given { secret, .. }) => Ok(secret.to_string()),
             Ok(Credential::Absent(why)) => Err(why),
             Err(failure) => Err(failure.lines().join("\n")),

@@ -105,11 +105,17 @@ impl Server {
         }
     }
 
-    /// Whether the server runs on this machine, as far as its address says.
-    pub(super) fn local(&self) -> bool {
+    /// Why it is not called with a root token that nobody named. Whoever shows a certificate wants
+    /// to be who it says: a secret counts before it, and root may do everything.
+    pub(super) fn no_root_token(&self) -> Option<&'static str> {
         match self {
-            Self::Plain(to) | Self::Tls { to, .. } => to.is_loopback(),
-            Self::Unix(_) => true,
+            Self::Tls { own: Some(_), .. } => {
+                Some("a root token is not looked for beside a certificate")
+            }
+            Self::Plain(to) | Self::Tls { to, .. } if !to.is_loopback() => {
+                Some("a root token is looked for only for servers on this machine")
+            }
+            Self::Plain(_) | Self::Tls { .. } | Self::Unix(_) => None,
         }
     }
 

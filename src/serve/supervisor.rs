@@ -1,4 +1,4 @@
-//! Telling a service manager, such as systemd, that the server serves, lives and stops.
+//! Telling a service manager, such as systemd, that the server is up, what it can do, and that it stops.
 //!
 //! The protocol is that of sd_notify(3): datagrams of `NAME=value` lines to a Unix socket.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::authority::readiness::Readiness;
 use crate::config::Supervision;
 
 /// Longest wait for a service manager that does not read.
@@ -21,10 +22,15 @@ struct Manager {
     watchdog: Option<Duration>,
 }
 
-/// Says that the server serves, gives signs of life where they are wanted, and says that it stops as
-/// soon as `draining` turns true. Whatever goes wrong with the service manager is a warning: the calls
-/// of others matter more than its opinion.
-pub(super) fn follow(supervision: Option<&Supervision>, mut draining: watch::Receiver<bool>) {
+/// Says that the server is up, which it is though its store be away; whether it can answer, now and
+/// whenever that changes; gives signs of life where they are wanted; and says that it stops as soon as
+/// `draining` turns true. Whatever goes wrong with the service manager is a warning: the calls of
+/// others matter more than its opinion.
+pub(super) fn follow(
+    supervision: Option<&Supervision>,
+    mut readiness: watch::Receiver<Readiness>,
+    mut draining: watch::Receiver<bool>,
+) {
     let Some(supervision) = supervision else {
         return;
     };
@@ -35,15 +41,32 @@ pub(super) fn follow(supervision: Option<&Supervision>, mut draining: watch::Rec
             return;
         }
     };
-    manager.tell("READY=1\nSTATUS=serving");
+    let ready = *readiness.borrow_and_update();
+    manager.tell(&format!("READY=1\n{}", status(ready)));
     if let Some(allowed) = manager.watchdog {
         tokio::spawn(give_signs(manager.clone(), allowed));
     }
     tokio::spawn(async move {
-        // An error means that the server ends without a drain.
-        let _ = draining.wait_for(|draining| *draining).await;
+        loop {
+            tokio::select! {
+                // An error means that the server ends without a drain.
+                _ = draining.wait_for(|draining| *draining) => break,
+                Ok(()) = readiness.changed() => {
+                    let now = *readiness.borrow_and_update();
+                    manager.tell(status(now));
+                }
+            }
+        }
         manager.tell("STOPPING=1\nSTATUS=draining");
     });
+}
+
+fn status(ready: Readiness) -> &'static str {
+    match (ready.validate, ready.manage) {
+        (true, true) => "STATUS=serving",
+        (true, false) => "STATUS=validating only",
+        (false, _) => "STATUS=waiting for the store",
+    }
 }
 
 impl Manager {
@@ -105,6 +128,14 @@ fn abstract_address(_: &str) -> io::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_says_what_can_be_done() {
+        let said = |validate, manage| status(Readiness { validate, manage });
+        assert_eq!(said(true, true), "STATUS=serving");
+        assert_eq!(said(true, false), "STATUS=validating only");
+        assert_eq!(said(false, false), "STATUS=waiting for the store");
+    }
 
     #[test]
     fn a_socket_is_named_by_its_path_or_by_an_abstract_name() {

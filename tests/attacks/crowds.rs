@@ -23,6 +23,11 @@ async fn one_address_gets_so_many_connections_and_others_theirs() {
         assert!(is_closed(&mut refused, PATIENCE).await);
     }
     assert_eq!(ended(&authority, "address_full"), 30.0);
+    let log = authority.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("limits.connections_per_address"));
+    assert_eq!(told.count(), 1, "thirty do not make thirty lines: {log}");
     let mut other = Peer::greeting(&authority.address, 3, &[]).await;
     other.settle().await.expect("another address is let in");
     for peer in &mut peers {

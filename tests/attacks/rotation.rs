@@ -58,3 +58,18 @@ async fn no_call_fails_while_connections_come_of_age() {
     assert_eq!(ended(&authority, "stalled"), 0.0);
     eprintln!("{} calls", calls.load(Ordering::Relaxed));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_on_a_connection_of_age_is_told_to_begin_again_and_not_that_the_server_stops() {
+    let authority = serving(&["connection_age=500ms"]).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(authority.channel());
+    let request = tonic_health::pb::HealthCheckRequest::default();
+    let mut watched = health.watch(request).await.expect("a stream").into_inner();
+    let end = loop {
+        if let Err(end) = watched.message().await {
+            break end;
+        }
+    };
+    assert_eq!(end.code(), Code::Unavailable);
+    assert_eq!(end.message(), "the connection ends; begin again");
+}

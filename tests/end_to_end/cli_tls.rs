@@ -220,3 +220,41 @@ async fn the_line_that_a_server_suggests_works() {
         tried(&encrypted.authority, &files).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_a_certificate_is_not_root_unless_a_secret_is_given_too() {
+    let known = "access.certificate_callers=[{ name = \"gateway\", dns = \"client.example\", \
+                 permissions = [\"validate@*\"] }]";
+    let encrypted = Encrypted::mutual(&["--set", known]);
+    let address = format!("https://localhost:{}", encrypted.port());
+    let ca = encrypted.ca_file();
+    let issued = Wanted::client().dns("client.example");
+    let [certificate, key] = encrypted.kept_pair("own", &encrypted.clients.issue(issued));
+    let root = encrypted.file("root-of-this-machine");
+    std::fs::write(&root, ROOT_TOKEN).unwrap();
+    let called = |flags: &[&str], variables: &[(&str, &str)]| {
+        let way = ["whoami", "--server", &address, "--ca-file", &ca];
+        let output = command(&[&way[..], flags].concat())
+            .env("TOKEN_AUTHORITY_ROOT_TOKEN_FILE", &root)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let flags = ["--cert-file", &certificate, "--key-file", &key];
+    let variables = [
+        ("TOKEN_AUTHORITY_CERT_FILE", certificate.as_str()),
+        ("TOKEN_AUTHORITY_KEY_FILE", key.as_str()),
+    ];
+    for said in [called(&flags, &[]), called(&[], &variables)] {
+        assert!(said.contains("gateway, by its certificate"), "{said}");
+    }
+    for said in [
+        called(&[&flags[..], &["--token", ROOT_TOKEN]].concat(), &[]),
+        called(&flags, &[("TOKEN_AUTHORITY_TOKEN", ROOT_TOKEN)]),
+    ] {
+        assert!(said.starts_with("caller       root"), "{said}");
+    }
+}

@@ -142,6 +142,18 @@ async fn where_certificates_are_required_a_unix_socket_needs_none() {
     comes_to(0, SERVING, &["--listen", &listen], &tls);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_know_that_the_server_speaks_tls_is_told_to_give_its_configuration() {
+    let authority = Encrypted::before_start(&[]).started().authority;
+    let (code, said) = asked(&["--listen", &authority.address], &[]);
+    assert_eq!(code, Some(6), "{said}");
+    let told = "the server's configuration (--config, TOKEN_AUTHORITY_CONFIG)";
+    assert!(said.contains(told) && !said.contains("https://"), "{said}");
+    let (code, said) = asked(&["--server", &authority.address], &[]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("write https://"), "{said}");
+}
+
 #[test]
 fn what_cannot_be_asked_is_wrong_usage() {
     for (flags, told) in [
@@ -149,6 +161,8 @@ fn what_cannot_be_asked_is_wrong_usage() {
         (["--listen", "nonsense"], "server.listen"),
         (["--set", "no.such=1"], "unknown key no.such"),
         (["--config", "/no/such.toml"], "/no/such.toml"),
+        (["--ca-file", "nosuch.pem"], "--ca-file needs --server"),
+        (["--server-name", "there"], "--server-name needs --server"),
     ] {
         let (code, said) = asked(&flags, &[]);
         assert_eq!(code, Some(2), "{said}");

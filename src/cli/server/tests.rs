@@ -40,7 +40,10 @@ fn a_server_without_a_scheme_is_spoken_to_in_plaintext_on_loopback_only() {
     ] {
         let server = named(text).unwrap();
         assert_eq!(
-            (server.to_string().as_str(), server.local()),
+            (
+                server.to_string().as_str(),
+                server.no_root_token().is_none()
+            ),
             (shown, local)
         );
     }

@@ -121,9 +121,11 @@ impl Connection {
         let _ = orders.wait_for(|present| *present >= order).await;
     }
 
-    /// Waits until the connection takes no more calls, which is when its streams end.
-    pub(crate) async fn leaving(self: Arc<Self>) {
+    /// Waits until the connection takes no more calls, which is when its streams end; answers
+    /// whether it ends alone, while the server goes on.
+    pub(crate) async fn leaving(self: Arc<Self>) -> bool {
         self.told(Order::Leave).await;
+        self.reason().is_some()
     }
 
     #[cfg(test)]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -21,6 +21,7 @@ use crate::tls::ServerTls;
 use super::asked::Asked;
 use super::connection::{Connection, Greeting, Order};
 use super::held::{Answering, Held, Keeper};
+use super::refusals::Refusals;
 use super::socket::{Bytes, Socket};
 use super::watched::Watched;
 use super::{Answers, Bounds};
@@ -48,6 +49,15 @@ pub(super) struct Life<S> {
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) refusals: Refusals,
+}
+
+impl<S> Life<S> {
+    /// Counts a connection that this side ended or did not take, and sees to it that it leaves a trace.
+    pub(super) fn ended(&self, why: Ended) {
+        self.metrics.connections.ended(why);
+        self.refusals.note(why, Instant::now());
+    }
 }
 
 impl<S: Answers> Life<S> {
@@ -63,7 +73,7 @@ impl<S: Answers> Life<S> {
             }
         }
         if let Some(why) = connection.reason() {
-            self.metrics.connections.ended(why);
+            self.ended(why);
         }
     }
 

@@ -9,6 +9,7 @@ mod dialled;
 mod held;
 mod life;
 mod overseer;
+mod refusals;
 mod socket;
 mod watched;
 
@@ -28,6 +29,7 @@ use crate::tls::ServerTls;
 
 use admission::{Admission, Full};
 use life::Life;
+use refusals::Refusals;
 use socket::Socket;
 
 pub(crate) use admission::Neighbours;
@@ -103,10 +105,15 @@ impl Door {
             tls,
             bounds,
             metrics,
+            refusals: Refusals::default(),
         });
         // Dropped with the rest where nobody waits for the end.
         let mut tasks = JoinSet::new();
         tasks.spawn(overseer);
+        tasks.spawn({
+            let life = life.clone();
+            async move { tell_refusals(&life.refusals).await }
+        });
         for listener in listeners {
             let (admission, life) = (admission.clone(), life.clone());
             tasks.spawn(async move { accept(listener, &admission, &life).await });
@@ -160,9 +167,17 @@ fn begin<S: Answers>(socket: Socket, admission: &Arc<Admission>, life: &Arc<Life
                 drop(place);
             });
         }
-        Err(full) => life.metrics.connections.ended(match full {
+        Err(full) => life.ended(match full {
             Full::All => Ended::Full,
             Full::Address => Ended::AddressFull,
         }),
+    }
+}
+
+/// Tells until it is dropped.
+async fn tell_refusals(untold: &Refusals) {
+    loop {
+        tokio::time::sleep(refusals::EVERY).await;
+        untold.tell_rest(Instant::now());
     }
 }

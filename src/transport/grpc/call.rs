@@ -43,8 +43,9 @@ pub(super) struct Begun {
     pub(super) told: bool,
 }
 
-/// Over when the connection takes no more calls, which ends the streams on it.
-pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Over when the connection takes no more calls, which ends the streams on it; says whether it ends
+/// alone, while the server goes on.
+pub(super) type Leaving = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Begun {
     /// Makes an answer; statuses that come about meanwhile carry the id.
@@ -76,7 +77,7 @@ impl Begun {
                 body,
                 begun: self,
                 leaving,
-                over: false,
+                over: None,
                 ended: false,
             };
             return response.map(|body| Body::new(tail(body)));
@@ -125,17 +126,21 @@ struct Tail {
     body: Body,
     begun: Begun,
     leaving: Option<Leaving>,
-    /// `leaving` is over.
-    over: bool,
+    /// `leaving` is over, and what it said.
+    over: Option<bool>,
     ended: bool,
 }
 
 impl Tail {
     /// The last frame of a stream that ends because its connection does.
-    fn farewell(&mut self) -> Frame<<Body as http_body::Body>::Data> {
+    fn farewell(&mut self, alone: bool) -> Frame<<Body as http_body::Body>::Data> {
         self.ended = true;
         let mut trailers = HeaderMap::new();
-        let status = self.begun.naming(status::draining);
+        let why = match alone {
+            true => status::connection_ends,
+            false => status::draining,
+        };
+        let status = self.begun.naming(why);
         // What is in the status was made here, and is sound.
         let _ = status.add_header(&mut trailers);
         self.begun.end(status.code(), &mut trailers);
@@ -154,15 +159,19 @@ impl http_body::Body for Tail {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.over {
-            return Poll::Ready(Some(Ok(self.farewell())));
+        if let Some(alone) = self.over {
+            return Poll::Ready(Some(Ok(self.farewell(alone))));
         }
-        if let Some(leaving) = &mut self.leaving {
-            self.over = leaving.as_mut().poll(context).is_ready();
+        if let Some(leaving) = &mut self.leaving
+            && let Poll::Ready(alone) = leaving.as_mut().poll(context)
+        {
+            self.over = Some(alone);
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if self.over && frame.is_pending() {
-            return Poll::Ready(Some(Ok(self.farewell())));
+        if let Some(alone) = self.over
+            && frame.is_pending()
+        {
+            return Poll::Ready(Some(Ok(self.farewell(alone))));
         }
         // What is there already still goes out, once: it may be the last status of health.
         let mut frame = ready!(frame);

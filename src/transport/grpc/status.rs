@@ -123,6 +123,16 @@ pub(super) fn draining() -> Status {
     )
 }
 
+/// A stream ends since its connection does, which grew old or lost its certificate; the server goes on.
+pub(super) fn connection_ends() -> Status {
+    retry_later(
+        Code::Unavailable,
+        ErrorReason::Draining,
+        &[],
+        "the connection ends; begin again".to_owned(),
+    )
+}
+
 /// More in hand than the server takes, in all or from one address.
 pub(super) fn overloaded(limit: usize, key: &str) -> Status {
     let message =
