@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
-
 use crate::domain::caller::Reach;
 use crate::domain::pepper::Keyring;
 use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
 use crate::domain::token::{Token, TokenId};
 use crate::domain::verdict::{self, Credential};
 use crate::entropy::{self, EntropyError};
+use crate::metrics::Metrics;
 
 use super::error::Error;
 use super::missing_peppers::MissingPeppers;
@@ -21,7 +20,7 @@ pub struct Mint {
     brands: Vec<Brand>,
     keyring: Keyring,
     missing: Arc<MissingPeppers>,
-    cannot_judge: Counter,
+    metrics: Arc<Metrics>,
 }
 
 impl Mint {
@@ -31,16 +30,13 @@ impl Mint {
             brands: std::iter::once(brand).chain(earlier).collect(),
             keyring,
             missing: Arc::default(),
-            cannot_judge: Counter::default(),
+            metrics: Arc::new(Metrics::new([])),
         }
     }
 
-    /// The same, counting in `cannot_judge` the secrets whose pepper is missing.
-    pub(super) fn counting(self, cannot_judge: Counter) -> Self {
-        Self {
-            cannot_judge,
-            ..self
-        }
+    /// The same, counting in `metrics` the secrets whose pepper is missing.
+    pub(super) fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// What new secrets begin with.
@@ -69,7 +65,7 @@ impl Mint {
         reach: &Reach,
     ) -> Result<Option<Credential>, Error> {
         verdict::recognise(token, presented, &self.keyring, reach).map_err(|pepper| {
-            self.cannot_judge.inc();
+            self.metrics.missing_pepper.inc();
             self.missing.tell(pepper, token.id);
             let why = format!("token {}: pepper {} is not configured", token.id, pepper.0);
             Error::StoreUnavailable(why)

@@ -73,7 +73,7 @@ impl Authority {
     /// The same, counting in `metrics` and writing audit lines to `trail`.
     pub fn observed(self, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
         Self {
-            mint: self.mint.counting(metrics.missing_pepper.clone()),
+            mint: self.mint.counting(metrics.clone()),
             metrics,
             trail,
             ..self

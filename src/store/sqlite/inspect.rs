@@ -205,7 +205,8 @@ fn condition(
         unkept_peppers: unkept
             .map(|checks| checks.iter().map(|check| check.id).collect())
             .map_err(StoreError::from),
-        missing_peppers: peppers::missing(connection, used)?,
+        // A page that is damaged there is told with the rest of the damage.
+        missing_peppers: peppers::missing(connection, used).unwrap_or_default(),
         database_bytes: bytes(&files.database),
         log_bytes: bytes(&files.log),
         integrity: Integrity::NotAsked("it was not asked yet"),

@@ -32,7 +32,10 @@ impl Peppers {
         connection: &mut Connection,
         used: Vec<PepperCheck>,
     ) -> Result<Self, Fault> {
-        peppers::tell_missing(&missing(connection, &used)?);
+        // A page that is damaged there stops nothing that needs no pepper.
+        if let Ok(missing) = missing(connection, &used) {
+            peppers::tell_missing(&missing);
+        }
         let standing = match keep_unkept(connection, &used).map_err(StoreError::from) {
             Ok(()) => Standing::Kept,
             Err(why @ StoreError::Unacceptable(_)) => {
