@@ -1,5 +1,6 @@
 //! `healthcheck`: one question, one word, one exit code; for containers, which have no gRPC client.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use tonic::Code;
@@ -19,6 +20,9 @@ use super::server::{self, Server};
 /// Less than the deadlines that container engines give a health check.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How much later than an answer in time what hangs before a server is asked is given up.
+const GRACE: Duration = Duration::from_millis(200);
+
 /// Asks, and prints what health says.
 pub(super) fn run(
     args: &ClientArgs,
@@ -26,17 +30,43 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let servers = match &args.server {
-        Some(_) => vec![Server::find(args, environment)?],
-        None => at_hand(args, &command, environment)?,
-    };
     let timeout = args.timeout.unwrap_or(TIMEOUT);
-    let status = super::runtime()?.block_on(ask(servers, &command.service, timeout))?;
+    let (args, environment) = (args.clone(), environment.clone());
+    // A thread of its own can be left behind: a file or a name that hangs lets nobody go.
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more after the timeout.
+        let _ = tell.send(asked(&args, &command, &environment, timeout));
+    });
+    let answer = told.recv_timeout(timeout + GRACE);
+    let status = answer.unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(Failure::Unreachable {
+            server: "the server".to_owned(),
+            why: format!(
+                "no answer within {}; a file or a name hangs by which it is found",
+                humantime::format_duration(timeout)
+            ),
+        }),
+        RecvTimeoutError::Disconnected => Err(Failure::Broken("the check broke off".to_owned())),
+    })?;
     output.answer(&format!("{}\n", status.as_str_name()))?;
     Ok(match status {
         ServingStatus::Serving => Exit::Done,
         _ => Exit::Refused,
     })
+}
+
+fn asked(
+    args: &ClientArgs,
+    command: &HealthcheckCommand,
+    environment: &Environment,
+    timeout: Duration,
+) -> Result<ServingStatus, Failure> {
+    let servers = match &args.server {
+        Some(_) => vec![Server::find(args, environment)?],
+        None => at_hand(args, command, environment)?,
+    };
+    super::runtime()?.block_on(ask(servers, &command.service, timeout))
 }
 
 /// Where the server of this configuration may listen: at the first of these that answers. The
