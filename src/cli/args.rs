@@ -51,7 +51,7 @@ pub(super) struct Cli {
 
 /// Where and as whom calls are made; used by `token`, `namespace`, `whoami` and, as far as no
 /// credential is meant, by `healthcheck`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Client options")]
 pub(super) struct ClientArgs {
     /// Server to call: https://HOST:PORT, http://HOST:PORT (plaintext), unix:PATH, or HOST:PORT,

@@ -1,5 +1,6 @@
 //! `healthcheck`: one question, one word, one exit code; for containers, which have no gRPC client.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use tonic::Code;
@@ -19,6 +20,9 @@ use super::server::{self, Server};
 /// Less than the deadlines that container engines give a health check.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How much later than an answer in time what hangs before a server is asked is given up.
+const GRACE: Duration = Duration::from_millis(200);
+
 /// Asks, and prints what health says.
 pub(super) fn run(
     args: &ClientArgs,
@@ -26,16 +30,25 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let question = Question {
-        servers: match &args.server {
-            Some(_) => vec![Server::find(args, environment)?],
-            None => at_hand(args, &command, environment)?,
-        },
-        by_configuration: args.server.is_none(),
-        service: &command.service,
-        timeout: args.timeout.unwrap_or(TIMEOUT),
-    };
-    let status = super::runtime()?.block_on(question.ask())?;
+    let timeout = args.timeout.unwrap_or(TIMEOUT);
+    let (args, environment) = (args.clone(), environment.clone());
+    // A thread of its own can be left behind: a file or a name that hangs lets nobody go.
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more after the timeout.
+        let _ = tell.send(asked(&args, &command, &environment, timeout));
+    });
+    let answer = told.recv_timeout(timeout + GRACE);
+    let status = answer.unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(Failure::Unreachable {
+            server: "the server".to_owned(),
+            why: format!(
+                "no answer within {}; a file or a name hangs by which it is found",
+                humantime::format_duration(timeout)
+            ),
+        }),
+        RecvTimeoutError::Disconnected => Err(Failure::Broken("the check broke off".to_owned())),
+    })?;
     output.answer(&format!("{}\n", status.as_str_name()))?;
     Ok(match status {
         ServingStatus::Serving => Exit::Done,
@@ -51,6 +64,24 @@ struct Question<'a> {
     service: &'a str,
     /// Holds for all of it.
     timeout: Duration,
+}
+
+fn asked(
+    args: &ClientArgs,
+    command: &HealthcheckCommand,
+    environment: &Environment,
+    timeout: Duration,
+) -> Result<ServingStatus, Failure> {
+    let question = Question {
+        servers: match &args.server {
+            Some(_) => vec![Server::find(args, environment)?],
+            None => at_hand(args, command, environment)?,
+        },
+        by_configuration: args.server.is_none(),
+        service: &command.service,
+        timeout,
+    };
+    super::runtime()?.block_on(question.ask())
 }
 
 /// Where the server of this configuration may listen: at the first of these that answers. The

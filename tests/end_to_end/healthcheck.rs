@@ -9,9 +9,14 @@ use crate::support::certificates::Wanted;
 
 /// Exit code and all that it says; generous, where the machine is busy.
 fn asked(flags: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let timeout: &[&str] = match flags.contains(&"--timeout") {
+        true => &[],
+        false => &["--timeout", "20s"],
+    };
     let output = Command::new(BINARY)
         .env_clear()
-        .args(["healthcheck", "--timeout", "20s"])
+        .arg("healthcheck")
+        .args(timeout)
         .args(flags)
         .envs(variables.iter().copied())
         .output()
@@ -182,4 +187,22 @@ fn a_server_that_says_nothing_does_not_hold_the_question_up() {
     assert_eq!(output.status.code(), Some(6));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("within 300ms"), "{said}");
+}
+
+/// A pipe that nobody writes to, as a file on a network that is gone.
+#[test]
+fn a_file_that_hangs_does_not_keep_the_answer_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let pipe = pipe.to_str().unwrap();
+    for flags in [
+        &["--config", pipe][..],
+        &["--server", "https://127.0.0.1:1", "--ca-file", pipe],
+    ] {
+        let (code, said) = asked(&[flags, &["--timeout", "100ms"]].concat(), &[]);
+        assert_eq!(code, Some(6), "{said}");
+        assert!(said.contains("no answer within 100ms"), "{said}");
+    }
 }
