@@ -69,12 +69,19 @@ fn a_foreign_file_is_refused_and_left_as_it_was() {
     for sql in [
         "CREATE TABLE songs (title TEXT)",
         "PRAGMA application_id = 17",
-        "PRAGMA application_id = 0x74617574; CREATE TABLE songs (title TEXT)",
     ] {
         let bench = Bench::new();
         bench.raw().execute_batch(sql).unwrap();
         unchanged(&bench, |error| matches!(error, OpenError::Foreign { .. }));
     }
+    // It says that it is ours, and is not whole.
+    let bench = Bench::new();
+    let sql = "PRAGMA application_id = 0x74617574; CREATE TABLE songs (title TEXT)";
+    bench.raw().execute_batch(sql).unwrap();
+    unchanged(
+        &bench,
+        |error| matches!(error, OpenError::Io { reason, .. } if reason.contains("damaged")),
+    );
 }
 
 #[test]
