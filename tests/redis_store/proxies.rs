@@ -55,7 +55,8 @@ async fn open_over_both(mut options: RedisOptions, servers: [&RedisServer; 2]) -
         let mut linked = 0;
         for server in servers {
             let clients: String = server.ask(&["CLIENT", "LIST"]).await;
-            let ours = |line: &str| line.contains("cmd=hmget");
+            // What a link asked last when its marker was read.
+            let ours = |line: &str| line.contains("cmd=hkeys");
             linked += usize::from(clients.lines().any(ours));
         }
         linked == 2
