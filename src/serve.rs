@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
 use crate::transport::connections::{Door, Listener, Place};
-use crate::transport::grpc::gate::Gate;
+use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
 use hangup::Hangups;

@@ -82,6 +82,7 @@ const WALLS: &[Wall] = &[
         room: "src/transport/connections",
         never: &[
             "crate::authority",
+            "crate::transport::gate",
             "crate::transport::grpc",
             "crate::transport::http",
         ],

@@ -13,7 +13,7 @@ use crate::metrics::{About, Exposition, Metrics, Now};
 use crate::store::Store;
 use crate::trail::Trail;
 use crate::transport::connections::{Door, Listener, Place};
-use crate::transport::grpc::gate::Gate;
+use crate::transport::gate::Gate;
 use crate::transport::http::{Pages, Probes};
 
 use super::{ServeError, listening};

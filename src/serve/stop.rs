@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::ServerConfig;
-use crate::transport::grpc::gate::Gate;
+use crate::transport::gate::Gate;
 
 use super::ServeError;
 

@@ -17,9 +17,9 @@ use crate::authority::Authority;
 use crate::authority::act::{self, Act};
 use crate::metrics::{Metrics, Rpc};
 use crate::transport::connections::{Connection, Keeper};
+use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
-use super::gate::{Closed, Gate};
 use super::pb::token_service_server::SERVICE_NAME;
 use super::{deadline, status};
 

@@ -6,7 +6,6 @@ mod convert;
 mod credential;
 mod deadline;
 mod edge;
-pub mod gate;
 mod health;
 pub mod pb;
 mod status;
@@ -24,12 +23,12 @@ use crate::authority::Authority;
 use crate::authority::readiness::Readiness;
 use crate::metrics::Metrics;
 use crate::transport::connections::Door;
+use crate::transport::gate::Gate;
 use crate::transport::http::{BesideGrpc, Pages};
 
 pub use tonic_reflection::server::Error as ReflectionError;
 
 use edge::{EdgeLayer, Settings};
-use gate::Gate;
 use pb::token_service_server::TokenServiceServer;
 use token_service::TokenServiceHandler;
 

@@ -12,10 +12,10 @@ use crate::authority::act::{self, Act};
 use crate::authority::call::Call;
 use crate::authority::error::Error;
 use crate::transport::connections::Connection;
+use crate::transport::gate::Pass;
 
 use super::call;
 use super::convert;
-use super::gate::Pass;
 use super::pb::revoke_request::Target;
 use super::pb::token_service_server::TokenService;
 use super::{credential, pb};

@@ -16,7 +16,7 @@ use tower::{Service, service_fn};
 
 use crate::metrics::Exposition;
 use crate::transport::connections::{Connection, Door, Keeper};
-use crate::transport::grpc::gate::Gate;
+use crate::transport::gate::Gate;
 
 pub(super) use beside::BesideGrpc;
 pub use probes::Probes;
