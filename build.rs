@@ -6,7 +6,8 @@ use std::{env, error::Error, fs};
 use prost::Message;
 
 /// Messages and oneofs that carry a secret: their `Debug` is written by hand, in pb.rs.
-const SECRET_BEARERS: [&str; 5] = [
+const SECRET_BEARERS: [&str; 6] = [
+    ".tokenauthority.v1.AcquireResponse",
     ".tokenauthority.v1.CreateResponse",
     ".tokenauthority.v1.RotateResponse",
     ".tokenauthority.v1.RevokeRequest",
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .btree_map(".")
+        .extern_path(".google.rpc", "::tonic_types::pb")
         .codec_path("crate::transport::grpc::codec::EdgeCodec")
         .skip_debug(SECRET_BEARERS)
         .compile_fds(prost_types::FileDescriptorSet::decode(files.as_slice())?)?;

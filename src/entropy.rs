@@ -46,6 +46,30 @@ pub fn secret_digits() -> Result<Zeroizing<String>, EntropyError> {
     digits(RANDOM_DIGITS)
 }
 
+/// `N` numbers of [`DRAW_BITS`] random bits each, for [`rank`].
+pub fn draws<const N: usize>() -> Result<[u64; N], EntropyError> {
+    let mut draws = [0; N];
+    for draw in &mut draws {
+        let mut bytes = [0; 8];
+        SysRng
+            .try_fill_bytes(&mut bytes)
+            .map_err(|error| EntropyError(error.to_string()))?;
+        *draw = u64::from_be_bytes(bytes) >> (u64::BITS - DRAW_BITS);
+    }
+    Ok(draws)
+}
+
+/// Bits of a draw: as many as a floating-point number holds, which is what Lua counts with. The
+/// ranks of a million are then as good as equally likely.
+pub const DRAW_BITS: u32 = 53;
+
+/// Which of `count` is drawn; less than `count` unless that is 0.
+pub fn rank(draw: u64, count: u64) -> u64 {
+    let scaled = u128::from(draw) * u128::from(count) >> DRAW_BITS;
+    // Less than `count`.
+    scaled as u64
+}
+
 /// Half of `span` to all of it, so that many who wait do not come back together.
 pub fn jittered(span: Duration) -> Duration {
     const DIGITS: usize = 3;

@@ -106,6 +106,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Disabled => "disabled",
         Verdict::Expired => "expired",
         Verdict::Superseded => "superseded",
+        Verdict::LeaseEnded => "lease_ended",
         Verdict::OwnerMismatch => "owner_mismatch",
         Verdict::ScopeDenied => "scope_denied",
         Verdict::EndpointDenied => "endpoint_denied",

@@ -59,7 +59,7 @@ impl Authority {
         let rule: Rule = Arc::new(move |token, now| {
             match mint.recognise(token, &presented, &Reach::All) {
                 // A secret that was replaced and cut has no power any more, not even this one.
-                Ok(Some(Credential { until, .. })) if until.is_none_or(|end| now < end) => {
+                Ok(Some(Credential::Own { until, .. })) if until.is_none_or(|end| now < end) => {
                     token.revoke(now, reason.clone())
                 }
                 Ok(_) => Ruling::Refuse(Refusal::OutOfSight),

@@ -33,6 +33,10 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         secrets,
         secret_version,
         revision,
+        lease: _,
+        keep_alive_ttl: _,
+        keep_alive_deadline: _,
+        last_lease: _,
     } = token;
     let labels: Vec<String> = labels
         .iter()

@@ -76,6 +76,7 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         expiration: ttl
             .map(Expiration::Ttl)
             .or(expires.map(Expiration::ExpireTime)),
+        keep_alive_ttl: None,
     };
     let created = session.client().await?.create(request).await?;
     let token = created.token.clone().unwrap_or_default();

@@ -117,7 +117,16 @@ impl Keyring {
 
     /// What is kept of a new secret.
     pub fn digest(&self, secret: &Secret) -> SecretDigest {
-        let text = secret.expose().as_bytes();
+        self.new_digest(secret.expose().as_bytes())
+    }
+
+    /// What is kept of a new secret of a lease: a digest of its random digits alone, since they are
+    /// drawn before it is known which token is leased. It stands in that token's place only.
+    pub fn lease_digest(&self, random: &str) -> SecretDigest {
+        self.new_digest(&lease_text(random))
+    }
+
+    fn new_digest(&self, text: &[u8]) -> SecretDigest {
         match self.0.first() {
             Some(pepper) => SecretDigest {
                 key_id: pepper.id,
@@ -136,6 +145,7 @@ impl Keyring {
             keyring: self,
             presented,
             sums: Vec::new(),
+            lease_sums: Vec::new(),
         }
     }
 
@@ -152,22 +162,47 @@ impl Keyring {
 pub struct Comparison<'a> {
     keyring: &'a Keyring,
     presented: &'a Presented,
-    sums: Vec<(u32, Zeroizing<[u8; 32]>)>,
+    sums: Sums,
+    lease_sums: Sums,
 }
+
+/// Sums, each by the id of its pepper.
+type Sums = Vec<(u32, Zeroizing<[u8; 32]>)>;
 
 impl Comparison<'_> {
     /// Whether `digest` is that of the presented secret.
     pub fn is(&mut self, digest: &SecretDigest) -> Result<bool, UnknownPepper> {
-        let id = digest.key_id;
-        if !self.sums.iter().any(|(known, _)| *known == id) {
-            let sum = self.keyring.sum(id, self.presented.text().as_bytes());
-            self.sums.push((id, sum.ok_or(UnknownPepper(id))?));
-        }
-        let same = |(known, sum): &(u32, Zeroizing<[u8; 32]>)| {
-            *known == id && bool::from(sum.ct_eq(&digest.bytes))
-        };
-        Ok(self.sums.iter().any(same))
+        let text = self.presented.text().as_bytes();
+        is_sum_of(self.keyring, &mut self.sums, text, digest)
     }
+
+    /// Whether `digest` is that of the presented secret, as one of a lease.
+    pub fn is_of_lease(&mut self, digest: &SecretDigest) -> Result<bool, UnknownPepper> {
+        let text = lease_text(self.presented.random());
+        is_sum_of(self.keyring, &mut self.lease_sums, &text, digest)
+    }
+}
+
+fn is_sum_of(
+    keyring: &Keyring,
+    sums: &mut Sums,
+    text: &[u8],
+    digest: &SecretDigest,
+) -> Result<bool, UnknownPepper> {
+    let id = digest.key_id;
+    if !sums.iter().any(|(known, _)| *known == id) {
+        let sum = keyring.sum(id, text);
+        sums.push((id, sum.ok_or(UnknownPepper(id))?));
+    }
+    let same = |(known, sum): &(u32, Zeroizing<[u8; 32]>)| {
+        *known == id && bool::from(sum.ct_eq(&digest.bytes))
+    };
+    Ok(sums.iter().any(same))
+}
+
+/// What is hashed of a lease's secret; no secret's whole text begins so.
+fn lease_text(random: &str) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([b"lease ", random.as_bytes()].concat())
 }
 
 #[cfg(test)]

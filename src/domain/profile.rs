@@ -1,5 +1,7 @@
 //! The profile of a token: what whoever made it says about it, and may change later.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use super::address::Network;
@@ -27,6 +29,8 @@ pub struct Profile {
     pub quota: Option<Quota>,
     pub labels: Labels,
     pub disabled: bool,
+    /// How long a pooled token lives without a beat; none for ever.
+    pub keep_alive_ttl: Option<Duration>,
 }
 
 impl Profile {
@@ -99,6 +103,7 @@ impl Profile {
             quota,
             labels,
             disabled,
+            keep_alive_ttl,
         } = self;
         for text in [
             name.as_str(),
@@ -118,6 +123,8 @@ impl Profile {
             hash,
             labels.iter().map(|(key, value)| format!("{key}={value}")),
         );
+        let ttl = keep_alive_ttl.iter().map(|ttl| ttl.as_nanos().to_string());
+        feed_all(hash, ttl);
     }
 }
 

@@ -28,17 +28,26 @@ impl Default for Retention {
 impl Token {
     /// When the token and all that is kept about it goes, as things stand; `None` if never.
     ///
+    /// A pooled token that nobody keeps alive goes at once, unless it is over before: one of which
+    /// somebody may still ask why it is refused is kept, however it was leased.
+    ///
     /// A revocation decides even where the token would also expire, or had expired before it. A
     /// token that a request made stays for the replay window at least, so that a late repetition of
     /// the request meets it and makes no second one.
     pub fn vanish_time(&self, retention: &Retention) -> Option<Timestamp> {
-        let (end, kept) = match (&self.revoked, self.expire_time) {
-            (Some(revocation), _) => (revocation.time, retention.ended),
-            (None, Some(end)) if end.saturating_since(self.create_time) < DAY => {
+        let deadline = self.tenure.as_ref().and_then(|tenure| tenure.deadline);
+        let (end, kept) = match (&self.revoked, self.expire_time, deadline) {
+            (Some(revocation), ..) => (revocation.time, retention.ended),
+            (None, end, Some(deadline)) if end.is_none_or(|end| deadline < end) => {
+                let replayed = self.origin.as_ref();
+                let replayed = replayed.map(|_| self.create_time.saturating_add(REPLAY_WINDOW));
+                return Some(replayed.map_or(deadline, |replayed| deadline.max(replayed)));
+            }
+            (None, Some(end), _) if end.saturating_since(self.create_time) < DAY => {
                 (end, retention.short_lived)
             }
-            (None, Some(end)) => (end, retention.ended),
-            (None, None) => return None,
+            (None, Some(end), _) => (end, retention.ended),
+            (None, None, _) => return None,
         };
         let replayed = self
             .origin

@@ -122,6 +122,12 @@ impl Presented {
     pub(super) fn text(&self) -> &str {
         &self.text
     }
+
+    /// The random digits.
+    pub(super) fn random(&self) -> &str {
+        let end = self.text.len() - CHECKSUM_DIGITS;
+        &self.text[end - RANDOM_DIGITS..end]
+    }
 }
 
 impl fmt::Debug for Presented {

@@ -12,6 +12,7 @@ use super::profile::Profile;
 use super::rotation::Secrets;
 use super::scope::Scope;
 use super::secret::{Brand, SecretDigest};
+use super::tenure::Tenure;
 use super::time::Timestamp;
 use super::update::Allowance;
 
@@ -49,6 +50,9 @@ pub struct Token {
     pub secrets: Secrets,
     pub allowance: Allowance,
     pub origin: Option<Origin>,
+    /// How it is held, where it is pooled. It is kept beside the record, and changes without the
+    /// revision.
+    pub tenure: Option<Tenure>,
     /// Set by the store with every change: `max(last + 1, the store's microseconds)`.
     pub revision: u64,
 }
@@ -256,7 +260,8 @@ impl Draft {
             origin,
             bounds: _,
         } = self.clone();
-        Ok(Token {
+        let pooled = profile.pool.is_some();
+        let mut token = Token {
             id,
             namespace,
             profile,
@@ -269,8 +274,11 @@ impl Draft {
             secrets: Secrets::first(digest, now),
             allowance,
             origin,
+            tenure: None,
             revision: now.micros(),
-        })
+        };
+        token.tenure = pooled.then(|| Tenure::begin(&token, now));
+        Ok(token)
     }
 
     fn allowance(&self, now: Timestamp) -> Result<Allowance, Refusal> {

@@ -86,6 +86,7 @@ pub struct Patch {
     pub labels: Option<Labels>,
     pub disabled: Option<bool>,
     pub expire_time: Option<Option<Timestamp>>,
+    pub keep_alive_ttl: Option<Option<Duration>>,
     /// The revision that the token must have.
     pub revision: Option<u64>,
 }
@@ -146,6 +147,7 @@ impl Token {
             labels,
             disabled,
             expire_time,
+            keep_alive_ttl,
             revision: _,
         } = patch.clone();
         let profile = &mut changed.profile;
@@ -158,6 +160,11 @@ impl Token {
         put(&mut profile.rate_limits, rate_limits);
         put(&mut profile.labels, labels);
         put(&mut profile.disabled, disabled);
+        if keep_alive_ttl.is_some() && profile.pool.is_none() {
+            let flaw = Flaw::new("must be left out: the token is in no pool");
+            return Err(breaks("token.keep_alive_ttl", flaw));
+        }
+        put(&mut profile.keep_alive_ttl, keep_alive_ttl);
         if let Some((at, flaw)) = profile.pooled_scope_flaw() {
             return Err(breaks(format!("token.scopes[{at}]"), flaw));
         }

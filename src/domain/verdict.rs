@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::caller::Reach;
+use super::lease::LeaseMark;
 use super::name::Owner;
 use super::pepper::{Keyring, UnknownPepper};
 use super::scope::RequiredScope;
@@ -20,6 +21,7 @@ pub enum Verdict {
     Disabled,
     Expired,
     Superseded,
+    LeaseEnded,
     OwnerMismatch,
     ScopeDenied,
     EndpointDenied,
@@ -41,10 +43,29 @@ pub struct Request {
 
 /// A presented secret that is one of a token's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credential {
-    pub version: u32,
-    /// The end of its grace if another version replaced it.
-    pub until: Option<Timestamp>,
+pub enum Credential {
+    /// The token's own.
+    Own {
+        version: u32,
+        /// The end of its grace if another version replaced it.
+        until: Option<Timestamp>,
+    },
+    /// That of a lease of it.
+    Lease {
+        mark: LeaseMark,
+        /// The end of the lease.
+        until: Timestamp,
+    },
+}
+
+impl Credential {
+    /// When it is out of force, if ever.
+    pub fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Own { until, .. } => until,
+            Self::Lease { until, .. } => Some(until),
+        }
+    }
 }
 
 /// Which of the token's secrets was presented, where the token is within reach. If none, the answer
@@ -65,7 +86,17 @@ pub fn recognise(
         for digest in &secret.digests {
             let version = secret.version;
             match comparison.is(digest) {
-                Ok(true) => found = Some(Credential { version, until }),
+                Ok(true) => found = Some(Credential::Own { version, until }),
+                Ok(false) => {}
+                Err(pepper) => unknown = Some(pepper),
+            }
+        }
+    }
+    for lease in token.tenure.iter().flat_map(|tenure| &tenure.leases) {
+        for digest in &lease.digests {
+            let (mark, until) = (lease.mark, lease.over_at());
+            match comparison.is_of_lease(digest) {
+                Ok(true) => found = Some(Credential::Lease { mark, until }),
                 Ok(false) => {}
                 Err(pepper) => unknown = Some(pepper),
             }
@@ -110,19 +141,22 @@ pub fn judge(token: &Token, credential: Credential, request: &Request, now: Time
 }
 
 /// Whether a token may be used from `address` to call the authority itself, all but its limits. Its
-/// endpoints speak of other services and do not bind it here.
+/// endpoints speak of other services and do not bind it here. The secret of a lease is its holder's
+/// for the services it was leased for, and never calls the authority.
 pub fn authenticates(
     token: &Token,
     credential: Credential,
     address: Option<IpAddr>,
     now: Timestamp,
 ) -> bool {
-    out_of_force(token, credential, now).is_none() && at_home(token, address)
+    let own = matches!(credential, Credential::Own { .. });
+    own && out_of_force(token, credential, now).is_none() && at_home(token, address)
 }
 
 /// The first instant at which time alone can change a verdict on `token`; `None` if it never does.
 pub fn changes_at(token: &Token, credential: Credential) -> Option<Timestamp> {
-    let ends = [token.expire_time, credential.until];
+    let deadline = token.tenure.as_ref().and_then(|tenure| tenure.deadline);
+    let ends = [token.expire_time, credential.until(), deadline];
     ends.into_iter().flatten().min()
 }
 
@@ -133,8 +167,11 @@ fn out_of_force(token: &Token, credential: Credential, now: Timestamp) -> Option
         Some(Verdict::Disabled)
     } else if token.expired(now) {
         Some(Verdict::Expired)
-    } else if credential.until.is_some_and(|end| end <= now) {
-        Some(Verdict::Superseded)
+    } else if credential.until().is_some_and(|end| end <= now) {
+        Some(match credential {
+            Credential::Own { .. } => Verdict::Superseded,
+            Credential::Lease { .. } => Verdict::LeaseEnded,
+        })
     } else {
         None
     }
@@ -191,7 +228,7 @@ mod tests {
         }
     }
 
-    const CURRENT: Credential = Credential {
+    const CURRENT: Credential = Credential::Own {
         version: 1,
         until: None,
     };
@@ -209,7 +246,7 @@ mod tests {
             required_scopes: vec![RequiredScope::parse("refunds").unwrap()],
             ..Request::default()
         };
-        let old = Credential {
+        let old = Credential::Own {
             version: 1,
             until: Some(at(59)),
         };
@@ -300,8 +337,8 @@ mod tests {
             recognised(&token, "a", &Reach::All).unwrap(),
             recognised(&token, "b", &Reach::All).unwrap(),
         );
-        assert_eq!((old.version, old.until), (1, Some(at(7))));
-        assert_eq!((new.version, new.until), (2, None));
+        let own = |version, until| Credential::Own { version, until };
+        assert_eq!((old, new), (own(1, Some(at(7))), own(2, None)));
         let now = |credential| judge(&token, credential, &Request::default(), at(7));
         assert_eq!((now(old), now(new)), (Verdict::Superseded, Verdict::Valid));
         assert_eq!(changes_at(&token, old), Some(at(7)));

@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::domain::caller::Reach;
+use crate::domain::lease::WaiterId;
 use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
+use crate::domain::pool::Pool;
 use crate::domain::spending::Spending;
 use crate::domain::token::{Draft, Token, TokenId};
 use crate::metrics::{Failure, Metrics, Operation};
 
+use super::bells::Bells;
+use super::leases::{Acquired, Asking, Beat, KeptAlive, LeaseTarget, Pools, Released};
 use super::{
-    Census, Change, Creation, Deletion, Durability, Found, LimitStore, NamespaceStore, Page, Rule,
-    Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take, Taken, TokenStore,
+    Census, Change, Creation, Deletion, Durability, Found, LeaseStore, LimitStore, NamespaceStore,
+    Page, Rule, Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take, Taken, TokenStore,
 };
 
 /// How long after such a failure was told others are passed over in silence.
@@ -154,6 +158,47 @@ impl LimitStore for Measured {
     async fn spending(&self, tokens: &[Arc<Token>]) -> Result<Vec<Spending>, StoreError> {
         self.timed(Operation::Spending, self.store.spending(tokens))
             .await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for Measured {
+    async fn acquire(&self, asking: &Asking) -> Result<Acquired, StoreError> {
+        self.timed(Operation::Acquire, self.store.acquire(asking))
+            .await
+    }
+
+    async fn leave(&self, pool: &Pool, waiter: WaiterId) -> Result<(), StoreError> {
+        self.timed(Operation::Leave, self.store.leave(pool, waiter))
+            .await
+    }
+
+    async fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, StoreError> {
+        self.timed(Operation::Release, self.store.release(target, reach))
+            .await
+    }
+
+    async fn keep_alive(&self, beat: &Beat) -> Result<KeptAlive, StoreError> {
+        self.timed(Operation::KeepAlive, self.store.keep_alive(beat))
+            .await
+    }
+
+    async fn pools(
+        &self,
+        reach: &Reach,
+        after: Option<&Pool>,
+        size: PageSize,
+    ) -> Result<Pools, StoreError> {
+        self.timed(Operation::Pools, self.store.pools(reach, after, size))
+            .await
+    }
+
+    async fn be_seen(&self) -> Result<(), StoreError> {
+        self.timed(Operation::BeSeen, self.store.be_seen()).await
+    }
+
+    fn bells(&self) -> &Bells {
+        self.store.bells()
     }
 }
 

@@ -11,9 +11,13 @@
 //!   exchanged store is an error, never an absence.
 //! - Before a token is made under a pepper, the store keeps that pepper's check value; a store that
 //!   was used with another pepper of the same id is an error to every act.
+//! - A pooled token that nobody kept alive is absent from its deadline on, for every act, though its
+//!   record may still be there; a token that is answered carries its tenure as it is at that time.
 //! - A call may be abandoned at any await; then it is done or not done, never half.
 
+pub mod bells;
 pub mod census;
+pub mod leases;
 pub mod limits;
 pub mod listing;
 pub mod measured;
@@ -22,6 +26,7 @@ pub mod record;
 pub mod redis;
 pub mod spending;
 pub mod sqlite;
+pub mod tenure;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +43,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 
 use census::Census;
+pub use leases::LeaseStore;
 pub use limits::{LimitStore, Take, Taken};
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
@@ -157,10 +163,13 @@ pub trait StoreStatus: Send + Sync {
 
 /// A store: everything the authority asks of one.
 pub trait Store:
-    TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static
+    TokenStore + NamespaceStore + LimitStore + LeaseStore + Sweeping + StoreStatus + 'static
 {
 }
-impl<T: TokenStore + NamespaceStore + LimitStore + Sweeping + StoreStatus + 'static> Store for T {}
+impl<T> Store for T where
+    T: TokenStore + NamespaceStore + LimitStore + LeaseStore + Sweeping + StoreStatus + 'static
+{
+}
 
 /// Answer of [`TokenStore::find`].
 #[derive(Clone, Debug)]

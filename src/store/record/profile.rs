@@ -37,6 +37,9 @@ pub(super) struct StoredProfile {
     rate_limits: Vec<StoredRateLimit>,
     #[prost(message, optional, tag = "11")]
     quota: Option<StoredQuota>,
+    /// In microseconds; 0 where absent.
+    #[prost(uint64, tag = "12")]
+    keep_alive_ttl: u64,
 }
 
 /// Periods are in microseconds, 0 where absent.
@@ -75,6 +78,7 @@ impl From<&Profile> for StoredProfile {
             quota,
             labels,
             disabled,
+            keep_alive_ttl,
         } = profile;
         Self {
             name: name.as_str().to_owned(),
@@ -88,6 +92,7 @@ impl From<&Profile> for StoredProfile {
             disabled: *disabled,
             rate_limits: rate_limits.iter().map(StoredRateLimit::from).collect(),
             quota: quota.as_ref().map(StoredQuota::from),
+            keep_alive_ttl: keep_alive_ttl.map_or(0, micros),
         }
     }
 }
@@ -129,6 +134,7 @@ impl TryFrom<StoredProfile> for Profile {
             disabled,
             rate_limits,
             quota,
+            keep_alive_ttl,
         } = stored;
         let labels = labels
             .iter()
@@ -143,6 +149,7 @@ impl TryFrom<StoredProfile> for Profile {
             networks: all(&networks, Network::parse)?,
             rate_limits: limits(&rate_limits)?,
             quota: quota.map(Quota::try_from).transpose()?,
+            keep_alive_ttl: (keep_alive_ttl != 0).then(|| Duration::from_micros(keep_alive_ttl)),
             labels: Labels::parse(labels).map_err(|_| Flaw::new("labels beyond the limits"))?,
             disabled,
         })

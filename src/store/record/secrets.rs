@@ -27,7 +27,7 @@ pub(super) struct StoredSecretVersion {
 
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-struct StoredDigest {
+pub(in crate::store) struct StoredDigest {
     #[prost(uint32, tag = "1")]
     key_id: u32,
     #[prost(bytes = "vec", tag = "2")]
@@ -41,7 +41,7 @@ impl std::fmt::Debug for StoredDigest {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct StoredOrigin {
+pub(in crate::store) struct StoredOrigin {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]

@@ -13,6 +13,7 @@ mod index;
 mod init;
 mod inspect;
 mod keys;
+mod leases;
 mod limits;
 mod line;
 mod link;
@@ -43,6 +44,7 @@ use self::link::Links;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::watch::News;
+use super::bells::Bells;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 use crate::domain::retention::Retention;
@@ -60,6 +62,7 @@ pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
 pub struct RedisStore {
     access: Arc<Access>,
     series: Series,
+    bells: Bells,
     watchdogs: Vec<JoinHandle<()>>,
 }
 
@@ -88,6 +91,7 @@ impl RedisStore {
         });
         Ok(Self {
             series: Series::new(access.clone()),
+            bells: Bells::default(),
             access,
             watchdogs,
         })

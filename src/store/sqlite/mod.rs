@@ -8,6 +8,7 @@ mod checkpoint;
 mod error;
 mod inspect;
 mod job;
+mod leases;
 mod limiter;
 mod limits;
 mod listing;
@@ -41,6 +42,7 @@ use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
 
+use super::bells::Bells;
 use error::Fault;
 pub use error::OpenError;
 pub use inspect::{Condition, Contents, Files, Holder, Integrity, Scrutiny, inspect};
@@ -132,6 +134,7 @@ struct Inner {
     list_room: Arc<Semaphore>,
     limiter: Arc<Limiter>,
     peppers: Arc<Peppers>,
+    bells: Bells,
     writer: Writer,
 }
 

@@ -83,6 +83,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         lists,
         list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
         limiter,
+        bells: crate::store::bells::Bells::default(),
         peppers,
         writer,
     })

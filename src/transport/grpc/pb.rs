@@ -27,6 +27,21 @@ impl fmt::Debug for Redacted {
     }
 }
 
+impl fmt::Debug for AcquireResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            token,
+            lease,
+            secret: _,
+        } = self;
+        f.debug_struct("AcquireResponse")
+            .field("token", token)
+            .field("lease", lease)
+            .field("secret", &Redacted)
+            .finish()
+    }
+}
+
 impl fmt::Debug for CreateResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { token, secret: _ } = self;

@@ -268,6 +268,50 @@ impl TokenService for TokenServiceHandler {
         Ok(Response::new(pb::DeleteResponse {}))
     }
 
+    type KeepAliveStreamStream = tokio_stream::Pending<Result<pb::KeepAliveStreamResponse, Status>>;
+
+    async fn batch_create(
+        &self,
+        _request: Request<pb::BatchCreateRequest>,
+    ) -> Result<Response<pb::BatchCreateResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn acquire(
+        &self,
+        _request: Request<pb::AcquireRequest>,
+    ) -> Result<Response<pb::AcquireResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn release(
+        &self,
+        _request: Request<pb::ReleaseRequest>,
+    ) -> Result<Response<pb::ReleaseResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn keep_alive(
+        &self,
+        _request: Request<pb::KeepAliveRequest>,
+    ) -> Result<Response<pb::KeepAliveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn keep_alive_stream(
+        &self,
+        _request: Request<tonic::Streaming<pb::KeepAliveStreamRequest>>,
+    ) -> Result<Response<Self::KeepAliveStreamStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_pools(
+        &self,
+        _request: Request<pb::ListPoolsRequest>,
+    ) -> Result<Response<pb::ListPoolsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn who_am_i(
         &self,
         request: Request<pb::WhoAmIRequest>,

@@ -30,6 +30,7 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         request_id,
         rate_limits,
         quota,
+        keep_alive_ttl: _,
         expiration,
     } = request;
     let mut flaws = Violations::default();
@@ -71,6 +72,7 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         quota: quota.map(|(quota, _)| quota),
         labels: labels.unwrap_or_default(),
         disabled,
+        keep_alive_ttl: None,
     };
     if let Some((at, flaw)) = profile.pooled_scope_flaw() {
         v.add(format!("scopes[{at}]"), flaw);

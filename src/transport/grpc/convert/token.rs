@@ -29,6 +29,7 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         secrets,
         allowance: _,
         origin: _,
+        tenure: _,
         revision,
     } = token;
     let revocation = revoked.as_ref();
@@ -92,6 +93,7 @@ pub(super) fn public_facts(token: &Token) -> pb::Token {
         quota: _,
         labels,
         disabled: _,
+        keep_alive_ttl: _,
     } = &token.profile;
     pb::Token {
         token_id: token.id.to_string(),

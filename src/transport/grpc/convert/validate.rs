@@ -10,7 +10,7 @@ use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::limit::COST_MAX;
 use crate::domain::name::RequestId;
 use crate::domain::scope::{RequiredScope, Scope};
-use crate::domain::verdict::{Request, Verdict};
+use crate::domain::verdict::{Credential, Request, Verdict};
 use crate::transport::grpc::pb;
 
 use super::inspect::presented;
@@ -142,16 +142,23 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         credential,
         left,
     } = subject;
-    let used = match credential.until {
-        None => pb::Credential::Current,
-        Some(_) => pb::Credential::Previous,
+    let (used, version) = match credential {
+        Credential::Own {
+            version,
+            until: None,
+        } => (pb::Credential::Current, version),
+        Credential::Own {
+            version,
+            until: Some(_),
+        } => (pb::Credential::Previous, version),
+        Credential::Lease { .. } => (pb::Credential::Lease, 0),
     };
     let refused = (verdict == Verdict::RateLimited).then_some(cost);
     let statuses = left.as_ref().map(|left| left.statuses(&token, refused));
     let statuses = statuses.unwrap_or_default().into_iter();
     pb::ValidateResponse {
         credential: used.into(),
-        secret_version: credential.version,
+        secret_version: version,
         revision: token.revision,
         rate_limits: statuses.map(wire_status).collect(),
         quota_remaining: left.and_then(|left| left.quota),
@@ -169,6 +176,7 @@ fn wire_verdict(verdict: Verdict) -> pb::Verdict {
         Verdict::Disabled => pb::Verdict::Disabled,
         Verdict::Expired => pb::Verdict::Expired,
         Verdict::Superseded => pb::Verdict::Superseded,
+        Verdict::LeaseEnded => pb::Verdict::LeaseEnded,
         Verdict::OwnerMismatch => pb::Verdict::OwnerMismatch,
         Verdict::ScopeDenied => pb::Verdict::ScopeDenied,
         Verdict::EndpointDenied => pb::Verdict::EndpointDenied,
