@@ -71,7 +71,7 @@ impl LeaseStore for SqliteStore {
 }
 
 impl Acts<'_> {
-    fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, Fault> {
+    pub(super) fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, Fault> {
         let now = self.time.now();
         let Some(Entry { row, spot, token }) = self.within(target, reach, now)? else {
             return Ok(Released::Absent);
@@ -115,7 +115,7 @@ impl Acts<'_> {
         })
     }
 
-    fn keep_alive(&self, beat: &Beat) -> Result<KeptAlive, Fault> {
+    pub(super) fn keep_alive(&self, beat: &Beat) -> Result<KeptAlive, Fault> {
         let now = self.time.now();
         let Beat {
             target,

@@ -100,7 +100,9 @@ mod tests {
         queues.leave(&pool, waiter('b'));
         queues.leave(&pool, waiter('b'));
         assert_eq!((before('a'), queues.waiting(&pool)), (0, 2));
-        ['a', 'c'].map(|digit| queues.leave(&pool, waiter(digit)));
+        for digit in ['a', 'c'] {
+            queues.leave(&pool, waiter(digit));
+        }
         assert!(queues.lock().pools.is_empty());
     }
 }
