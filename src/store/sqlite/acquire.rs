@@ -46,7 +46,7 @@ impl Acts<'_> {
             waiter,
         } = asking;
         if let Some(waiter) = waiter {
-            self.queues.join(pool, *waiter);
+            self.queues.join(pool, *waiter, now);
         }
         let answer = match self.replay(grant, now)? {
             Some(answer) => Some(answer),
@@ -58,7 +58,7 @@ impl Acts<'_> {
         {
             self.queues.leave(pool, *waiter);
             // Others behind it may be served, too.
-            self.call(pool)?;
+            self.call(pool, now)?;
         }
         Ok(answer)
     }
@@ -76,7 +76,7 @@ impl Acts<'_> {
         let held = self.settle(number, Place::Held, now)?;
         let free = self.settle(number, Place::Free, now)?;
         let mut counts = pools::counts(self.connection, number)?;
-        let before = self.queues.before(pool, waiter);
+        let before = self.queues.before(pool, waiter, now);
         // Which of the free ones are not so any more matters to those who wait behind others; else
         // one that is drawn in vain is drawn again.
         if !held || (!free && before > 0) {
@@ -225,14 +225,14 @@ impl Acts<'_> {
     }
 
     /// Lets as many of the calls that wait ask again as there are free tokens.
-    pub(super) fn call(&self, pool: &Pool) -> Result<(), Fault> {
-        if self.queues.waiting(pool) == 0 {
+    pub(super) fn call(&self, pool: &Pool, now: Timestamp) -> Result<(), Fault> {
+        if self.queues.waiting(pool, now) == 0 {
             return Ok(());
         }
         if let Some(number) = pools::known(self.connection, pool)? {
             let counts = pools::counts(self.connection, number)?;
             let free = counts.map_or(0, |counts| counts.free);
-            self.queues.call(pool, free);
+            self.queues.call(pool, free, now);
         }
         Ok(())
     }

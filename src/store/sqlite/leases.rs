@@ -32,7 +32,7 @@ impl LeaseStore for SqliteStore {
         let pool = pool.clone();
         let act = move |acts: &Acts<'_>| {
             acts.queues.leave(&pool, waiter);
-            acts.call(&pool)
+            acts.call(&pool, acts.time.now())
         };
         self.inner.write(act).await
     }

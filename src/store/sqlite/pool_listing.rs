@@ -135,7 +135,7 @@ impl Acts<'_> {
     /// How a pool stands now; nothing while there may be more to notice first.
     pub(super) fn standing(&self, pool: &Pool) -> Result<Option<Standing>, Fault> {
         let now = self.time.now();
-        let waiting = self.queues.waiting(pool);
+        let waiting = self.queues.waiting(pool, now);
         let none = Standing {
             waiting,
             ..Standing::default()
@@ -148,7 +148,7 @@ impl Acts<'_> {
                 return Ok(None);
             }
         }
-        self.call(pool)?;
+        self.call(pool, now)?;
         let counts = pools::counts(self.connection, number)?;
         Ok(Some(counts.map_or(none, |counts| Standing {
             available: counts.free,

@@ -238,7 +238,7 @@ impl Acts<'_> {
         if place == Some(Place::Free)
             && let Some(pool) = pool_of(&token)
         {
-            self.call(&pool)?;
+            self.call(&pool, now)?;
         }
         Ok(token)
     }

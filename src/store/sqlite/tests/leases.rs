@@ -287,7 +287,7 @@ async fn a_token_that_comes_into_the_pool_calls_who_waits() {
     store.delete(only, keep()).await.unwrap();
     store.delete(new, keep()).await.unwrap();
     assert_eq!(store.acquire(&turn).await, Ok(Acquired::Empty));
-    assert_eq!(store.inner.queues.waiting(&gpu()), 0);
+    assert_eq!(store.inner.queues.waiting(&gpu(), at(1_000)), 0);
 }
 
 #[tokio::test]
