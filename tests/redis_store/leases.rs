@@ -325,7 +325,7 @@ async fn many_leases_that_end_together_hold_nobody_up() {
 }
 
 #[tokio::test]
-async fn an_idle_pooled_token_takes_at_most_900_bytes_of_redis() {
+async fn an_idle_pooled_token_takes_at_most_800_bytes_of_redis() {
     const TOKENS: usize = 20_000;
     let (server, options) = marked_server().await;
     let store = Arc::new(open(options).await);
@@ -342,7 +342,7 @@ async fn an_idle_pooled_token_takes_at_most_900_bytes_of_redis() {
     }
     tasks.join_all().await;
     let each = (memory(&server).await - before) / TOKENS as u64;
-    assert!(each <= 900, "{each} bytes");
+    assert!(each <= 800, "{each} bytes");
 }
 
 #[tokio::test]
