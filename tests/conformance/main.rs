@@ -9,13 +9,20 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod acquisitions;
+mod endings;
 mod fixture;
+mod holding;
+mod leases;
 mod limits;
 mod listing;
+mod lives;
 mod namespaces;
 mod owners;
 mod peppers;
 mod policies;
+mod pools;
+mod queues;
 mod races;
 mod requests;
 mod retention;
@@ -161,6 +168,93 @@ conformance! {
         many_vanish_in_bounded_steps_and_nobody_else,
         of_two_who_sweep_at_once_each_token_falls_to_one,
         a_sweep_beside_changes_takes_what_has_ended_only,
+    }
+    leases {
+        a_token_is_leased_as_it_was_asked,
+        a_token_has_one_holder_at_a_time,
+        every_free_token_is_leased_before_any_is_refused,
+        a_pool_without_tokens_is_empty_and_one_in_use_is_not,
+        pools_of_one_name_in_two_namespaces_share_nothing,
+        a_lease_is_over_at_the_instant_of_its_end_for_every_act,
+        a_beat_just_before_the_end_is_in_time,
+        fences_grow_with_every_lease_whatever_the_clock_does,
+        a_lease_survives_a_restart,
+        a_lease_cannot_be_guessed_or_reached_from_elsewhere,
+        a_token_in_no_pool_is_not_leased,
+        a_beat_extends_a_lease_and_never_shortens_it,
+        a_beat_of_a_token_leaves_its_lease_as_it_is,
+        of_many_who_acquire_at_once_each_gets_a_token_of_its_own,
+        a_lease_is_named_by_its_token_and_its_mark,
+        a_closed_store_leases_nothing,
+    }
+    endings {
+        a_released_lease_is_released_once,
+        a_late_release_of_an_earlier_lease_ends_nothing,
+        a_lease_may_be_taken_from_its_holder,
+        a_lease_never_outlives_its_token,
+        a_free_token_that_expired_is_not_leased_though_nobody_noted_it,
+        a_lease_ends_with_its_token,
+        a_change_beside_a_lease_leaves_it_in_force,
+        ended_leases_are_remembered_for_an_hour,
+        the_last_eight_ended_leases_are_remembered,
+        of_many_who_release_at_once_one_ended_it,
+    }
+    queues {
+        who_waits_longest_is_served_first,
+        a_lease_that_ends_is_for_who_waits_longest,
+        as_many_are_served_as_there_are_free_tokens,
+        who_comes_without_waiting_never_overtakes,
+        who_leaves_gives_up_its_place,
+        who_comes_back_stands_at_the_end,
+        who_is_served_stands_in_the_queue_no_more,
+        a_caller_that_asks_no_more_loses_its_place,
+        a_dead_queue_keeps_nobody_out,
+        a_refused_call_is_told_when_its_turn_may_come,
+        an_order_holds_over_all_processes,
+        a_release_rings_for_who_waits_longest,
+        whatever_frees_a_token_rings_for_who_waits,
+        a_grant_with_more_left_rings_for_the_next,
+        a_lease_that_was_granted_is_answered_again_without_waiting,
+        all_who_wait_at_once_are_served,
+    }
+    pools {
+        every_token_is_counted_once_at_every_instant,
+        a_token_that_expires_is_counted_out_at_that_instant,
+        a_token_that_nobody_kept_alive_is_not_counted,
+        pools_are_listed_in_the_order_of_their_names,
+        a_page_begins_behind_whatever_it_is_given,
+        a_pool_comes_with_its_first_token_and_goes_with_its_last,
+        counts_add_up_while_tokens_change_hands,
+    }
+    lives {
+        an_unbeaten_token_is_gone_everywhere_at_its_deadline,
+        every_act_of_its_holders_is_a_beat,
+        a_token_lives_on_after_its_lease_for_its_whole_span,
+        a_beat_of_a_leased_token_counts_from_the_end_of_the_lease,
+        what_changes_nothing_about_its_life_is_no_beat,
+        six_minutes_away_delete_nothing,
+        an_absence_is_noticed_by_whoever_judges_first,
+        who_was_gone_before_an_absence_stays_gone,
+        five_seconds_out_of_sight_are_no_absence,
+        each_absence_gives_the_whole_span_again,
+        a_lease_is_not_extended_by_an_absence,
+        a_token_without_a_span_needs_nobody,
+        a_token_that_was_over_before_is_kept_as_any_other,
+        a_token_that_is_switched_off_can_be_kept_alive,
+        a_changed_span_counts_from_its_change,
+        a_sweep_takes_those_that_are_gone_and_nobody_else,
+        the_request_of_a_gone_token_is_answered_until_it_is_swept,
+        a_token_is_judged_with_its_life_as_it_is,
+    }
+    acquisitions {
+        a_repeated_request_is_answered_the_same_lease_with_one_more_secret,
+        a_request_with_other_arguments_is_refused,
+        the_request_of_an_ended_lease_is_used_up,
+        a_request_is_free_after_its_window,
+        a_refused_request_may_be_repeated,
+        a_request_is_known_after_a_restart,
+        one_request_leases_one_token_however_often_it_comes_at_once,
+        a_pool_that_lost_its_tokens_forgets_whose_they_were,
     }
     peppers {
         a_store_knows_its_peppers_again,

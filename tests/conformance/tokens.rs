@@ -47,6 +47,7 @@ pub(crate) async fn every_field_survives_the_store(bench: Bench) {
         quota: Quota::new(9, Some(Duration::from_secs(60))).ok(),
         labels: labels(&[("a", "1"), ("b/c", "")]),
         disabled: true,
+        keep_alive_ttl: None,
     };
     let full = Draft {
         id: TokenId::derived(&key),
@@ -62,7 +63,8 @@ pub(crate) async fn every_field_survives_the_store(bench: Bench) {
     let expected = full.issue(BEGIN).unwrap();
     assert_eq!(bench.create(full).await, expected);
     assert_eq!(bench.found(expected.id).await, Some(expected));
-    let in_pool = pooled(draft(), "gpu");
+    let mut in_pool = pooled(draft(), "gpu");
+    in_pool.profile.keep_alive_ttl = Some(Duration::from_micros(77_000_001));
     let token = bench.create(in_pool.clone()).await;
     assert_eq!(token.profile, in_pool.profile);
     assert_eq!(bench.found(token.id).await, Some(token));

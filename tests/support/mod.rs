@@ -5,4 +5,5 @@
 pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod drafts;
+pub(crate) mod leases;
 pub(crate) mod redis_server;
