@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -109,16 +110,30 @@ impl Client {
         self.answer(answer)
     }
 
-    /// Takes as much longer than other calls as it is to wait.
+    /// Takes as much longer than other calls as it is to wait. A wait that ends with its connection,
+    /// which every connection does some time, goes on over another one.
     pub(super) async fn acquire(
         &mut self,
-        message: pb::AcquireRequest,
+        mut message: pb::AcquireRequest,
     ) -> Result<pb::AcquireResponse, Failure> {
-        let wait = message.wait.and_then(|span| Duration::try_from(span).ok());
-        let mut request = self.request(message);
-        request.set_timeout(self.timeout.saturating_add(wait.unwrap_or_default()));
-        let answer = self.stub.acquire(request).await;
-        self.answer(answer)
+        let begun = Instant::now();
+        let asked = message.wait.and_then(|span| Duration::try_from(span).ok());
+        let mut left = asked;
+        loop {
+            let mut request = self.request(message.clone());
+            request.set_timeout(self.timeout.saturating_add(left.unwrap_or_default()));
+            let answer = self.stub.acquire(request).await;
+            let failure = match self.answer(answer) {
+                Err(failure) if failure.is_draining() => failure,
+                answer => return answer,
+            };
+            left = asked.and_then(|wait| wait.checked_sub(begun.elapsed()));
+            message.wait = left.and_then(|left| prost_types::Duration::try_from(left).ok());
+            if left.is_none() {
+                return Err(failure);
+            }
+            *self = self.again(self.timeout).await?;
+        }
     }
 
     pub(super) async fn release(

@@ -62,7 +62,7 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("updated", moment(update_time.as_ref())),
         ("expires", moment(expire_time.as_ref())),
         ("keep_alive_ttl", span(keep_alive_ttl.as_ref())),
-        ("goes", moment(keep_alive_deadline.as_ref())),
+        ("alive_until", moment(keep_alive_deadline.as_ref())),
         ("lease", lease.as_ref().map(held).unwrap_or_default()),
         (
             "last_lease",
@@ -325,7 +325,7 @@ mod tests {
             table::pairs(&facts(&pooled)),
             "pool            gpu\n\
              keep_alive_ttl  5m\n\
-             goes            1970-01-01T00:06:00Z\n\
+             alive_until     1970-01-01T00:06:00Z\n\
              lease           fence 7, holder w1, since 1970-01-01T00:00:00Z, \
              until 1970-01-01T00:01:00Z\n\
              last_lease      fence 7, holder w1, since 1970-01-01T00:00:00Z, \

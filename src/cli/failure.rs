@@ -137,6 +137,15 @@ impl Failure {
 }
 
 impl Failure {
+    /// Whether the server, or the connection, had to go before it could answer.
+    pub(super) fn is_draining(&self) -> bool {
+        let Self::Call { status, .. } = self else {
+            return false;
+        };
+        let info = status.get_details_error_info();
+        info.is_some_and(|info| info.reason == ErrorReason::Draining.as_str_name())
+    }
+
     /// What a failed call's lines say, in one, for whoever reads only one.
     pub(super) fn in_one_line(&self) -> String {
         let lines = self.lines();

@@ -147,7 +147,7 @@ fn words_of_beat(kept: &pb::KeepAliveResponse) -> String {
     rows.retain(|(name, _)| *name != "lease_id");
     let next = next_beat_after.and_then(|span| std::time::Duration::try_from(span).ok());
     rows.extend([
-        ("goes", moment(keep_alive_deadline.as_ref())),
+        ("alive_until", moment(keep_alive_deadline.as_ref())),
         ("next_beat_after", next.map(span::wait).unwrap_or_default()),
     ]);
     match rows.iter().all(|(_, value)| value.is_empty()) {

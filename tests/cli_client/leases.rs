@@ -58,6 +58,18 @@ fn who_waits_gives_the_call_as_much_longer() {
 }
 
 #[test]
+fn a_wait_goes_on_where_its_connection_ended() {
+    let fixture = Fixture::new();
+    let ran = fixture.run("lease acquire busy --wait 1h");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let asked = fixture.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1].2.contains("seconds: 3599"), "{}", asked[1].2);
+    let impatient = Fixture::new();
+    assert_eq!(impatient.run("lease acquire busy").code, 6);
+}
+
+#[test]
 fn a_lease_is_released_and_kept_by_its_name_from_standard_input() {
     let fixture = Fixture::new();
     let id = lease_id("gpu");
@@ -76,8 +88,9 @@ fn a_lease_is_released_and_kept_by_its_name_from_standard_input() {
         .into_iter()
         .map(|(_, _, said)| said)
         .collect();
-    assert!(messages[0].contains(&id) && messages[0].contains("force: false"));
-    assert!(messages[1].contains(&id) && messages[1].contains("seconds: 120"));
+    assert!(messages[0].contains("force: false"), "{}", messages[0]);
+    assert!(messages[1].contains("seconds: 120"), "{}", messages[1]);
+    assert_eq!(*fixture.leases.named.lock().unwrap(), [id.clone(), id]);
 }
 
 #[test]

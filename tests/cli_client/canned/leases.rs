@@ -1,8 +1,8 @@
 //! Leases whose fate their pool's name tells.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use token_authority::transport::grpc::pb;
@@ -20,9 +20,12 @@ pub(crate) const LEASE_SECRET: &str =
 /// What became of the leases so far.
 #[derive(Default)]
 pub(crate) struct Leases {
+    acquires: AtomicU64,
     pub(crate) streams: AtomicU64,
     pub(crate) beats: AtomicU64,
     pub(crate) releases: AtomicU64,
+    /// Names of leases that calls named.
+    pub(crate) named: Mutex<Vec<String>>,
 }
 
 pub(crate) type Answers =
@@ -79,6 +82,11 @@ impl Leases {
                     details,
                 ));
             }
+            "busy" if self.acquires.fetch_add(1, SeqCst) == 0 => {
+                let reason = "ERROR_REASON_DRAINING";
+                let why = "the wait ends: the connection does";
+                return Err(refused(Code::Unavailable, reason, why));
+            }
             "absent" => {
                 let reason = "ERROR_REASON_POOL_NOT_FOUND";
                 return Err(refused(Code::NotFound, reason, "the pool has no token"));
@@ -100,11 +108,17 @@ impl Leases {
         }))
     }
 
+    /// Notes the name of a lease, which messages do not print.
+    fn name<'a>(&self, id: &'a str) -> &'a str {
+        self.named.lock().unwrap().push(id.to_owned());
+        id
+    }
+
     pub(super) fn release(&self, asked: pb::ReleaseRequest) -> Answer<pb::ReleaseResponse> {
         use pb::release_request::Target;
         self.releases.fetch_add(1, SeqCst);
         let lease = match asked.target {
-            Some(Target::LeaseId(id)) => ended(&id, pb::LeaseEnd::Released),
+            Some(Target::LeaseId(id)) => ended(self.name(&id), pb::LeaseEnd::Released),
             Some(Target::TokenId(_)) if asked.force => pb::Lease {
                 lease_id: String::new(),
                 ..ended(&lease_id("gpu"), pb::LeaseEnd::Forced)
@@ -124,7 +138,7 @@ impl Leases {
         use pb::keep_alive_request::Target;
         let before = self.beats.fetch_add(1, SeqCst);
         let id = match &asked.target {
-            Some(Target::LeaseId(id)) => id,
+            Some(Target::LeaseId(id)) => self.name(id),
             _ => return Ok(pb::KeepAliveResponse::default()),
         };
         let pool = pool_of(id);
@@ -151,8 +165,11 @@ impl Leases {
         tokio::spawn(async move {
             while let Some(Ok(beat)) = beats.next().await {
                 let asked = beat.request.unwrap_or_default();
-                let said = format!("{asked:?}");
-                if said.contains("Wamute") {
+                let pool = match &asked.target {
+                    Some(pb::keep_alive_request::Target::LeaseId(id)) => pool_of(id).to_owned(),
+                    _ => String::new(),
+                };
+                if pool == "mute" {
                     continue;
                 }
                 use pb::keep_alive_stream_response::Result as Outcome;
@@ -168,7 +185,7 @@ impl Leases {
                     id: beat.id,
                     result: Some(result),
                 };
-                if answers.send(Ok(answer)).await.is_err() || said.contains("Wacut") {
+                if answers.send(Ok(answer)).await.is_err() || pool == "cut" {
                     return;
                 }
             }
