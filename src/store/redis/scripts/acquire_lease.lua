@@ -42,6 +42,7 @@ local count = more and available(pool, now) or free
 local held = redis.call('ZCARD', pool.held)
 if free + held + redis.call('ZCARD', pool.out) == 0 then
   redis.call('ZREM', pool.queue, waiter)
+  drop_gone(pool, now, 64)
   return { 'empty' }
 end
 
