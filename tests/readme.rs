@@ -1,5 +1,5 @@
 //! The README's table of configuration keys is held to the configuration: every key, its default,
-//! its variable and its flag stand there, and nothing else does.
+//! its variable and its flag stand there, and nothing else does; and so are its metrics and its worker.
 
 #![allow(clippy::unwrap_used, reason = "a failed expectation ends a test")]
 
@@ -183,6 +183,13 @@ fn a_missing_key_a_wrong_default_and_an_invented_key_are_found() {
         assert!(faults.contains(told), "{told}: {faults}");
     }
     assert!(!faults("no table").is_empty());
+}
+
+#[test]
+fn the_worker_that_is_shown_is_the_one_that_is_tried() {
+    let worker = include_str!("../examples/worker.py");
+    let shown = format!("\n```python\n{worker}```\n");
+    assert!(README.contains(&shown));
 }
 
 /// The names under which metrics are registered, as they are written there.

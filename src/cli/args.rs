@@ -13,7 +13,9 @@ use clap::{
 use crate::config::args::ServeArgs;
 
 use super::doctor::DoctorCommand;
+use super::lease_args::LeaseCommand;
 use super::namespace::NamespaceCommand;
+use super::pool::PoolCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
 
@@ -27,9 +29,9 @@ Exit codes:
   4  no valid credential, or permission denied
   5  invalid argument, failed precondition, or already exists
   6  server unavailable, unreachable or not to be trusted, or deadline exceeded
-  7  anything else
+  7  anything else, such as a pool of which every token is leased
   8  another change of the token came before: look at it again, and repeat
-serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
+lease run has codes of its own, see there. serve and init answer with codes of the same meaning. A second SIGTERM or SIGINT while serve drains
 ends it at once, with 143 or 130.
 
 Secrets: wherever a secret is taken, - reads it from standard input. Without --token, --token-file
@@ -49,7 +51,7 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-/// Where and as whom calls are made; used by `token`, `namespace`, `whoami` and, as far as no
+/// Where and as whom calls are made; used by `token`, `namespace`, `pool`, `lease`, `whoami` and, as far as no
 /// credential is meant, by `healthcheck`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Client options")]
@@ -119,6 +121,12 @@ pub(super) enum Command {
     /// Look at namespaces
     #[command(subcommand, after_help = EXIT_CODES)]
     Namespace(NamespaceCommand),
+    /// Look at pools of tokens, and fill them
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Pool(PoolCommand),
+    /// Hold a token of a pool for a while
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Lease(LeaseCommand),
     /// Print who the caller is and what it may do
     Whoami,
     /// Ask the server of this configuration, or --server, whether it serves; sends no credential

@@ -82,6 +82,7 @@ fn update_request(args: UpdateArgs) -> Result<pb::UpdateRequest, Failure> {
         enable,
         expires,
         never,
+        keep_alive_ttl,
         revision,
     } = args;
     let (quota, quota_paths) = quota_change(quota);
@@ -96,6 +97,7 @@ fn update_request(args: UpdateArgs) -> Result<pb::UpdateRequest, Failure> {
         ("labels", !labels.is_empty() || no_labels),
         ("disabled", disable || enable),
         ("expire_time", expires.is_some() || never),
+        ("keep_alive_ttl", keep_alive_ttl.is_some()),
     ];
     let given = named.iter().filter(|(_, given)| *given);
     let paths = given.map(|(path, _)| *path).chain(quota_paths);
@@ -118,6 +120,7 @@ fn update_request(args: UpdateArgs) -> Result<pb::UpdateRequest, Failure> {
             labels: labelled(labels)?,
             disabled: disable,
             expire_time: expires,
+            keep_alive_ttl,
             ..pb::Token::default()
         }),
         update_mask: Some(FieldMask { paths }),
@@ -217,6 +220,8 @@ mod tests {
             ("--enable", "disabled"),
             ("--expires 2030-01-31T00:00:00Z", "expire_time"),
             ("--never", "expire_time"),
+            ("--keep-alive-ttl 5m", "keep_alive_ttl"),
+            ("--keep-alive-ttl 0s", "keep_alive_ttl"),
             ("--enable --name x --never", "name disabled expire_time"),
         ] {
             assert_eq!(request(flags).1.join(" "), paths, "{flags}");

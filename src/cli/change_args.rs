@@ -85,6 +85,11 @@ pub(super) struct UpdateArgs {
     #[arg(long, conflicts_with = "expires")]
     pub never: bool,
 
+    /// How long it lives in its pool without a beat, such as 5m; 0 means for ever. Its clock starts
+    /// anew
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+    pub keep_alive_ttl: Option<Duration>,
+
     /// Revision that it must have, so that no other change is overwritten
     #[arg(long, value_name = "N")]
     pub revision: Option<u64>,

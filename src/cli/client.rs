@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
 use crate::transport::grpc::pb;
@@ -18,7 +21,11 @@ use super::server::Server;
 /// Longest answer, in bytes: a page of a thousand tokens with every field at its limit.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// The beats on a stream, and the answers to them.
+pub(super) type Beats = Streaming<pb::KeepAliveStreamResponse>;
+
 /// Calls a server as one caller.
+#[derive(Clone)]
 pub(super) struct Client {
     stub: TokenServiceClient<Channel>,
     connection: Connection,
@@ -43,6 +50,15 @@ impl Client {
 
             Credential::Absent(why) => (None, Some(format!("no credential was sent: {why}"))),
         };
+        Self::open(server, authorization, hint, timeout).await
+    }
+
+    async fn open(
+        server: Server,
+        authorization: Option<MetadataValue<Ascii>>,
+        hint: Option<String>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let connection = Connection::open(server, timeout).await?;
         let stub = TokenServiceClient::new(connection.channel.clone())
             .max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -55,12 +71,96 @@ impl Client {
         })
     }
 
+    /// The same caller over a connection of its own, which is made within `within`.
+    pub(super) async fn again(&self, within: Duration) -> Result<Self, Failure> {
+        let server = self.connection.server().clone();
+        let (authorization, hint) = (self.authorization.clone(), self.hint.clone());
+        let opening = Self::open(server, authorization, hint, within.min(self.timeout));
+        let timeout = self.timeout;
+        Ok(Self {
+            timeout,
+            ..opening.await?
+        })
+    }
+
     pub(super) async fn create(
         &mut self,
         message: pb::CreateRequest,
     ) -> Result<pb::CreateResponse, Failure> {
         let request = self.request(message);
         let answer = self.stub.create(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn batch_create(
+        &mut self,
+        message: pb::BatchCreateRequest,
+    ) -> Result<pb::BatchCreateResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.batch_create(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn list_pools(
+        &mut self,
+        message: pb::ListPoolsRequest,
+    ) -> Result<pb::ListPoolsResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.list_pools(request).await;
+        self.answer(answer)
+    }
+
+    /// Takes as much longer than other calls as it is to wait. A wait that ends with its connection,
+    /// which every connection does some time, goes on over another one.
+    pub(super) async fn acquire(
+        &mut self,
+        mut message: pb::AcquireRequest,
+    ) -> Result<pb::AcquireResponse, Failure> {
+        let begun = Instant::now();
+        let asked = message.wait.and_then(|span| Duration::try_from(span).ok());
+        let mut left = asked;
+        loop {
+            let mut request = self.request(message.clone());
+            request.set_timeout(self.timeout.saturating_add(left.unwrap_or_default()));
+            let answer = self.stub.acquire(request).await;
+            let failure = match self.answer(answer) {
+                Err(failure) if failure.is_draining() => failure,
+                answer => return answer,
+            };
+            left = asked.and_then(|wait| wait.checked_sub(begun.elapsed()));
+            message.wait = left.and_then(|left| prost_types::Duration::try_from(left).ok());
+            if left.is_none() {
+                return Err(failure);
+            }
+            *self = self.again(self.timeout).await?;
+        }
+    }
+
+    pub(super) async fn release(
+        &mut self,
+        message: pb::ReleaseRequest,
+    ) -> Result<pb::ReleaseResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.release(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn keep_alive(
+        &mut self,
+        message: pb::KeepAliveRequest,
+    ) -> Result<pb::KeepAliveResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.keep_alive(request).await;
+        self.answer(answer)
+    }
+
+    /// Opens a stream of beats, which has no deadline.
+    pub(super) async fn keep_alive_stream(
+        &mut self,
+        beats: mpsc::Receiver<pb::KeepAliveStreamRequest>,
+    ) -> Result<Beats, Failure> {
+        let request = self.unbounded(ReceiverStream::new(beats));
+        let answer = self.stub.keep_alive_stream(request).await;
         self.answer(answer)
     }
 
@@ -152,9 +252,14 @@ impl Client {
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.unbounded(message);
         // Sent as grpc-timeout, and watched by the channel in case the server does not.
         request.set_timeout(self.timeout);
+        request
+    }
+
+    fn unbounded<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         if let Some(authorization) = &self.authorization {
             let metadata = request.metadata_mut();
             metadata.insert("authorization", authorization.clone());

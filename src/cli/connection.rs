@@ -19,6 +19,7 @@ use super::heard::{Ear, Heard, Overheard};
 use super::server::{HostPort, Server, Trust};
 
 /// A connection to a server, renewed where it breaks between two calls.
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) channel: Channel,
     server: Arc<Server>,
@@ -59,6 +60,11 @@ impl Connection {
             server: target,
             ear,
         })
+    }
+
+    /// Where it leads to.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Whether the server answered in TLS where plaintext was spoken.

@@ -5,6 +5,7 @@ use prost_types::Timestamp;
 use crate::transport::grpc::pb;
 
 use super::limit_spec::{quota_text, rate_limit_text};
+use super::span::exact;
 
 /// Names and values of everything that a token says about itself.
 pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
@@ -33,10 +34,10 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         secrets,
         secret_version,
         revision,
-        lease: _,
-        keep_alive_ttl: _,
-        keep_alive_deadline: _,
-        last_lease: _,
+        lease,
+        keep_alive_ttl,
+        keep_alive_deadline,
+        last_lease,
     } = token;
     let labels: Vec<String> = labels
         .iter()
@@ -60,6 +61,13 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("created", moment(create_time.as_ref())),
         ("updated", moment(update_time.as_ref())),
         ("expires", moment(expire_time.as_ref())),
+        ("keep_alive_ttl", span(keep_alive_ttl.as_ref())),
+        ("alive_until", moment(keep_alive_deadline.as_ref())),
+        ("lease", lease.as_ref().map(held).unwrap_or_default()),
+        (
+            "last_lease",
+            last_lease.as_ref().map(held).unwrap_or_default(),
+        ),
         ("revoked", moment(revoke_time.as_ref())),
         ("revoke_reason", revoke_reason.clone()),
         ("secret_hint", secret_hint.clone()),
@@ -71,6 +79,66 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         facts.extend(secrets.iter().map(|known| ("secret", secret(known))));
     }
     facts
+}
+
+/// A lease in one line.
+fn held(lease: &pb::Lease) -> String {
+    let pb::Lease {
+        // Whoever knows it may release the lease.
+        lease_id: _,
+        holder,
+        fence,
+        acquire_time,
+        expire_time,
+        end_time,
+        end_reason,
+    } = lease;
+    let holder = match holder.as_str() {
+        "" => "unnamed",
+        holder => holder,
+    };
+    let since = moment(acquire_time.as_ref());
+    let end = match end_time {
+        Some(end) => format!("{} at {}", reason_of_end(*end_reason), moment(Some(end))),
+        None => format!("until {}", moment(expire_time.as_ref())),
+    };
+    format!("fence {fence}, holder {holder}, since {since}, {end}")
+}
+
+/// Names and values of a lease.
+pub(super) fn lease_facts(lease: &pb::Lease) -> Vec<(&'static str, String)> {
+    let pb::Lease {
+        lease_id,
+        holder,
+        fence,
+        acquire_time,
+        expire_time,
+        end_time,
+        end_reason,
+    } = lease;
+    vec![
+        ("lease_id", lease_id.clone()),
+        ("holder", holder.clone()),
+        ("fence", number(*fence)),
+        ("acquired", moment(acquire_time.as_ref())),
+        ("lease_expires", moment(expire_time.as_ref())),
+        ("ended", moment(end_time.as_ref())),
+        ("end_reason", reason_of_end(*end_reason)),
+    ]
+}
+
+/// Why a lease ended, in lower case; empty where it did not.
+fn reason_of_end(reason: i32) -> String {
+    match pb::LeaseEnd::try_from(reason) {
+        Ok(pb::LeaseEnd::Unspecified) => String::new(),
+        Ok(reason) => word(reason.as_str_name(), "LEASE_END_").to_lowercase(),
+        Err(_) => format!("unknown ({reason})"),
+    }
+}
+
+/// A span as it is given; empty where there is none.
+pub(super) fn span(span: Option<&prost_types::Duration>) -> String {
+    span.map(exact).unwrap_or_default()
 }
 
 /// One version of the secret, in force or replaced.
@@ -228,6 +296,41 @@ mod tests {
             ..pb::Token::default()
         };
         assert_eq!(table::pairs(&facts(&fresh)), "");
+    }
+
+    #[test]
+    fn leases_are_told_with_their_ends_and_without_their_names() {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let lease = |end_time, end_reason: pb::LeaseEnd| pb::Lease {
+            lease_id: "canary".to_owned(),
+            holder: "w1".to_owned(),
+            fence: 7,
+            acquire_time: at(0),
+            expire_time: at(60),
+            end_time,
+            end_reason: end_reason.into(),
+        };
+        let pooled = pb::Token {
+            pool: "gpu".to_owned(),
+            keep_alive_ttl: Some(prost_types::Duration {
+                seconds: 300,
+                nanos: 0,
+            }),
+            keep_alive_deadline: at(360),
+            lease: Some(lease(None, pb::LeaseEnd::Unspecified)),
+            last_lease: Some(lease(at(1), pb::LeaseEnd::Forced)),
+            ..pb::Token::default()
+        };
+        assert_eq!(
+            table::pairs(&facts(&pooled)),
+            "pool            gpu\n\
+             keep_alive_ttl  5m\n\
+             alive_until     1970-01-01T00:06:00Z\n\
+             lease           fence 7, holder w1, since 1970-01-01T00:00:00Z, \
+             until 1970-01-01T00:01:00Z\n\
+             last_lease      fence 7, holder w1, since 1970-01-01T00:00:00Z, \
+             forced at 1970-01-01T00:00:01Z\n"
+        );
     }
 
     #[test]

@@ -14,17 +14,35 @@ use super::table::printable;
 
 /// What the process answers to its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Exit {
-    Done = 0,
-    Refused = 1,
-    Usage = 2,
-    NotFound = 3,
-    Denied = 4,
-    Rejected = 5,
-    Unavailable = 6,
-    Other = 7,
-    Overtaken = 8,
+    Done,
+    Refused,
+    Usage,
+    NotFound,
+    Denied,
+    Rejected,
+    Unavailable,
+    Other,
+    Overtaken,
+    /// What a command answered that was run while a lease was held, or why it could not.
+    Ran(u8),
+}
+
+impl Exit {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Denied => 4,
+            Self::Rejected => 5,
+            Self::Unavailable => 6,
+            Self::Other => 7,
+            Self::Overtaken => 8,
+            Self::Ran(code) => code,
+        }
+    }
 }
 
 /// Why a command was not carried out.
@@ -52,6 +70,11 @@ pub(super) enum Failure {
         version: u32,
         why: io::Error,
     },
+    /// Tokens of a pool have secrets that could not be printed.
+    SecretsLost {
+        pool: String,
+        why: io::Error,
+    },
     /// The server, or this program, does what it should not.
     Broken(String),
 }
@@ -71,9 +94,12 @@ impl Failure {
             Self::Call { status, .. } => exit_of(true_code(status)),
             // Whoever reads has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Output(_) | Self::SecretLost { .. } | Self::Broken(_) => Exit::Other,
+            Self::Output(_)
+            | Self::SecretLost { .. }
+            | Self::SecretsLost { .. }
+            | Self::Broken(_) => Exit::Other,
         };
-        exit as u8
+        exit.code()
     }
 
     /// Lines for standard error; none when there is nothing to say.
@@ -101,12 +127,25 @@ impl Failure {
                 "token {token_id} has a new secret, version {version}, that could not be written \
                  ({why}); rotate it again"
             ),
+            Self::SecretsLost { pool, why } => format!(
+                "the pool {pool} was filled but the secrets could not be written ({why}); leases \
+                 need none of them"
+            ),
         };
         vec![format!("error: {}", safe(&message))]
     }
 }
 
 impl Failure {
+    /// Whether the server, or the connection, had to go before it could answer.
+    pub(super) fn is_draining(&self) -> bool {
+        let Self::Call { status, .. } = self else {
+            return false;
+        };
+        let info = status.get_details_error_info();
+        info.is_some_and(|info| info.reason == ErrorReason::Draining.as_str_name())
+    }
+
     /// What a failed call's lines say, in one, for whoever reads only one.
     pub(super) fn in_one_line(&self) -> String {
         let lines = self.lines();

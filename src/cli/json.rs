@@ -15,6 +15,21 @@ pub(super) trait Answer: Message {
 impl Answer for pb::CreateResponse {
     const NAME: &'static str = "CreateResponse";
 }
+impl Answer for pb::BatchCreateResponse {
+    const NAME: &'static str = "BatchCreateResponse";
+}
+impl Answer for pb::AcquireResponse {
+    const NAME: &'static str = "AcquireResponse";
+}
+impl Answer for pb::ReleaseResponse {
+    const NAME: &'static str = "ReleaseResponse";
+}
+impl Answer for pb::KeepAliveResponse {
+    const NAME: &'static str = "KeepAliveResponse";
+}
+impl Answer for pb::ListPoolsResponse {
+    const NAME: &'static str = "ListPoolsResponse";
+}
 impl Answer for pb::GetResponse {
     const NAME: &'static str = "GetResponse";
 }
@@ -105,6 +120,11 @@ mod tests {
     #[test]
     fn every_answer_has_json() {
         assert_eq!(value(&pb::CreateResponse::default()), json!({}));
+        assert_eq!(value(&pb::BatchCreateResponse::default()), json!({}));
+        assert_eq!(value(&pb::AcquireResponse::default()), json!({}));
+        assert_eq!(value(&pb::ReleaseResponse::default()), json!({}));
+        assert_eq!(value(&pb::KeepAliveResponse::default()), json!({}));
+        assert_eq!(value(&pb::ListPoolsResponse::default()), json!({}));
         assert_eq!(value(&pb::GetResponse::default()), json!({}));
         assert_eq!(value(&pb::ListResponse::default()), json!({}));
         assert_eq!(value(&pb::ListNamespacesResponse::default()), json!({}));

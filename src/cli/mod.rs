@@ -12,11 +12,16 @@ mod healthcheck;
 mod heard;
 mod issued;
 mod json;
+mod lease;
+mod lease_args;
+mod lease_keeper;
+mod lease_run;
 mod limit_spec;
 mod limit_state;
 mod namespace;
 mod output;
 mod pages;
+mod pool;
 mod secret;
 mod server;
 mod span;
@@ -48,7 +53,7 @@ pub fn run() -> ExitCode {
         Ok(environment) => ExitCode::from(answer(arguments, &environment, input, output)),
         Err(error) => {
             output.note(&format!("error: {error}"));
-            ExitCode::from(Exit::Usage as u8)
+            ExitCode::from(Exit::Usage.code())
         }
     }
 }
@@ -67,11 +72,11 @@ fn answer(
             if let Some(hint) = args::hint(&error) {
                 output.note(&hint);
             }
-            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8);
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
         }
     };
     match carry_out(cli, environment, input, &mut output) {
-        Ok(exit) => exit as u8,
+        Ok(exit) => exit.code(),
         Err(failure) => {
             for line in failure.lines() {
                 output.note(&line);
@@ -103,7 +108,11 @@ fn carry_out(
             return healthcheck::run(&cli.client, command, environment, output);
         }
         Command::Doctor(command) => return doctor::run(&command, environment, output),
-        command @ (Command::Token(_) | Command::Namespace(_) | Command::Whoami) => {
+        command @ (Command::Token(_)
+        | Command::Namespace(_)
+        | Command::Pool(_)
+        | Command::Lease(_)
+        | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,
                 environment,
@@ -122,6 +131,8 @@ fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
         match command {
             Command::Token(command) => token::run(&mut session, command).await,
             Command::Namespace(command) => namespace::run(&mut session, command).await,
+            Command::Pool(command) => pool::run(&mut session, command).await,
+            Command::Lease(command) => lease::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }
     })

@@ -16,7 +16,7 @@ use super::limit_spec::QuotaSpec;
 use super::limit_state;
 use super::pages::MORE;
 use super::table;
-use super::token_args::{CreateArgs, ListArgs, RevokeArgs, RevokeTarget, TokenCommand};
+use super::token_args::{CreateArgs, ListArgs, RevokeArgs, RevokeTarget, TokenCommand, Traits};
 use super::validate;
 
 pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Result<Exit, Failure> {
@@ -35,12 +35,21 @@ pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Res
 }
 
 async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failure> {
-    let CreateArgs {
+    let CreateArgs { pool, traits } = args;
+    let secret_only = traits.secret_only;
+    let request = create_request(pool, traits)?;
+    let created = session.client().await?.create(request).await?;
+    let token = created.token.clone().unwrap_or_default();
+    issued::print(session, &created, &token, &created.secret, secret_only)
+}
+
+/// The request for a token of that pool, or of none, that has these traits.
+pub(super) fn create_request(pool: String, traits: Traits) -> Result<pb::CreateRequest, Failure> {
+    let Traits {
         name,
         description,
         owner,
         namespace,
-        pool,
         scopes,
         endpoints,
         cidrs,
@@ -50,16 +59,18 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         disabled,
         ttl,
         expires,
+        keep_alive_ttl,
         request_id,
-        secret_only,
-    } = args;
+        // It is about what is printed.
+        secret_only: _,
+    } = traits;
     let ttl = ttl
         .map(|span| {
             let span = prost_types::Duration::try_from(span);
             span.map_err(|_| Failure::Usage("--ttl is too long".to_owned()))
         })
         .transpose()?;
-    let request = pb::CreateRequest {
+    Ok(pb::CreateRequest {
         namespace,
         name,
         description,
@@ -76,11 +87,8 @@ async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failu
         expiration: ttl
             .map(Expiration::Ttl)
             .or(expires.map(Expiration::ExpireTime)),
-        keep_alive_ttl: None,
-    };
-    let created = session.client().await?.create(request).await?;
-    let token = created.token.clone().unwrap_or_default();
-    issued::print(session, &created, &token, &created.secret, secret_only)
+        keep_alive_ttl,
+    })
 }
 
 /// The quota of a new token. In a CreateRequest 0 means all of it, so nothing cannot be said.

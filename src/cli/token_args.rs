@@ -12,6 +12,7 @@ use super::change_args::{RotateArgs, UpdateArgs};
 use super::limit_spec::{self, QuotaSpec};
 use super::pages::Extent;
 use super::secret::SecretArg;
+use super::span;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum TokenCommand {
@@ -49,6 +50,17 @@ pub(super) enum TokenCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct CreateArgs {
+    /// Pool to put it into
+    #[arg(long, default_value_t, hide_default_value = true)]
+    pub pool: String,
+
+    #[command(flatten)]
+    pub traits: Traits,
+}
+
+/// What tokens shall be that are created.
+#[derive(Args, Debug)]
+pub(super) struct Traits {
     /// Short name for people
     #[arg(long, default_value_t, hide_default_value = true)]
     pub name: String,
@@ -64,10 +76,6 @@ pub(super) struct CreateArgs {
     /// Tenant to create it in, if not the caller's own
     #[arg(long, default_value_t, hide_default_value = true)]
     pub namespace: String,
-
-    /// Pool to put it into
-    #[arg(long, default_value_t, hide_default_value = true)]
-    pub pool: String,
 
     /// Scope to grant, such as orders:read or orders:*; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
@@ -104,6 +112,10 @@ pub(super) struct CreateArgs {
     /// When it ends, such as 2030-01-31T00:00:00Z
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
     pub expires: Option<Timestamp>,
+
+    /// How long it lives in a pool without a beat, such as 5m; 0 means for ever
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+    pub keep_alive_ttl: Option<prost_types::Duration>,
 
     /// Name of this request; repeating it within 10 minutes answers the same token
     #[arg(long, value_name = "ID", default_value_t, hide_default_value = true)]
@@ -264,7 +276,10 @@ mod tests {
     #[test]
     fn a_life_is_a_span_or_an_end_and_not_both() {
         let lives = |line: &str| match parse(line).unwrap() {
-            TokenCommand::Create(args) => (args.ttl, args.expires.map(|end| end.seconds)),
+            TokenCommand::Create(args) => {
+                let ends = args.traits.expires.map(|end| end.seconds);
+                (args.traits.ttl, ends)
+            }
             other => panic!("{other:?}"),
         };
         let day = Duration::from_secs(24 * 3600);

@@ -1,13 +1,17 @@
 //! A server whose answers are known.
 
+mod leases;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prost_types::Timestamp;
 use token_authority::transport::grpc::pb;
 use token_authority::transport::grpc::pb::token_service_server::TokenService;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
+
+pub(crate) use leases::{LEASE_SECRET, Leases, lease_id};
 
 pub(crate) const SECRET: &str =
     "ta_7fUe0Vn3cK2rQhJx5mTzWa1234567890123456789012345678901234567890123abcdef";
@@ -22,6 +26,7 @@ pub(crate) type Asked = Arc<Mutex<Vec<(Option<String>, Option<String>, String)>>
 #[derive(Clone, Default)]
 pub(crate) struct Canned {
     pub(crate) asked: Asked,
+    pub(crate) leases: Arc<Leases>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -305,6 +310,75 @@ impl TokenService for Canned {
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Answer<pb::DeleteResponse> {
         self.note(request)?;
         Ok(Response::new(pb::DeleteResponse {}))
+    }
+
+    async fn batch_create(
+        &self,
+        request: Request<pb::BatchCreateRequest>,
+    ) -> Answer<pb::BatchCreateResponse> {
+        let asked = self.note(request)?;
+        let template = asked.template.unwrap_or_default();
+        let created = |n| pb::CreateResponse {
+            token: Some(pb::Token {
+                pool: template.pool.clone(),
+                ..token(&format!("{}{n}", template.name))
+            }),
+            secret: format!("{SECRET}{n}"),
+        };
+        Ok(Response::new(pb::BatchCreateResponse {
+            created: (0..asked.count).map(created).collect(),
+        }))
+    }
+
+    async fn acquire(&self, request: Request<pb::AcquireRequest>) -> Answer<pb::AcquireResponse> {
+        let asked = self.note(request)?;
+        self.leases.acquire(&asked)
+    }
+
+    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Answer<pb::ReleaseResponse> {
+        let asked = self.note(request)?;
+        self.leases.release(asked)
+    }
+
+    async fn keep_alive(
+        &self,
+        request: Request<pb::KeepAliveRequest>,
+    ) -> Answer<pb::KeepAliveResponse> {
+        let asked = self.note(request)?;
+        self.leases.keep_alive(&asked).map(Response::new)
+    }
+
+    type KeepAliveStreamStream = leases::Answers;
+
+    async fn keep_alive_stream(
+        &self,
+        request: Request<Streaming<pb::KeepAliveStreamRequest>>,
+    ) -> Answer<Self::KeepAliveStreamStream> {
+        let beats = self.note(request)?;
+        Ok(Response::new(self.leases.clone().stream(beats)))
+    }
+
+    /// Three pools, `p0` to `p2`, one on a page.
+    async fn list_pools(
+        &self,
+        request: Request<pb::ListPoolsRequest>,
+    ) -> Answer<pb::ListPoolsResponse> {
+        let asked = self.note(request)?;
+        let at: u64 = asked.page_token.parse().unwrap_or(0);
+        Ok(Response::new(pb::ListPoolsResponse {
+            pools: vec![pb::PoolStanding {
+                namespace: "default".to_owned(),
+                pool: format!("p{at}"),
+                available: 10 - at,
+                leased: at,
+                unavailable: 1,
+                waiting: 0,
+            }],
+            next_page_token: match at {
+                2 => String::new(),
+                at => (at + 1).to_string(),
+            },
+        }))
     }
 
     async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Answer<pb::WhoAmIResponse> {

@@ -6,6 +6,8 @@
 
 mod canned;
 mod changes;
+mod lease_run;
+mod leases;
 mod program;
 
 use std::io::Write;

@@ -3,17 +3,19 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use token_authority::transport::grpc::pb::token_service_server::TokenServiceServer;
 
-use super::canned::{Asked, CALLER, Canned, SECRET};
+use super::canned::{Asked, CALLER, Canned, LEASE_SECRET, Leases, SECRET};
 
 /// A running server and a home directory without a root token.
 pub(crate) struct Fixture {
     pub(crate) address: SocketAddr,
     asked: Asked,
+    pub(crate) leases: Arc<Leases>,
     pub(crate) home: tempfile::TempDir,
 }
 
@@ -21,6 +23,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let canned = Canned::default();
         let asked = canned.asked.clone();
+        let leases = canned.leases.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -40,6 +43,7 @@ impl Fixture {
         Self {
             address,
             asked,
+            leases,
             home: tempfile::tempdir().unwrap(),
         }
     }
@@ -47,6 +51,23 @@ impl Fixture {
     /// Runs the program as a known caller.
     pub(crate) fn run(&self, line: &str) -> Ran {
         self.program(line, "", &[("TOKEN_AUTHORITY_TOKEN", CALLER)])
+    }
+
+    /// Starts the program as a known caller, in the home directory, with these words.
+    pub(crate) fn spawn(&self, words: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_token-authority"))
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.home.path())
+            .env("TOKEN_AUTHORITY_SERVER", self.address.to_string())
+            .env("TOKEN_AUTHORITY_TOKEN", CALLER)
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs the program with `input` on standard input and nothing but `variables` set.
@@ -81,7 +102,9 @@ impl From<Output> for Ran {
         };
         assert!(!ran.out.contains(CALLER), "{}", ran.out);
         assert!(
-            !ran.err.contains(CALLER) && !ran.err.contains(SECRET),
+            !ran.err.contains(CALLER)
+                && !ran.err.contains(SECRET)
+                && !ran.err.contains(LEASE_SECRET),
             "{}",
             ran.err
         );

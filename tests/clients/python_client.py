@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from grpc_tools import protoc
 
+import leasing
 import servers
 
 SERVICE = "tokenauthority.v1.TokenService"
@@ -34,7 +35,8 @@ UNKNOWN_TOKEN_ID = "0" * 22
 def generate_stubs(into: str) -> None:
     """Compiles proto/ with the stock compiler, and makes the result importable."""
     proto = servers.ROOT / "proto"
-    files = sorted(str(path) for path in proto.rglob("*.proto"))
+    # Of google.rpc Python has a package of its own.
+    files = sorted(str(path) for path in (proto / "tokenauthority").rglob("*.proto"))
     well_known = pathlib.Path(protoc.__file__).parent / "_proto"
     command = ["protoc", f"-I{proto}", f"-I{well_known}"]
     command += [f"--python_out={into}", f"--grpc_python_out={into}", *files]
@@ -49,7 +51,7 @@ def import_stubs():
     return [importlib.import_module(f"tokenauthority.v1.{name}") for name in names]
 
 
-class OnAStore:
+class OnAStore(leasing.PoolsAndLeases):
     """The tests, for each store; `store` is set by the classes below."""
 
     store: str
@@ -351,6 +353,9 @@ class OnAStore:
                 page = urllib.request.urlopen(f"http://{server.address}/metrics").read().decode()
                 aged = re.search(r'connections_ended_total{reason="aged"} (\d+)', page)
                 self.assertGreaterEqual(int(aged.group(1)), 5, page)
+
+    def detail_of(self, error: grpc.RpcError, kind):
+        return detail(error, kind)
 
     def assert_reason(self, error: grpc.RpcError, reason: str):
         info = detail(error, error_details_pb2.ErrorInfo)

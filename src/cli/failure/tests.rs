@@ -36,6 +36,12 @@ fn failures_without_a_call_have_exit_codes_too() {
     assert_eq!(lost(1).exit_code(), 7);
     assert!(lost(1).lines()[0].contains("7f was created"));
     assert!(lost(2).lines()[0].contains("rotate it again"));
+    let filled = Failure::SecretsLost {
+        pool: "gpu".to_owned(),
+        why: closed(),
+    };
+    assert_eq!(filled.exit_code(), 7);
+    assert!(filled.lines()[0].contains("the pool gpu was filled"));
 }
 
 #[test]
