@@ -58,6 +58,7 @@ impl Acts<'_> {
         let mut rates = limiter.lock(token.id);
         let standing = self.find(token.id)?;
         let now = self.time.now();
+        let standing = self.present(standing, now)?.map(|entry| entry.token);
         let same = standing.as_ref().map(|standing| standing.revision) == Some(token.revision);
         if !same || until.is_some_and(|until| until <= now) {
             let token = standing.map(Arc::new);

@@ -7,11 +7,12 @@ use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection, Rows, params_from_iter};
 
 use super::error::Fault;
-use super::tokens::{read_id, read_token};
+use super::seen::Seen;
+use super::tokens::{Kept, columns, read_id, read_kept};
 use crate::domain::caller::Reach;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Token, TokenId};
+use crate::domain::token::TokenId;
 use crate::store::listing::PageBuilder;
 use crate::store::{Page, StoreError};
 
@@ -20,7 +21,9 @@ use crate::store::{Page, StoreError};
 macro_rules! walk {
     ($index:literal, $condition:literal, $order:literal) => {
         concat!(
-            "SELECT id, revision, record, create_time FROM tokens INDEXED BY ",
+            "SELECT ",
+            columns!(),
+            ", create_time FROM tokens INDEXED BY ",
             $index,
             " WHERE (create_time, id) < (?1, ?2)",
             $condition,
@@ -93,6 +96,7 @@ pub(super) fn page(
     after: Option<Cursor>,
     size: PageSize,
     now: Timestamp,
+    seen: &Seen,
 ) -> Result<Page, Fault> {
     let (time, id) = match &after {
         Some(after) => (after.create_time.micros().cast_signed(), after.id.as_str()),
@@ -120,8 +124,9 @@ pub(super) fn page(
         && let Some((at, number)) = heads.pop()
     {
         let rows = &mut rows[number];
-        let token = rows.get().map(read_token).transpose();
-        builder.offer(at, legible(at.id, token)?);
+        let kept = rows.get().map(read_kept).transpose();
+        let token = legible(at.id, kept)?.map(|kept| kept.at(now, seen).token);
+        builder.offer(at, token.filter(|token| !token.lapsed(now)));
         heads.extend(advance(rows)?.map(|at| (at, number)));
     }
     Ok(builder.finish(heads.is_empty()))
@@ -132,7 +137,7 @@ fn advance(rows: &mut Rows<'_>) -> Result<Option<Cursor>, Fault> {
     while let Some(row) = rows.next()? {
         match read_id(row) {
             Ok(id) => {
-                let create_time: i64 = row.get(3)?;
+                let create_time: i64 = row.get(8)?;
                 return Ok(Some(Cursor {
                     create_time: Timestamp::from_micros(create_time.cast_unsigned()),
                     id,
@@ -150,8 +155,8 @@ fn advance(rows: &mut Rows<'_>) -> Result<Option<Cursor>, Fault> {
 
 /// `None` in place of a record that cannot be read: it must not hide all the others. Whoever asks
 /// for it by its id is told.
-fn legible(id: TokenId, token: Result<Option<Token>, Fault>) -> Result<Option<Token>, Fault> {
-    match token {
+fn legible(id: TokenId, kept: Result<Option<Kept>, Fault>) -> Result<Option<Kept>, Fault> {
+    match kept {
         Err(Fault::Store(StoreError::Corrupt(reason))) => {
             tracing::error!(
                 token_id = id.as_str(),

@@ -11,16 +11,21 @@ use super::error::{BUSY_TIMEOUT, Fault, OpenError};
 use super::limiter::Limiter;
 use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
+use super::queue::Queues;
 use super::reader::Readers;
 use super::schema::{self, Kind};
+use super::seen::Seen;
 use super::time::StoreTime;
 use super::writer::{Desk, Writer};
 use super::{Inner, LISTS_AT_ONCE, SqliteOptions};
+use crate::domain::absence::Absences;
+use crate::domain::time::Timestamp;
+use crate::store::bells::Bells;
 
 /// Most connections for point reads; each may cache 2 MB of pages.
 const POINT_READERS_MAX: usize = 8;
 /// Statements that the writer keeps prepared: all it has.
-const STATEMENTS: usize = 48;
+const STATEMENTS: usize = 80;
 /// Pages that the writer caches, in KiB.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Size that the write-ahead log is cut back to after a burst, in bytes.
@@ -52,6 +57,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     }
     tune(&connection, &path)?;
     let meta = schema::migrate(&mut connection).map_err(faulty)?;
+    let absences = schema::absences(&connection).map_err(faulty)?;
     let peppers = Peppers::settle(&mut connection, peppers).map_err(faulty)?;
     let peppers = Arc::new(peppers);
 
@@ -59,6 +65,17 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
     let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
+    let now = time.now();
+    // A store that knows of no sight was seen, if at all, when it decided last.
+    let since = if meta.mark == Timestamp::default() {
+        now
+    } else {
+        meta.mark
+    };
+    let absences = absences.unwrap_or_else(|| Absences::new(Vec::new(), since));
+    let seen = Arc::new(Seen::resume(absences, now));
+    let queues = Arc::new(Queues::default());
+    let bells = Bells::default();
     let limiter = Arc::new(Limiter::default());
     let desk = Desk {
         connection,
@@ -69,6 +86,9 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         kept: meta.mark,
         limiter: Arc::clone(&limiter),
         peppers: Arc::clone(&peppers),
+        seen: Arc::clone(&seen),
+        queues: Arc::clone(&queues),
+        bells: bells.clone(),
         flushed: None,
         folding: Folding::default(),
         lock,
@@ -83,7 +103,9 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         lists,
         list_room: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
         limiter,
-        bells: crate::store::bells::Bells::default(),
+        seen,
+        queues,
+        bells,
         peppers,
         writer,
     })

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::Fault;
 use crate::domain::pepper::PepperCheck;
-use crate::domain::token::Token;
+use crate::domain::secret::SecretDigest;
 use crate::store::{StoreError, peppers};
 
 /// The peppers in use, as the database knows them.
@@ -59,16 +59,16 @@ impl Peppers {
         }
     }
 
-    /// Makes sure that the check values of a token's peppers are on disk with the token, or before.
-    pub(super) fn keep_those_of(
+    /// Makes sure that the check values of the digests' peppers are on disk with them, or before.
+    pub(super) fn keep_those_of<'a>(
         &self,
         connection: &Connection,
-        token: &Token,
+        digests: impl IntoIterator<Item = &'a SecretDigest>,
     ) -> Result<(), Fault> {
         if let Standing::Kept = self.standing {
             return Ok(());
         }
-        for digest in token.secrets.digests() {
+        for digest in digests {
             let mut used = self.used.iter().filter(|check| check.id == digest.key_id);
             used.try_for_each(|check| keep(connection, check))?;
         }

@@ -6,16 +6,30 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::GeneratedRoot;
 use super::error::{Fault, OpenError};
+use super::pools::{self, Place};
+use super::seen::{self, Seen};
+use super::tokens::{columns, pool_of, read_token};
+use crate::domain::absence::Absences;
+use crate::domain::tenure::Tenure;
 use crate::domain::time::Timestamp;
 use crate::entropy;
-use crate::store::{MIN_READER, SCHEMA, StoreError, StoreId};
+use crate::store::{StoreError, StoreId, tenure};
 
 /// `taut`, in SQLite's header: whose database this is.
 pub(super) const APPLICATION_ID: i32 = 0x7461_7574;
 
 /// The migrations in order; `user_version` is the number of the last one that a database has seen.
 /// What was released is never edited.
-const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_tokens.sql"))];
+const MIGRATIONS: [(u32, &str); 2] = [
+    (1, include_str!("migrations/0001_tokens.sql")),
+    (2, include_str!("migrations/0002_leases.sql")),
+];
+
+/// Version of the tables that this release writes.
+const SCHEMA: u32 = 2;
+/// Oldest release by its schema that may write to them: an older one would make pooled tokens that
+/// stand in no place of their pool.
+const MIN_READER: u32 = 2;
 
 /// What the store says about itself.
 #[derive(Debug)]
@@ -89,6 +103,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
+    if seen == 1 {
+        place_all(&transaction)?;
+    }
     if seen < last {
         transaction.execute(
             "UPDATE meta SET schema = max(schema, ?1), min_reader = max(min_reader, ?2)",
@@ -139,12 +156,49 @@ pub(super) fn confirm(connection: &Connection, id: &StoreId) -> Result<(), Fault
     }
 }
 
-/// Records that decisions were made as late as `mark`.
-pub(super) fn keep_mark(connection: &Connection, mark: Timestamp) -> Result<(), Fault> {
+/// Gives the pooled tokens of the first schema, which nobody could lease, a tenure and a place.
+fn place_all(connection: &Connection) -> Result<(), Fault> {
+    let now = read_meta(connection)?.mark;
+    let sql = concat!("SELECT ", columns!(), " FROM tokens WHERE pool IS NOT NULL");
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get::<_, i64>(4)?, read_token(row)?));
+    }
+    for (row, mut token) in found {
+        token.tenure = Some(Tenure::begin(&token, now));
+        connection
+            .prepare_cached("UPDATE tokens SET tenure = ?2 WHERE rowid = ?1")?
+            .execute((row, tenure::encode(&token)))?;
+        let pool = pool_of(&token);
+        if let (Some(pool), Some((place, due))) = (pool, Place::of(&token, now)) {
+            let pool = pools::opened(connection, &pool)?;
+            pools::put(connection, row, None, pool, place, due)?;
+        }
+    }
+    Ok(())
+}
+
+/// Records that decisions were made as late as `mark`, and when the authority was seen.
+pub(super) fn keep_mark(
+    connection: &Connection,
+    mark: Timestamp,
+    seen: &Seen,
+) -> Result<(), Fault> {
     let changed = connection
-        .prepare_cached("UPDATE meta SET mark = max(mark, ?1) WHERE one = 1")?
-        .execute([mark.micros().cast_signed()])?;
+        .prepare_cached("UPDATE meta SET mark = max(mark, ?1), absences = ?2 WHERE one = 1")?
+        .execute((mark.micros().cast_signed(), seen.encode()))?;
     if changed == 1 { Ok(()) } else { Err(bare()) }
+}
+
+/// When the authority was seen, and was not; nothing in a store that it was never seen by.
+pub(super) fn absences(connection: &Connection) -> Result<Option<Absences>, Fault> {
+    let kept: Option<Vec<u8>> =
+        connection.query_row("SELECT absences FROM meta WHERE one = 1", [], |row| {
+            row.get(0)
+        })?;
+    seen::decode(&kept.unwrap_or_default())
 }
 
 /// What is kept of the generated root token.

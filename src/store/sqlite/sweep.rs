@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use super::error::Fault;
-use super::tokens::{Acts, read_id, read_token};
+use super::pools;
+use super::tokens::{Acts, Entry, columns, read_id, read_kept};
 use crate::domain::time::Timestamp;
 use crate::store::{SWEPT_MAX, StoreError, Swept, UNREADABLE_POSTPONED};
 
@@ -19,14 +20,18 @@ const FREE_SHARE_KEPT: i64 = 20;
 const GIVEN_BACK_MAX: i64 = 128;
 
 /// By the index alone: nothing that is not due is looked at.
-const DUE: &str = "SELECT id, revision, record, rowid FROM tokens INDEXED BY tokens_vanish \
-                   WHERE vanish_time <= ?1 ORDER BY vanish_time LIMIT ?2";
+const DUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tokens INDEXED BY tokens_vanish WHERE vanish_time <= ?1 ORDER BY vanish_time LIMIT ?2"
+);
 
 /// What becomes of a token that was due when it was last written.
 enum Fate {
-    Vanish,
+    Vanish(Box<Entry>),
     /// It is kept until then; for ever where that is `None`.
-    Stay(Option<Timestamp>),
+    Stay(Box<Entry>, Option<Timestamp>),
+    Unreadable(i64),
 }
 
 impl Acts<'_> {
@@ -35,16 +40,27 @@ impl Acts<'_> {
         let now = self.time.now();
         let due = self.due(now)?;
         let mut removed = 0;
-        for (row, fate) in &due {
+        for fate in &due {
             match fate {
-                Fate::Vanish => {
-                    let sql = "DELETE FROM tokens WHERE rowid = ?1";
-                    removed += self.connection.prepare_cached(sql)?.execute([row])?;
+                Fate::Vanish(entry) => {
+                    // A late repetition of its request must not bring it back.
+                    if entry.token.lapsed(now) {
+                        self.mark_deleted(&entry.token, now)?;
+                    }
+                    removed += usize::from(pools::remove(self.connection, entry.row)?);
                 }
-                Fate::Stay(until) => {
-                    let sql = "UPDATE tokens SET vanish_time = ?2 WHERE rowid = ?1";
-                    let until = until.map(|until| until.micros().cast_signed());
-                    self.connection.prepare_cached(sql)?.execute((row, until))?;
+                Fate::Stay(entry, until) => {
+                    self.postpone(entry.row, *until)?;
+                    // Its deadline may be another since it was put there. Others that went have
+                    // moved it.
+                    if let Some(kept) = self.by_row(entry.row)? {
+                        let Entry { row, spot, token } = kept.at(now, self.seen);
+                        self.notice(row, spot, &token, now)?;
+                    }
+                }
+                // It may be mended, so it is kept; and must not stand before all others.
+                Fate::Unreadable(row) => {
+                    self.postpone(*row, Some(now.saturating_add(UNREADABLE_POSTPONED)))?;
                 }
             }
         }
@@ -56,27 +72,37 @@ impl Acts<'_> {
         })
     }
 
+    fn postpone(&self, row: i64, until: Option<Timestamp>) -> Result<(), Fault> {
+        let until = until.map(|until| until.micros().cast_signed());
+        self.connection
+            .prepare_cached("UPDATE tokens SET vanish_time = ?2 WHERE rowid = ?1")?
+            .execute((row, until))?;
+        Ok(())
+    }
+
     /// The rows of some due tokens, judged as they stand: the retention may have been another when
-    /// they were written.
-    fn due(&self, now: Timestamp) -> Result<Vec<(i64, Fate)>, Fault> {
+    /// they were written, and somebody may have kept them alive.
+    fn due(&self, now: Timestamp) -> Result<Vec<Fate>, Fault> {
         let mut statement = self.connection.prepare_cached(DUE)?;
         let mut rows = statement.query((now.micros().cast_signed(), STEP))?;
         let mut due = Vec::new();
         while let Some(row) = rows.next()? {
-            let fate = match read_token(row) {
-                Ok(token) => match token.vanish_time(&self.retention) {
-                    Some(time) if time <= now => Fate::Vanish,
-                    later => Fate::Stay(later),
-                },
-                // It may be mended, so it is kept; and must not stand before all others.
+            let fate = match read_kept(row) {
+                Ok(kept) => {
+                    let entry = Box::new(kept.at(now, self.seen));
+                    match entry.token.vanish_time(&self.retention) {
+                        Some(time) if time <= now => Fate::Vanish(entry),
+                        later => Fate::Stay(entry, later),
+                    }
+                }
                 Err(Fault::Store(StoreError::Corrupt(reason))) => {
                     let id = read_id(row).map(|id| id.to_string()).unwrap_or_default();
                     tracing::error!(id, reason, "a due record cannot be read, and is kept");
-                    Fate::Stay(Some(now.saturating_add(UNREADABLE_POSTPONED)))
+                    Fate::Unreadable(row.get(4)?)
                 }
                 Err(fault) => return Err(fault),
             };
-            due.push((row.get(3)?, fate));
+            due.push(fate);
         }
         Ok(due)
     }

@@ -6,16 +6,21 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::census::population;
 use super::error::Fault;
 use super::peppers::Peppers;
+use super::pools::{self, Place, Spot};
+use super::queue::Queues;
 use super::schema;
+use super::seen::Seen;
 use super::time::StoreTime;
 use crate::domain::name::{Namespace, Owner, PoolName};
+use crate::domain::pool::Pool;
 use crate::domain::retention::Retention;
+use crate::domain::tenure::Tenure;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, REPLAY_WINDOW, RequestKey, Ruling, Token, TokenId};
-use crate::store::{Change, Creation, Deletion, Rule, StoreError, StoreId, record};
+use crate::store::{Change, Creation, Deletion, Rule, StoreError, StoreId, record, tenure};
 
 /// Outdated markers that one Create or Delete removes: more than it may add, so that they dwindle.
-const PURGED_AT_ONCE: u32 = 8;
+pub(super) const PURGED_AT_ONCE: u32 = 8;
 
 /// A transaction's view of the store.
 pub(super) struct Acts<'a> {
@@ -24,24 +29,89 @@ pub(super) struct Acts<'a> {
     pub(super) time: &'a StoreTime,
     pub(super) retention: Retention,
     pub(super) peppers: &'a Peppers,
+    pub(super) seen: &'a Seen,
+    pub(super) queues: &'a Queues,
 }
 
+/// A token's row, as it was written; its time may have come since.
+pub(super) struct Kept {
+    row: i64,
+    spot: Option<Spot>,
+    token: Token,
+    tenure: Option<Tenure>,
+}
+
+/// A token as it stands, where its row is, and where it stood in its pool when that was noticed last.
+pub(super) struct Entry {
+    pub(super) row: i64,
+    pub(super) spot: Option<Spot>,
+    pub(super) token: Token,
+}
+
+impl Kept {
+    /// As it is `now`.
+    pub(super) fn at(self, now: Timestamp, seen: &Seen) -> Entry {
+        let Self {
+            row,
+            spot,
+            token,
+            tenure,
+        } = self;
+        let token = match tenure {
+            Some(tenure) => token.holding(tenure, now, &seen.until(now)),
+            None => token,
+        };
+        Entry { row, spot, token }
+    }
+}
+
+/// What [`read_kept`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "id, revision, record, tenure, rowid, pool_id, place, position"
+    };
+}
+pub(super) use columns;
+
 impl Acts<'_> {
-    /// The token, or `None` once the store has shown its identity marker.
-    pub(super) fn find(&self, id: TokenId) -> Result<Option<Token>, Fault> {
-        let sql = "SELECT id, revision, record FROM tokens WHERE id = ?1";
-        let token = self.select(sql, &[&id.as_str()])?;
-        if token.is_none() {
+    /// The token as it was written, or `None` once the store has shown its identity marker.
+    pub(super) fn find(&self, id: TokenId) -> Result<Option<Kept>, Fault> {
+        let sql = concat!("SELECT ", columns!(), " FROM tokens WHERE id = ?1");
+        let kept = self.select(sql, &[&id.as_str()])?;
+        if kept.is_none() {
             schema::confirm(self.connection, self.id)?;
         }
-        Ok(token)
+        Ok(kept)
+    }
+
+    /// What was found as it stands `now`; nothing, once the store has shown its identity marker,
+    /// where nobody kept it alive.
+    pub(super) fn present(
+        &self,
+        kept: Option<Kept>,
+        now: Timestamp,
+    ) -> Result<Option<Entry>, Fault> {
+        let entry = kept.map(|kept| kept.at(now, self.seen));
+        match entry {
+            Some(entry) if entry.token.lapsed(now) => {
+                schema::confirm(self.connection, self.id)?;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// The token of that row.
+    pub(super) fn by_row(&self, row: i64) -> Result<Option<Kept>, Fault> {
+        let sql = concat!("SELECT ", columns!(), " FROM tokens WHERE rowid = ?1");
+        self.select(sql, &[&row])
     }
 
     pub(super) fn create(&self, draft: &Draft) -> Result<Creation, Fault> {
         let now = self.time.now();
         let key = draft.origin.as_ref().map(|origin| origin.key);
-        if let Some(token) = self.made_by(draft.id, key)? {
-            return Ok(Creation::Taken(token));
+        if let Some(kept) = self.made_by(draft.id, key)? {
+            return Ok(Creation::Taken(kept.at(now, self.seen).token));
         }
         let marker = self.marker(draft.id, key)?;
         if marker.as_ref().is_some_and(|marker| now < marker.until) {
@@ -63,72 +133,136 @@ impl Acts<'_> {
         }
         let last = marker.map_or(0, |marker| marker.revision);
         token.revision = start.micros().max(last + 1);
-        self.peppers.keep_those_of(self.connection, &token)?;
+        let digests = token.secrets.digests();
+        self.peppers.keep_those_of(self.connection, digests)?;
         self.insert(&token)?;
+        if token.tenure.is_some() {
+            let row = self.connection.last_insert_rowid();
+            token = self.stand(row, None, token, start)?;
+        }
         self.purge(now, PURGED_AT_ONCE)?;
         Ok(Creation::Created(token))
     }
 
     pub(super) fn change(&self, id: TokenId, rule: &Rule) -> Result<Change, Fault> {
         let now = self.time.now();
-        let Some(token) = self.find(id)? else {
+        let Some(entry) = self.present(self.find(id)?, now)? else {
             return Ok(Change::Absent);
         };
+        let Entry { row, spot, token } = entry;
         let mut changed = match rule(&token, now) {
             Ruling::Keep => return Ok(Change::Kept(token, now)),
             Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
             Ruling::Replace(changed) => *changed,
         };
         changed.revision = now.micros().max(token.revision + 1);
-        self.peppers.keep_those_of(self.connection, &changed)?;
+        changed.tenure = match &token.tenure {
+            _ if changed.profile.pool.is_none() => None,
+            Some(tenure) => Some(tenure.changed(&token, &changed, now)),
+            None => Some(Tenure::begin(&changed, now)),
+        };
+        let digests = changed.secrets.digests();
+        self.peppers.keep_those_of(self.connection, digests)?;
         self.connection
             .prepare_cached(
                 "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \
-                 record = ?6 WHERE id = ?1",
+                 record = ?6 WHERE rowid = ?1",
             )?
             .execute((
-                id.as_str(),
+                row,
                 changed.profile.owner.as_ref().map(Owner::as_str),
                 changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
                 self.vanish_time(&changed),
                 record::encode(&changed),
             ))?;
+        if spot.is_some() || changed.tenure.is_some() {
+            changed = self.stand(row, spot, changed, now)?;
+        }
         Ok(Change::Changed(changed))
     }
 
     pub(super) fn delete(&self, id: TokenId, rule: &Rule) -> Result<Deletion, Fault> {
         let now = self.time.now();
-        let Some(token) = self.find(id)? else {
+        let Some(entry) = self.present(self.find(id)?, now)? else {
             return Ok(Deletion::Absent);
         };
-        if let Ruling::Refuse(refusal) = rule(&token, now) {
+        if let Ruling::Refuse(refusal) = rule(&entry.token, now) {
             return Ok(Deletion::Refused(refusal));
         }
-        self.connection
-            .prepare_cached("DELETE FROM tokens WHERE id = ?1")?
-            .execute([id.as_str()])?;
+        pools::remove(self.connection, entry.row)?;
+        self.mark_deleted(&entry.token, now)?;
+        self.purge(now, PURGED_AT_ONCE)?;
+        Ok(Deletion::Deleted)
+    }
+
+    /// Remembers that the token is gone until no repetition of its request can come any more.
+    pub(super) fn mark_deleted(&self, token: &Token, now: Timestamp) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO deleted (id, request_key, revision, until) \
                  VALUES (?1, ?2, ?3, ?4)",
             )?
             .execute((
-                id.as_str(),
+                token.id.as_str(),
                 token.origin.as_ref().map(|origin| origin.key.0),
                 token.revision.cast_signed(),
                 now.saturating_add(REPLAY_WINDOW).micros().cast_signed(),
             ))?;
-        self.purge(now, PURGED_AT_ONCE)?;
-        Ok(Deletion::Deleted)
+        Ok(())
+    }
+
+    /// Writes down how a token is held, and where it stands in its pool; answers it as it is then.
+    /// Where it is free, the calls that wait ask again.
+    pub(super) fn stand(
+        &self,
+        row: i64,
+        spot: Option<Spot>,
+        mut token: Token,
+        now: Timestamp,
+    ) -> Result<Token, Fault> {
+        if let Some(tenure) = &mut token.tenure {
+            tenure.leases = tenure.remembered(now).cloned().collect();
+        }
+        self.connection
+            .prepare_cached("UPDATE tokens SET tenure = ?2 WHERE rowid = ?1")?
+            .execute((row, tenure::encode(&token)))?;
+        if self.notice(row, spot, &token, now)? == Some(Place::Free)
+            && let Some(pool) = pool_of(&token)
+        {
+            self.call(&pool)?;
+        }
+        Ok(token)
+    }
+
+    /// Puts a token where it belongs `now`, which is answered.
+    pub(super) fn notice(
+        &self,
+        row: i64,
+        spot: Option<Spot>,
+        token: &Token,
+        now: Timestamp,
+    ) -> Result<Option<Place>, Fault> {
+        match (pool_of(token), Place::of(token, now), spot) {
+            (Some(pool), Some((place, due)), _) => {
+                let pool = pools::opened(self.connection, &pool)?;
+                pools::put(self.connection, row, spot, pool, place, due)?;
+                Ok(Some(place))
+            }
+            (_, _, Some(spot)) => {
+                pools::leave(self.connection, row, spot)?;
+                Ok(None)
+            }
+            (_, _, None) => Ok(None),
+        }
     }
 
     /// The token that has the id, or else the one that the request made.
-    fn made_by(&self, id: TokenId, key: Option<RequestKey>) -> Result<Option<Token>, Fault> {
+    fn made_by(&self, id: TokenId, key: Option<RequestKey>) -> Result<Option<Kept>, Fault> {
         let by_id = self.find(id)?;
         match key {
             Some(key) if by_id.is_none() => self.select(
-                "SELECT id, revision, record FROM tokens WHERE request_key = ?1",
+                concat!("SELECT ", columns!(), " FROM tokens WHERE request_key = ?1"),
                 &[&key.0],
             ),
             _ => Ok(by_id),
@@ -205,22 +339,28 @@ impl Acts<'_> {
         Some(time.micros().cast_signed())
     }
 
-    /// Removes at most `most` outdated markers, and answers how many.
+    /// Removes at most `most` outdated markers, and as many requests that may not be repeated any
+    /// more; answers how many of that kind of which there were more.
     pub(super) fn purge(&self, now: Timestamp, most: u32) -> Result<usize, Fault> {
-        let purged = self
-            .connection
-            .prepare_cached(
-                "DELETE FROM deleted WHERE rowid IN \
-                 (SELECT rowid FROM deleted WHERE until <= ?1 ORDER BY until LIMIT ?2)",
-            )?
-            .execute((now.micros().cast_signed(), most))?;
-        Ok(purged)
+        let purge = |sql| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.execute((now.micros().cast_signed(), most))
+        };
+        let markers = purge(
+            "DELETE FROM deleted WHERE rowid IN \
+             (SELECT rowid FROM deleted WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        )?;
+        let requests = purge(
+            "DELETE FROM acquired WHERE request_key IN \
+             (SELECT request_key FROM acquired WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        )?;
+        Ok(markers.max(requests))
     }
 
-    fn select(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Option<Token>, Fault> {
+    pub(super) fn select(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Option<Kept>, Fault> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let row = statement
-            .query_row(values, |row| Ok(read_token(row)))
+            .query_row(values, |row| Ok(read_kept(row)))
             .optional()?;
         row.transpose()
     }
@@ -231,7 +371,34 @@ struct Marker {
     revision: u64,
 }
 
-/// Reads a row that begins with `id, revision, record`.
+/// The pool that a token is in.
+pub(super) fn pool_of(token: &Token) -> Option<Pool> {
+    Some(Pool {
+        namespace: token.namespace.clone(),
+        name: token.profile.pool.clone()?,
+    })
+}
+
+/// Reads a row that begins with [`columns`].
+pub(super) fn read_kept(row: &Row<'_>) -> Result<Kept, Fault> {
+    let token = read_token(row)?;
+    let id = token.id;
+    let tenure = row.get_ref(3)?.as_blob_or_null()?;
+    let tenure = tenure.map(|bytes| tenure::decode(id, bytes)).transpose()?;
+    if tenure.is_some() != token.profile.pool.is_some() {
+        let reason =
+            format!("token {id}: it is in a pool without a tenure, or the other way round");
+        return Err(StoreError::Corrupt(reason).into());
+    }
+    Ok(Kept {
+        row: row.get(4)?,
+        spot: Spot::read(row, 5)?,
+        token,
+        tenure,
+    })
+}
+
+/// Reads the record of a row that begins with [`columns`].
 pub(super) fn read_token(row: &Row<'_>) -> Result<Token, Fault> {
     let id = read_id(row)?;
     let revision: i64 = row.get(1)?;

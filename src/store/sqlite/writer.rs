@@ -17,11 +17,14 @@ use super::job::{Job, job};
 use super::limiter::{Limiter, Written};
 use super::peppers::Peppers;
 use super::place::{FileIdentity, Lock};
+use super::queue::Queues;
 use super::schema;
+use super::seen::Seen;
 use super::time::StoreTime;
 use super::tokens::Acts;
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
+use crate::store::bells::Bells;
 use crate::store::{StoreError, StoreId};
 
 /// Most acts that wait in the queue; further callers wait before it.
@@ -61,6 +64,9 @@ pub(super) struct Desk {
     pub(super) kept: Timestamp,
     pub(super) limiter: Arc<Limiter>,
     pub(super) peppers: Arc<Peppers>,
+    pub(super) seen: Arc<Seen>,
+    pub(super) queues: Arc<Queues>,
+    pub(super) bells: Bells,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
     pub(super) folding: Folding,
@@ -142,6 +148,11 @@ impl Desk {
         for (job, _room) in batch {
             job.answer(committed.clone());
         }
+        // Whoever is called finds what it is called for.
+        let called = self.queues.called();
+        called
+            .into_iter()
+            .for_each(|waiter| self.bells.ring(waiter));
         // Nobody needs to wait for it: what was answered is safe in the log.
         if committed.is_ok() {
             self.fold();
@@ -216,6 +227,8 @@ impl Desk {
             time: &self.time,
             retention: self.retention,
             peppers: &self.peppers,
+            seen: &self.seen,
+            queues: &self.queues,
         };
         let before = self.connection.total_changes();
         for job in jobs {
@@ -237,7 +250,7 @@ impl Desk {
             return Ok((self.kept, written));
         }
         let mark = self.time.mark();
-        schema::keep_mark(&self.connection, mark)?;
+        schema::keep_mark(&self.connection, mark, &self.seen)?;
         Ok((mark, written))
     }
 
@@ -269,7 +282,7 @@ impl Desk {
         if self.lag() > Duration::ZERO {
             // As late as possible: no decision comes after.
             let last = self.execute("BEGIN IMMEDIATE").and_then(|()| {
-                schema::keep_mark(&self.connection, self.time.mark())?;
+                schema::keep_mark(&self.connection, self.time.mark(), &self.seen)?;
                 trusted(self.execute("COMMIT"))
             });
             if let Err(fault) = last {
@@ -323,6 +336,7 @@ fn trusted(outcome: Result<(), Fault>) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::absence::Absences;
     use crate::domain::spending::{RateSpending, Spending};
     use crate::domain::token::tests::at;
     use crate::entropy;
@@ -338,6 +352,9 @@ mod tests {
             peppers: Arc::new(Peppers::settle(&mut connection, Vec::new()).unwrap()),
             connection,
             id: meta.id,
+            seen: Arc::new(Seen::resume(Absences::default(), meta.mark)),
+            queues: Arc::new(Queues::default()),
+            bells: Bells::default(),
             time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
             retention: Retention::default(),
             file: Arc::new(FileIdentity::of(&bench.path()).unwrap()),

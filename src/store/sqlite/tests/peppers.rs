@@ -45,6 +45,8 @@ fn a_pepper_that_could_not_be_kept_at_the_start_is_kept_with_the_first_token_und
         id: &store.inner.id,
         time: &store.inner.time,
         peppers: &peppers,
+        seen: &store.inner.seen,
+        queues: &store.inner.queues,
         retention: Retention::default(),
     };
     assert!(acts.find(fresh().id).unwrap().is_none());
@@ -71,6 +73,8 @@ async fn a_change_that_adds_a_secret_keeps_its_pepper_too() {
         id: &store.inner.id,
         time: &store.inner.time,
         peppers: &peppers,
+        seen: &store.inner.seen,
+        queues: &store.inner.queues,
         retention: Retention::default(),
     };
     acts.change(token.id, &revoke()).unwrap();
