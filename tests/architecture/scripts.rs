@@ -1,8 +1,12 @@
-//! The rules of Lua scripts: a full header, one clock, whole keys, one inclusion.
+//! The rules of Lua scripts: a full header, one clock, whole keys, one inclusion. One prelude puts the
+//! names of keys together for those that draw a token of a pool, and no other file does.
 
 use super::source::{Breach, Source};
 
 const HEADER_WORDS: [&str; 4] = ["KEYS", "ARGV", "Reply", "Atomic"];
+
+/// What is put before the scripts on pooled tokens, behind their first line.
+const PRELUDE: &str = "src/store/redis/scripts/tenure.lua";
 
 /// Commands whose second argument is no key.
 const KEYLESS: [&str; 2] = ["'INFO'", "'CONFIG'"];
@@ -10,7 +14,13 @@ const KEYLESS: [&str; 2] = ["'INFO'", "'CONFIG'"];
 pub(crate) fn a_script_says_what_it_does(script: &Source) -> Vec<Breach> {
     let mut lines = script.text.lines();
     let mut breaches = Vec::new();
-    if !lines.next().unwrap_or_default().starts_with("#!lua") {
+    let first = lines.next().unwrap_or_default();
+    if script.path == PRELUDE {
+        if first.starts_with("#!") {
+            let reason = "the prelude stands behind the first line of each script";
+            breaches.push(script.breach(1, reason));
+        }
+    } else if !first.starts_with("#!lua") {
         let reason = "a script begins with '#!lua', so that undeclared keys are refused";
         breaches.push(script.breach(1, reason));
     }
@@ -32,8 +42,12 @@ pub(crate) fn a_script_asks_the_time_once(script: &Source) -> Vec<Breach> {
         .collect()
 }
 
-/// Keys come whole through `KEYS`; text put together in Lua names keys that nobody declared.
+/// Keys come whole through `KEYS`, or from the prelude; text put together elsewhere in Lua names keys
+/// that nobody declared.
 pub(crate) fn a_script_gets_its_keys_whole(script: &Source) -> Vec<Breach> {
+    if script.path == PRELUDE {
+        return Vec::new();
+    }
     let mut joined: Vec<String> = Vec::new();
     let mut breaches = Vec::new();
     for (line, code) in code_lines(script) {
@@ -120,6 +134,18 @@ fn a_careless_script_breaks_each_rule() {
         a_script_is_included_once(&script, &"include_str!(\"scripts/bad.lua\")\n".repeat(2)).len(),
         1
     );
+}
+
+#[test]
+fn the_prelude_alone_may_put_keys_together() {
+    let text = "-- Shared.\n-- KEYS ARGV Reply Atomic\nlocal function at(rest)\n  \
+                return KEYS[1] .. rest\nend\n";
+    let breaches = |path: &str| {
+        let script = Source::new(path, text);
+        a_script_gets_its_keys_whole(&script).len() + a_script_says_what_it_does(&script).len()
+    };
+    assert_eq!(breaches(PRELUDE), 0);
+    assert_eq!(breaches("src/store/redis/scripts/other.lua"), 2);
 }
 
 #[test]

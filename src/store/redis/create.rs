@@ -16,10 +16,12 @@ use super::error::{micros, read, unexpected};
 use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
-use super::scripts::{CLAIM_REQUEST, CREATE_TOKEN, READ_REQUEST};
+use super::scripts::{CLAIM_REQUEST, CREATE_POOLED, CREATE_TOKEN, Call, READ_REQUEST};
 use super::series::At;
 use super::standing::{Claim, Standing, remembered};
+use super::tenancy::placing;
 use super::tokens::root_of;
+use crate::domain::pool::Pool;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Expiration, REPLAY_WINDOW, Refusal, Token, TokenId};
 use crate::store::{Creation, StoreError, record};
@@ -37,12 +39,18 @@ impl RedisStore {
         }
         if let Expiration::At(_) = draft.expiration {
             // Looked at before anything is written: a namespace exists by its tokens.
-            let (_, now) = self.read(line, draft.id, self.access.write_timeout).await?;
-            if let Err(refusal) = draft.expire_time(now) {
+            let reading = self.read(line, draft.id, self.access.write_timeout).await?;
+            if let Err(refusal) = draft.expire_time(reading.now) {
                 return Ok(Creation::Refused(refusal));
             }
         }
         self.series.register(line, &draft.namespace).await?;
+        if let Some(name) = &draft.profile.pool {
+            let (namespace, name) = (draft.namespace.clone(), name.clone());
+            self.series
+                .register_pool(line, &Pool { namespace, name })
+                .await?;
+        }
         let name = SeriesName::namespace(&draft.namespace);
         let (time, bucket) = self
             .series
@@ -85,8 +93,8 @@ impl RedisStore {
             Some(root) => self.earlier(line, draft, root).await?,
             None => {
                 let limit = self.access.write_timeout;
-                let (standing, now) = self.read(line, draft.id, limit).await?;
-                standing.earlier(now)
+                let reading = self.read(line, draft.id, limit).await?;
+                reading.standing.earlier(reading.now)
             }
         };
         Ok(earlier.unwrap_or(Creation::Refused(refusal)))
@@ -108,8 +116,13 @@ impl RedisStore {
         let answer = line.script(limit, &call).await?;
         let (value, claim, now): (Option<Vec<u8>>, Option<Vec<u8>>, String) = read(answer)?;
         let now = Timestamp::from_micros(micros(&now)?);
-        if let Some(earlier) = Standing::read(root, value.as_deref())?.earlier(now) {
-            return Ok(Some(earlier));
+        match Standing::read(root, value.as_deref())?.earlier(now) {
+            Some(Creation::Taken(token)) => {
+                let token = self.whole(line, token).await?;
+                return Ok(Some(Creation::Taken(token)));
+            }
+            Some(earlier) => return Ok(Some(earlier)),
+            None => {}
         }
         let claim = claim.as_deref().map(Claim::read).transpose()?;
         match claim {
@@ -134,8 +147,8 @@ impl RedisStore {
             return Ok(Some(Creation::Gone));
         }
         let limit = self.access.write_timeout;
-        let (standing, now) = self.read(line, claim.id, limit).await?;
-        if let Some(earlier) = standing.earlier(now) {
+        let reading = self.read(line, claim.id, limit).await?;
+        if let Some(earlier) = reading.standing.earlier(reading.now) {
             return Ok(Some(earlier));
         }
         if claim.id == draft.id {
@@ -171,17 +184,27 @@ impl RedisStore {
         }
         let mut value = token.revision.to_be_bytes().to_vec();
         value.extend(record::encode(token));
-        let call = CREATE_TOKEN
-            .call([keys.record(token.id), keys.claim(token.id)])
-            .arg(value)
-            .arg(window)
-            .arg(self.access.now());
+        let call = self.creating(token, value, window);
         let end = self.note_end(None, token);
         let answer = line
             .marked_script_behind(limit, end.as_ref(), &call)
             .await?;
         let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
         Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
+    }
+
+    fn creating(&self, token: &Token, value: Vec<u8>, window: String) -> Call {
+        let (keys, id) = (&self.access.keys, token.id);
+        let (record, claim) = (keys.record(id), keys.claim(id));
+        let call = match token.tenure {
+            None => CREATE_TOKEN.call([record, claim]),
+            Some(_) => CREATE_POOLED.call([keys.base(id), record, claim, keys.tenure(id)]),
+        };
+        let call = call.arg(value).arg(window).arg(self.access.now());
+        match token.tenure {
+            None => call,
+            Some(_) => placing(call, token, token.create_time).arg(keys.wake_channel()),
+        }
     }
 
     /// Reads what the scripts of a creation answer about `id`; `None` if nothing was in the way.
@@ -197,8 +220,10 @@ impl RedisStore {
             ("created", None) => Ok(None),
             ("gone", None) => Ok(Some(Creation::Gone)),
             ("taken", Some(value)) => {
-                let token = Standing::read(id, Some(&value))?.token();
-                Ok(token.map(Creation::Taken))
+                let Some(token) = Standing::read(id, Some(&value))?.token() else {
+                    return Ok(None);
+                };
+                Ok(Some(Creation::Taken(self.whole(line, token).await?)))
             }
             ("claimed", Some(value)) => {
                 let claim = Claim::read(&value)?;

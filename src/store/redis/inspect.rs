@@ -353,6 +353,8 @@ fn needed(keys: &Keys) -> Vec<Vec<String>> {
         "ZCOUNT KEY 0 1",
         "ZSCORE KEY m",
         "ZRANGE KEY 0 1",
+        "PUBLISH KEY m",
+        "SUBSCRIBE KEY",
         "EVAL s 1 KEY",
         "EVALSHA s 1 KEY",
     ];
@@ -396,7 +398,7 @@ mod tests {
     #[test]
     fn every_command_that_is_sent_is_asked_for() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis");
-        let mut sent = BTreeSet::from(["EVAL".to_owned(), "EVALSHA".to_owned()]);
+        let mut sent = BTreeSet::from(["EVAL", "EVALSHA", "SUBSCRIBE"].map(str::to_owned));
         for path in files(&folder).into_iter().filter(|path| path.is_file()) {
             let text = fs::read_to_string(path).unwrap();
             quoted_behind(&text, "cmd(\"", &mut sent);

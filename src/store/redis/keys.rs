@@ -10,14 +10,29 @@
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |
 //! | `ta:{TAG}:v:REST` | the record of a token that vanished, until its index entries are removed |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
+//! | `ta:{TAG}:h:REST` | the tenure of the pooled token `TAG` `REST` |
+//! | `ta:{TAG}:f:NAMESPACE:POOL` | the free tokens of a pool: REST by when they may not be any more |
+//! | `ta:{TAG}:b:NAMESPACE:POOL` | those that are held: REST by the end of the lease |
+//! | `ta:{TAG}:o:NAMESPACE:POOL` | those that are out (disabled, revoked, expired): REST by when to look again |
+//! | `ta:{TAG}:w:NAMESPACE:POOL` | the calls that wait for one, by arrival |
+//! | `ta:{TAG}:p:WAITER` | that a call which waits has asked lately |
+//! | `ta:{TAG}:a:KEY` | which token a request acquired: REST, when, and the hash of its arguments |
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
 //! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
+//! | `ta:{s}:p` | the pools that ever held a token, as `NAMESPACE POOL`: all scores are 0 |
+//! | `ta:{s}:a` | when the authority was seen last, and its absences |
 //! | `ta:{due:NN}` | ids of tokens by when a sweep looks at them, in shards of 00 to 63 |
 //!
-//! All keys go with the tokens that they are about, but for the marker, the namespaces, and the seal
-//! and the directory's entry of each bucket that was full once: some 3 kB for each million of tokens.
+//! All tokens of a pool have one TAG, so that all keys of a pool share a slot; scripts put them together
+//! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. All times in them are microseconds since 1970.
+//!
+//! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, and
+//! the seal and the directory's entry of each bucket that was full once: some 3 kB for each million of
+//! tokens. Presences and requests go by themselves.
+//!
+//! Beside the keys there is one channel, `ta:wake`: who waits and should ask again.
 //!
 //! User text comes into a key only where its alphabet knows no braces, colons or glob characters
 //! (namespaces, pools), else as a hash (owners).
@@ -122,6 +137,16 @@ impl Keys {
         self.of_token("c", root)
     }
 
+    /// How a pooled token is held.
+    pub(super) fn tenure(&self, id: TokenId) -> String {
+        self.of_token("h", id)
+    }
+
+    /// What all keys of a pool begin with, by the id of any of its tokens.
+    pub(super) fn base(&self, id: TokenId) -> String {
+        format!("{}:{{{}}}:", self.prefix, id.tag())
+    }
+
     fn of_token(&self, kind: &str, id: TokenId) -> String {
         format!("{}:{{{}}}:{kind}:{}", self.prefix, id.tag(), id.after_tag())
     }
@@ -149,6 +174,19 @@ impl Keys {
 
     pub(super) fn namespaces(&self) -> String {
         format!("{}:{{s}}:n", self.prefix)
+    }
+
+    pub(super) fn pools(&self) -> String {
+        format!("{}:{{s}}:p", self.prefix)
+    }
+
+    pub(super) fn absences(&self) -> String {
+        format!("{}:{{s}}:a", self.prefix)
+    }
+
+    /// The channel that names who should ask again.
+    pub(super) fn wake_channel(&self) -> String {
+        format!("{}:wake", self.prefix)
     }
 }
 
@@ -181,6 +219,8 @@ mod tests {
             keys().rates(id),
             keys().quota(id),
             keys().remains(id),
+            keys().tenure(id),
+            keys().base(id),
         ];
         for other in others {
             assert_eq!(slot_text(&keys().record(id)), slot_text(&other));

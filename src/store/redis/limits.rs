@@ -28,11 +28,20 @@ impl LimitStore for RedisStore {
             Some((Some(outcome), rest)) => match (outcome.as_slice(), rest) {
                 (b"moved", [value, now]) => {
                     let standing = Standing::read(token.id, value.as_deref())?;
-                    let token = standing.token().map(Arc::new);
+                    let now = Timestamp::from_micros(number(now.as_deref())?);
+                    let (token, now) = match standing.token() {
+                        Some(pooled) if pooled.profile.pool.is_some() => {
+                            // Its tenure stands elsewhere.
+                            let reading = self.read(&line, pooled.id, limit).await?;
+                            let now = reading.now;
+                            (reading.present(), now)
+                        }
+                        token => (token, now),
+                    };
                     if token.is_none() {
                         line.confirm(limit).await?;
                     }
-                    let now = Timestamp::from_micros(number(now.as_deref())?);
+                    let token = token.map(Arc::new);
                     Ok(Taken::Moved(Found { now, token }))
                 }
                 (b"admitted", rest) => Ok(Taken::Admitted(left(token, rest)?)),

@@ -111,15 +111,48 @@ impl RedisStore {
             Some(clock) => clock.now(),
             None => Timestamp::from_micros(seconds * 1_000_000 + micros),
         };
-        let mut tokens = Vec::with_capacity(entries.len());
+        let mut records = Vec::with_capacity(entries.len());
         for (entry, answer) in entries.iter().zip(answers) {
             let token = line.accept(limit, answer);
-            tokens.push(readable(
+            records.push(readable(
                 entry.id,
                 token.and_then(|answer| record(entry.id, answer)),
             )?);
         }
+        let tokens = self.hold_all(line, records, now).await?;
         Ok((tokens, now))
+    }
+
+    /// Gives the pooled ones among some tokens their tenures, read in one more exchange; those are
+    /// left out that nobody kept alive.
+    async fn hold_all(
+        &self,
+        line: &Line<'_>,
+        tokens: Vec<Option<Token>>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Token>>, StoreError> {
+        let is_pooled = |token: &&Token| token.profile.pool.is_some();
+        let commands = tokens.iter().flatten().filter(is_pooled).map(|token| {
+            let mut get = cmd("GET");
+            get.arg(self.access.keys.tenure(token.id));
+            get
+        });
+        let limit = self.access.write_timeout;
+        let mut tenures = line.commands(limit, commands.collect()).await?.into_iter();
+        let mut held = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let token = match token {
+                Some(token) if is_pooled(&&token) => {
+                    let stored: Option<Vec<u8>> = read(tenures.next().unwrap_or_default())?;
+                    let (id, stored) = (token.id, stored.unwrap_or_default());
+                    let token = self.holding(line, token, &stored, now).await;
+                    readable(id, token.map(Some))?.filter(|token| !token.lapsed(now))
+                }
+                token => token,
+            };
+            held.push(token);
+        }
+        Ok(held)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A token is one string, so that every act on it is one script on one key. The listing indexes
 //! stand beside it and may lag behind: an entry counts only where a record of its time stands.
 
+mod acquire;
 mod census;
 mod create;
 mod distrust;
@@ -21,14 +22,18 @@ mod list;
 mod namespaces;
 mod options;
 mod peppers;
+mod pools;
 mod scripts;
 mod series;
 mod server;
+mod sight;
 mod source;
 mod standing;
 mod strikes;
 mod sweep;
+mod tenancy;
 mod tokens;
+mod wakes;
 mod walk;
 mod watch;
 
@@ -43,6 +48,8 @@ use self::keys::Keys;
 use self::link::Links;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
+use self::sight::Sight;
+use self::wakes::Wakes;
 use self::watch::News;
 use super::bells::Bells;
 use super::{Durability, StoreError, StoreId, StoreStatus};
@@ -62,7 +69,9 @@ pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
 pub struct RedisStore {
     access: Arc<Access>,
     series: Series,
+    sight: Sight,
     bells: Bells,
+    wakes: Wakes,
     watchdogs: Vec<JoinHandle<()>>,
 }
 
@@ -70,12 +79,16 @@ impl RedisStore {
     /// Starts connecting, and answers at once. It must be called within a tokio runtime.
     pub fn start(options: RedisOptions) -> Result<Self, OptionsError> {
         let keys = Keys::new(&options.prefix);
+        let bells = Bells::default();
+        let patience = options.longest_timeout();
+        let (client, channel) = (options.client()?, keys.wake_channel());
+        let wakes = Wakes::new(client, channel, patience, bells.clone());
         let links = Arc::new(Links::new(
             options.pool()?,
             options.connections,
             keys.clone(),
             Acceptance::new(&options)?,
-            options.longest_timeout(),
+            patience,
         ));
         let news = Arc::new(News::default());
         let watchdogs = (0..links.slots())
@@ -91,7 +104,9 @@ impl RedisStore {
         });
         Ok(Self {
             series: Series::new(access.clone()),
-            bells: Bells::default(),
+            sight: Sight::default(),
+            bells,
+            wakes,
             access,
             watchdogs,
         })
@@ -113,6 +128,7 @@ impl RedisStore {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
+        self.wakes.end();
         self.watchdogs.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
@@ -157,6 +173,7 @@ impl StoreStatus for RedisStore {
     }
 
     async fn close(&self) {
+        self.wakes.end();
         self.watchdogs.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }

@@ -126,6 +126,12 @@ impl RedisOptions {
         self.read_timeout.max(self.write_timeout)
     }
 
+    /// What makes connections that only listen.
+    pub(super) fn client(&self) -> Result<Client, OptionsError> {
+        let info = self.encrypted(self.parse()?)?;
+        Client::open(info).map_err(|_| OptionsError::Url("cannot be used"))
+    }
+
     /// Checks everything and answers what makes connections to this Redis.
     pub(super) fn pool(&self) -> Result<Pool, OptionsError> {
         let known =

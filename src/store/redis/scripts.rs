@@ -1,4 +1,5 @@
-//! The Lua scripts: one file per act, called by hash, or whole where Redis does not know them.
+//! The Lua scripts: one file per act, called by hash, or whole where Redis does not know them. Those
+//! on pooled tokens have a prelude, which alone puts names of keys together.
 
 use std::sync::OnceLock;
 
@@ -9,20 +10,31 @@ use super::keys::slot_text;
 /// A script and its hash.
 pub(super) struct Script {
     code: &'static str,
-    sha1: OnceLock<String>,
+    /// What stands behind the first line, which Redis reads.
+    prelude: Option<&'static str>,
+    whole: OnceLock<(String, String)>,
 }
 
 impl Script {
-    const fn new(code: &'static str) -> Self {
+    const fn new(code: &'static str, prelude: Option<&'static str>) -> Self {
         Self {
             code,
-            sha1: OnceLock::new(),
+            prelude,
+            whole: OnceLock::new(),
         }
     }
 
-    fn sha1(&self) -> &str {
-        self.sha1
-            .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
+    /// All of its text, and the hash of that.
+    fn whole(&self) -> (&str, &str) {
+        let (text, sha1) = self.whole.get_or_init(|| {
+            let text = match (self.prelude, self.code.split_once('\n')) {
+                (Some(prelude), Some((first, rest))) => format!("{first}\n{prelude}{rest}"),
+                _ => self.code.to_owned(),
+            };
+            let sha1 = redis::Script::new(&text).get_hash().to_owned();
+            (text, sha1)
+        });
+        (text, sha1)
     }
 
     /// A call of this script; all `keys` must share one slot.
@@ -41,12 +53,13 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident: $code:expr,)*) => {
-        $(pub(super) static $name: Script = Script::new($code);)*
+    ($prelude:expr; $($name:ident: $code:expr,)*) => {
+        $(pub(super) static $name: Script = Script::new($code, $prelude);)*
     };
 }
 
 scripts! {
+    None;
     READ_TOKEN: include_str!("scripts/read_token.lua"),
     READ_REQUEST: include_str!("scripts/read_request.lua"),
     CREATE_TOKEN: include_str!("scripts/create_token.lua"),
@@ -63,6 +76,23 @@ scripts! {
     KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
+    SEE_AUTHORITY: include_str!("scripts/see_authority.lua"),
+}
+
+const TENURE: &str = include_str!("scripts/tenure.lua");
+
+scripts! {
+    Some(TENURE);
+    CREATE_POOLED: include_str!("scripts/create_pooled.lua"),
+    REPLACE_POOLED: include_str!("scripts/replace_pooled.lua"),
+    DELETE_POOLED: include_str!("scripts/delete_pooled.lua"),
+    VANISH_POOLED: include_str!("scripts/vanish_pooled.lua"),
+    ACQUIRE_LEASE: include_str!("scripts/acquire_lease.lua"),
+    RELEASE_LEASE: include_str!("scripts/release_lease.lua"),
+    KEEP_LEASE: include_str!("scripts/keep_lease.lua"),
+    AMEND_TENURE: include_str!("scripts/amend_tenure.lua"),
+    LEAVE_QUEUE: include_str!("scripts/leave_queue.lua"),
+    COUNT_POOL: include_str!("scripts/count_pool.lua"),
 }
 
 /// One call of a script, that can be sent in two forms.
@@ -80,12 +110,12 @@ impl Call {
 
     /// The call by hash: short, but refused with `NOSCRIPT` by a Redis that never saw the script.
     pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", self.script.sha1())
+        self.command("EVALSHA", self.script.whole().1)
     }
 
     /// The call with the script itself: always understood, and remembered.
     pub(super) fn whole(&self) -> Cmd {
-        self.command("EVAL", self.script.code)
+        self.command("EVAL", self.script.whole().0)
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {
@@ -114,5 +144,13 @@ mod tests {
             text[text.rfind("$1\r\n1").unwrap()..].to_owned()
         };
         assert_eq!(tail(call.by_hash()), tail(call.whole()));
+    }
+
+    #[test]
+    fn a_prelude_stands_behind_the_line_that_redis_reads() {
+        let (text, _) = RELEASE_LEASE.whole();
+        assert!(text.starts_with("#!lua flags=allow-oom\n-- What"), "{text}");
+        assert_eq!(text.matches("#!lua").count(), 1);
+        assert!(READ_TOKEN.whole().0.ends_with("GET', KEYS[2]) }\n"));
     }
 }

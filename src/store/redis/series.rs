@@ -19,8 +19,10 @@ use super::error::{micros, read, unexpected};
 use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
+use super::pools::listed_name;
 use super::scripts::ADD_ENTRY;
 use crate::domain::name::Namespace;
+use crate::domain::pool::Pool;
 use crate::store::StoreError;
 
 /// Entries that make a bucket full. Those that belong before its seal may still join it: some that
@@ -63,6 +65,8 @@ struct Learned {
     buckets: HashMap<SeriesName, Bucket>,
     /// Namespaces that are among those that are listed.
     namespaces: HashSet<Namespace>,
+    /// Pools that are among those that are listed.
+    pools: HashSet<Pool>,
 }
 
 /// All series of one store.
@@ -225,6 +229,28 @@ impl Series {
             learned.namespaces.clear();
         }
         learned.namespaces.insert(namespace.clone());
+        Ok(())
+    }
+
+    /// Makes sure that `pool` is among the pools that are listed.
+    pub(super) async fn register_pool(
+        &self,
+        line: &Line<'_>,
+        pool: &Pool,
+    ) -> Result<(), StoreError> {
+        if self.learned().pools.contains(pool) {
+            return Ok(());
+        }
+        let mut note = cmd("ZADD");
+        note.arg(self.access.keys.pools()).arg("NX");
+        note.arg(0).arg(listed_name(pool));
+        let limit = self.access.write_timeout;
+        line.marked_command(limit, note).await?;
+        let mut learned = self.learned();
+        if learned.pools.len() >= LEARNED_MAX {
+            learned.pools.clear();
+        }
+        learned.pools.insert(pool.clone());
         Ok(())
     }
 

@@ -14,8 +14,9 @@ use super::error::{read, unexpected};
 use super::index::Entry;
 use super::keys::DueShard;
 use super::line::Line;
-use super::scripts::{CLEAR_REMAINS, Call, END_CLAIM, VANISH_TOKEN};
+use super::scripts::{CLEAR_REMAINS, Call, END_CLAIM, VANISH_POOLED, VANISH_TOKEN};
 use super::standing::Standing;
+use super::tenancy::pool_text;
 use super::tokens::root_of;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
@@ -24,13 +25,17 @@ use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
 /// Parts of a step that are carried out beside each other.
 const PARTS: usize = 4;
 
+/// What stands of a token: its record, what remains of it, its tenure.
+type Kept = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What becomes of a due entry.
 enum Fate {
     /// It stays as it is, to be looked at again.
     Wait,
     /// Its time is later; never where that is `None`.
     Settle(Option<Timestamp>),
-    Vanish(Token),
+    /// It goes, if its tenure still is as it was read, where it is pooled.
+    Vanish(Token, Vec<u8>),
     /// A sweep died before it had removed all that was kept about this token.
     Clear(Token),
 }
@@ -70,14 +75,16 @@ impl RedisStore {
             match fate {
                 Fate::Wait => {}
                 Fate::Settle(later) => settled.push(self.settle(due, later)),
-                Fate::Vanish(token) => vanishing.push((due, token)),
+                Fate::Vanish(token, stored) => vanishing.push((due, token, stored)),
                 Fate::Clear(token) => cleared.push(token),
             }
         }
-        let calls = vanishing.iter().map(|(_, token)| self.vanish(token));
+        let calls = vanishing
+            .iter()
+            .map(|(_, token, stored)| self.vanish(token, stored));
         let vanished = self.carry_out(line, calls.collect()).await?;
         let mut removed = 0;
-        for ((due, token), vanished) in vanishing.into_iter().zip(vanished) {
+        for ((due, token, _), vanished) in vanishing.into_iter().zip(vanished) {
             // Else it changed, and is judged again.
             if vanished {
                 removed += 1;
@@ -118,9 +125,10 @@ impl RedisStore {
         let ids: Vec<Option<TokenId>> = due.iter().map(Due::id).collect();
         let mut commands = Vec::with_capacity(due.len() + 1);
         for id in ids.iter().flatten() {
-            let mut both = cmd("MGET");
-            both.arg(keys.record(*id)).arg(keys.remains(*id));
-            commands.push(both);
+            let mut all = cmd("MGET");
+            all.arg(keys.record(*id)).arg(keys.remains(*id));
+            all.arg(keys.tenure(*id));
+            commands.push(all);
         }
         commands.push(line.marker());
         let mut answers = line.raw_commands(limit, commands).await?;
@@ -134,8 +142,7 @@ impl RedisStore {
             let fate = match id {
                 Some(id) => {
                     let answer = answers.next().unwrap_or_default();
-                    let (record, remains): (Option<Vec<u8>>, Option<Vec<u8>>) = read(answer)?;
-                    self.fate(due, id, record.as_deref(), remains.as_deref(), now)
+                    self.fate(line, due, id, read(answer)?, now).await?
                 }
                 None => {
                     let text = String::from_utf8_lossy(&due.text);
@@ -148,16 +155,25 @@ impl RedisStore {
         Ok(fates)
     }
 
-    fn fate(
+    /// Decides by a token's record, its remains, and its tenure.
+    async fn fate(
         &self,
+        line: &Line<'_>,
         due: &Due,
         id: TokenId,
-        record: Option<&[u8]>,
-        remains: Option<&[u8]>,
+        (record, remains, stored): Kept,
         now: Timestamp,
-    ) -> Fate {
-        let read = |value| Standing::read(id, value).map(Standing::token);
-        match (read(remains), read(record)) {
+    ) -> Result<Fate, StoreError> {
+        let read = |value: Option<Vec<u8>>| Standing::read(id, value.as_deref());
+        let stored = stored.unwrap_or_default();
+        let mut record = read(record).map(Standing::token);
+        if let Ok(Some(token)) = record {
+            record = match self.holding(line, token, &stored, now).await {
+                Err(error @ StoreError::Corrupt(_)) => Err(error),
+                held => Ok(Some(held?)),
+            };
+        }
+        Ok(match (read(remains).map(Standing::token), record) {
             (Ok(Some(token)), Ok(None)) => Fate::Clear(token),
             // Its request was repeated and made this id anew: the claim is that token's by now.
             (Ok(Some(token)), _) => Fate::Clear(Token {
@@ -165,7 +181,7 @@ impl RedisStore {
                 ..token
             }),
             (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
-                Some(time) if time <= now => Fate::Vanish(token),
+                Some(time) if time <= now => Fate::Vanish(token, stored),
                 later => Fate::Settle(later),
             },
             (Ok(None), Ok(None)) => {
@@ -181,19 +197,25 @@ impl RedisStore {
                 tracing::error!(%id, %error, "a due record cannot be read, and is kept");
                 Fate::Settle(Some(now.saturating_add(UNREADABLE_POSTPONED)))
             }
-        }
+        })
     }
 
-    fn vanish(&self, token: &Token) -> Call {
+    fn vanish(&self, token: &Token, stored: &[u8]) -> Call {
         let (keys, id) = (&self.access.keys, token.id);
-        VANISH_TOKEN
-            .call([
-                keys.record(id),
-                keys.remains(id),
-                keys.rates(id),
-                keys.quota(id),
-            ])
-            .arg(token.revision.to_be_bytes())
+        let (record, remains) = (keys.record(id), keys.remains(id));
+        let (rates, quota) = (keys.rates(id), keys.quota(id));
+        let revision = token.revision.to_be_bytes();
+        if token.tenure.is_none() {
+            let call = VANISH_TOKEN.call([record, remains, rates, quota]);
+            return call.arg(revision);
+        }
+        let (base, tenure) = (keys.base(id), keys.tenure(id));
+        VANISH_POOLED
+            .call([base, record, remains, rates, quota, tenure])
+            .arg(revision)
+            .arg(stored)
+            .arg(id.after_tag())
+            .arg(pool_text(token))
     }
 
     /// Removes all that is kept about tokens whose records were put aside, and those records last.

@@ -9,8 +9,10 @@ use super::RedisStore;
 use super::error::{micros, read};
 use super::index::Entry;
 use super::line::Line;
-use super::scripts::{Call, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_TOKEN};
-use super::standing::Standing;
+use super::scripts::{
+    Call, DELETE_POOLED, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_POOLED, REPLACE_TOKEN,
+};
+use super::tenancy::{Reading, placing, pool_text};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
@@ -18,19 +20,20 @@ use crate::entropy::jittered;
 use crate::store::{Change, Creation, Deletion, Found, Page, Rule, StoreError, TokenStore, record};
 
 /// How often a change that others came before is judged again.
-const ATTEMPTS_MAX: usize = 16;
+pub(super) const ATTEMPTS_MAX: usize = 16;
 /// Unit of the pause before that.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long marks of deletions take memory; what they mean is judged by time.
-const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration::from_secs(60));
+pub(super) const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration::from_secs(60));
 
 #[async_trait]
 impl TokenStore for RedisStore {
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
         let limit = self.access.read_timeout;
         let line = self.access.links.line()?;
-        let (standing, now) = self.read(&line, id, limit).await?;
-        let token = standing.token().map(Arc::new);
+        let reading = self.read(&line, id, limit).await?;
+        let now = reading.now;
+        let token = reading.present().map(Arc::new);
         if token.is_none() {
             line.confirm(limit).await?;
         }
@@ -45,11 +48,10 @@ impl TokenStore for RedisStore {
         for attempt in 0..ATTEMPTS_MAX {
             pause_before(attempt).await;
             let line = self.access.links.line()?;
-            let (token, now) = match self.read_surely(&line, id).await? {
-                (Some(token), now) => (token, now),
-                (None, _) => return Ok(Change::Absent),
+            let Some((token, stored, now)) = self.read_surely(&line, id).await? else {
+                return Ok(Change::Absent);
             };
-            let changed = match rule(&token, now) {
+            let mut changed = match rule(&token, now) {
                 Ruling::Keep => return Ok(Change::Kept(token, now)),
                 Ruling::Refuse(refusal) => return Ok(Change::Refused(refusal)),
                 Ruling::Replace(changed) => *changed,
@@ -62,10 +64,9 @@ impl TokenStore for RedisStore {
             if moved {
                 self.index(&line, joined.as_ref()).await?;
             }
-            let call = REPLACE_TOKEN
-                .call([self.access.keys.record(id)])
-                .arg(token.revision.to_be_bytes())
-                .arg(record::encode(&changed));
+            let tenure = token.tenure.as_ref();
+            changed.tenure = tenure.map(|tenure| tenure.changed(&token, &changed, now));
+            let call = self.replacing(&token, &stored, &changed, now);
             let end = self.note_end(Some(&token), &changed);
             if let Some(revision) = self.swap(&line, end, call).await? {
                 if moved {
@@ -85,18 +86,13 @@ impl TokenStore for RedisStore {
         for attempt in 0..ATTEMPTS_MAX {
             pause_before(attempt).await;
             let line = self.access.links.line()?;
-            let (token, now) = match self.read_surely(&line, id).await? {
-                (Some(token), now) => (token, now),
-                (None, _) => return Ok(Deletion::Absent),
+            let Some((token, _, now)) = self.read_surely(&line, id).await? else {
+                return Ok(Deletion::Absent);
             };
             if let Ruling::Refuse(refusal) = rule(&token, now) {
                 return Ok(Deletion::Refused(refusal));
             }
-            let keys = &self.access.keys;
-            let call = DELETE_TOKEN
-                .call([keys.record(id), keys.rates(id), keys.quota(id)])
-                .arg(token.revision.to_be_bytes())
-                .arg(DELETION_KEPT.as_millis().to_string());
+            let call = self.deleting(&token);
             if let Some(revision) = self.swap(&line, None, call).await? {
                 self.forget(&line, &token, revision).await;
                 return Ok(Deletion::Deleted);
@@ -122,29 +118,67 @@ impl RedisStore {
         line: &Line<'_>,
         id: TokenId,
         limit: Duration,
-    ) -> Result<(Standing, Timestamp), StoreError> {
+    ) -> Result<Reading, StoreError> {
+        let keys = &self.access.keys;
         let call = READ_TOKEN
-            .call([self.access.keys.record(id)])
+            .call([keys.record(id), keys.tenure(id)])
             .arg(self.access.now());
         let answer = line.script(limit, &call).await?;
-        let (value, now): (Option<Vec<u8>>, String) = read(answer)?;
-        let standing = Standing::read(id, value.as_deref())?;
-        Ok((standing, Timestamp::from_micros(micros(&now)?)))
+        let (record, now, tenure): (_, String, _) = read(answer)?;
+        let now = Timestamp::from_micros(micros(&now)?);
+        self.reading(line, id, record, tenure, now).await
     }
 
-    /// Reads a token that shall be changed. Its absence is certain.
+    /// Reads a token that shall be changed, its tenure as it stands, and the time; `None` where it is
+    /// absent for certain.
     async fn read_surely(
         &self,
         line: &Line<'_>,
         id: TokenId,
-    ) -> Result<(Option<Token>, Timestamp), StoreError> {
+    ) -> Result<Option<(Token, Vec<u8>, Timestamp)>, StoreError> {
         let limit = self.access.write_timeout;
-        let (standing, now) = self.read(line, id, limit).await?;
-        let token = standing.token();
-        if token.is_none() {
+        let mut reading = self.read(line, id, limit).await?;
+        let stored = std::mem::take(&mut reading.tenure);
+        let now = reading.now;
+        let Some(token) = reading.present() else {
             line.confirm(limit).await?;
+            return Ok(None);
+        };
+        Ok(Some((token, stored, now)))
+    }
+
+    /// What puts `changed` in the place of `token`; where that is pooled, with the tenure that it
+    /// carries in the place of `stored`.
+    fn replacing(&self, token: &Token, stored: &[u8], changed: &Token, now: Timestamp) -> Call {
+        let (keys, id) = (&self.access.keys, token.id);
+        let (revision, blob) = (token.revision.to_be_bytes(), record::encode(changed));
+        if token.tenure.is_none() {
+            let call = REPLACE_TOKEN.call([keys.record(id)]);
+            return call.arg(revision).arg(blob);
         }
-        Ok((token, now))
+        let call = REPLACE_POOLED
+            .call([keys.base(id), keys.record(id), keys.tenure(id)])
+            .arg(revision)
+            .arg(blob)
+            .arg(stored);
+        placing(call, changed, now).arg(keys.wake_channel())
+    }
+
+    fn deleting(&self, token: &Token) -> Call {
+        let (keys, id) = (&self.access.keys, token.id);
+        let (record, rates, quota) = (keys.record(id), keys.rates(id), keys.quota(id));
+        let revision = token.revision.to_be_bytes();
+        let kept = DELETION_KEPT.as_millis().to_string();
+        if token.tenure.is_none() {
+            let call = DELETE_TOKEN.call([record, rates, quota]);
+            return call.arg(revision).arg(kept);
+        }
+        DELETE_POOLED
+            .call([keys.base(id), record, rates, quota, keys.tenure(id)])
+            .arg(revision)
+            .arg(kept)
+            .arg(id.after_tag())
+            .arg(pool_text(token))
     }
 
     /// Runs a script that puts something in the place of the judged revision, behind what must be
@@ -192,7 +226,7 @@ impl RedisStore {
 }
 
 /// Lets those pass who came before an earlier attempt, so that not all meet again.
-async fn pause_before(attempt: usize) {
+pub(super) async fn pause_before(attempt: usize) {
     if let Ok(attempts @ 1..) = u32::try_from(attempt) {
         tokio::time::sleep(jittered(PAUSE.saturating_mul(attempts))).await;
     }

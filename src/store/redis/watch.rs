@@ -74,7 +74,7 @@ async fn watch(links: &Links, link: &Link) -> StoreError {
 }
 
 /// How long to wait before the next attempt after `failures` earlier ones.
-fn backoff(failures: u32) -> Duration {
+pub(super) fn backoff(failures: u32) -> Duration {
     let full = BACKOFF_FIRST.saturating_mul(2u32.saturating_pow(failures.min(10)));
     jittered(full.min(BACKOFF_MAX))
 }

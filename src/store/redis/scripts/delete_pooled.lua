@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- Deletes a token of a pool if it still has the revision that was judged, and leaves its last revision
+-- as a mark of the deletion.
+-- KEYS[1] base of the token's slot; the prelude puts those of its pool together
+-- KEYS[2] record of the token
+-- KEYS[3] what is spent of its rate limits
+-- KEYS[4] what is spent of its quota
+-- KEYS[5] tenure of the token
+-- ARGV[1] revision that was judged (8 bytes, big-endian)
+-- ARGV[2] how long the mark takes memory, in milliseconds; its meaning is judged by time
+-- ARGV[3] REST of the token
+-- ARGV[4] the pool's place
+-- ARGV[5] the time in microseconds since 1970; "" for the server's
+-- Reply   {"done", revision of the deletion as text}, or {"moved", nil} where another revision, or
+--         no token, stands there
+-- Atomic, because a token that changed after it was judged must be judged again. That it was leased
+-- meanwhile does not matter.
+local record = redis.call('GET', KEYS[2])
+if not record or #record <= 8 or string.sub(record, 1, 8) ~= ARGV[1] then
+  return { 'moved', false }
+end
+local revision = math.max(struct.unpack('>I8', record) + 1, instant(ARGV[5]))
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
+put(pool_at(ARGV[4]), ARGV[3])
+redis.call('SET', KEYS[2], struct.pack('>I8', revision), 'PX', ARGV[2])
+return { 'done', text(revision) }

@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- Replaces record and tenure of a token of a pool if both still are what was judged.
+-- KEYS[1] base of the token's slot; the prelude puts those of its pool together
+-- KEYS[2] record of the token
+-- KEYS[3] tenure of the token
+-- ARGV[1] revision that was judged (8 bytes, big-endian)
+-- ARGV[2] new blob of the record
+-- ARGV[3] tenure that was judged; "" where there was none
+-- ARGV[4] REST of the token
+-- ARGV[5] the pool's place
+-- ARGV[6] set of the pool in which the token stands from now on
+-- ARGV[7] until when at least, in microseconds since 1970, or "+inf"
+-- ARGV[8] new tenure
+-- ARGV[9] the channel of bells
+-- ARGV[10] the time in microseconds since 1970; "" for the server's
+-- Reply   {"done", new revision as text}, or {"moved", nil} where another revision or tenure, or no
+--         token, stands there
+-- Atomic, because a change or a lease that came between must not be lost.
+-- It may pass the memory limit: a revocation must not fail because memory is full.
+local record = redis.call('GET', KEYS[2])
+local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
+if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[3] then
+  return { 'moved', false }
+end
+local now = instant(ARGV[10])
+local revision = math.max(struct.unpack('>I8', record) + 1, now)
+redis.call('SET', KEYS[2], struct.pack('>I8', revision) .. ARGV[2])
+redis.call('SET', KEYS[3], ARGV[8])
+local pool = pool_at(ARGV[5])
+put(pool, ARGV[4], ARGV[6], ARGV[7])
+ring(pool, now, ARGV[9])
+return { 'done', text(revision) }

@@ -1,0 +1,209 @@
+-- What the scripts on pooled tokens share; it is put before each of them, behind its first line.
+--
+-- The names of keys follow from data here: which token is drawn is known to the script alone. They are
+-- put together in this file only, from the base of one slot.
+-- KEYS[1] of each of those scripts: "ta:{TAG}:", to which a letter and a name are joined
+-- ARGV, Reply and Atomic: see each script
+--
+-- A token's REST is its id without the tag; a pool's place is "<namespace>:<pool>". A tenure is read
+-- and written in the form that src/store/tenure.rs says.
+local base = KEYS[1]
+
+-- The time in microseconds since 1970: what is given, or the server's.
+local function instant(given)
+  local now = tonumber(given)
+  if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+  end
+  return now
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function record_at(rest)
+  return base .. 't:' .. rest
+end
+
+local function tenure_at(rest)
+  return base .. 'h:' .. rest
+end
+
+local function presence_at(waiter)
+  return base .. 'p:' .. waiter
+end
+
+local function request_at(key)
+  return base .. 'a:' .. key
+end
+
+-- The keys of a pool.
+local function pool_at(place)
+  return {
+    free = base .. 'f:' .. place,
+    held = base .. 'b:' .. place,
+    out = base .. 'o:' .. place,
+    queue = base .. 'w:' .. place,
+  }
+end
+
+-- The first of some leases, and those behind it as they stand; nothing of none.
+local function first_lease(bytes)
+  if bytes == '' then
+    return nil, ''
+  end
+  local lease, length = {}, nil
+  lease.mark, lease.fence, lease.acquired, lease.expires, lease.duration, lease.ended, lease.lapse,
+    lease.why, length = struct.unpack('>c22I8I8I8I8I8BBI2', bytes)
+  lease.blob = string.sub(bytes, 67, 66 + length)
+  return lease, string.sub(bytes, 67 + length)
+end
+
+-- Reads a tenure.
+local function open(bytes)
+  local tenure, size = {}, nil
+  tenure.fence, tenure.span, tenure.deadline, tenure.ends, size =
+    struct.unpack('>I8I8I8I8B', bytes)
+  tenure.place = string.sub(bytes, 34, 33 + size)
+  tenure.lease, tenure.older = first_lease(string.sub(bytes, 34 + size))
+  return tenure
+end
+
+-- Writes a tenure, as it was read but for what was changed.
+local function close(tenure)
+  local head = struct.pack('>I8I8I8I8B', tenure.fence, tenure.span, tenure.deadline, tenure.ends,
+    #tenure.place) .. tenure.place
+  local lease = tenure.lease
+  if not lease then
+    return head
+  end
+  local newest = struct.pack('>c22I8I8I8I8I8BBI2', lease.mark, lease.fence, lease.acquired,
+    lease.expires, lease.duration, lease.ended, lease.lapse, lease.why, #lease.blob)
+  return head .. newest .. lease.blob .. tenure.older
+end
+
+-- The newest lease, if it is in force.
+local function live(tenure, now)
+  local lease = tenure.lease
+  return lease and lease.ended == 0 and now < lease.expires and lease or nil
+end
+
+-- Lets the newest lease last until a time, but not beyond its token.
+local function last_until(tenure, wanted)
+  local lease = tenure.lease
+  if tenure.ends ~= 0 and tenure.ends < wanted then
+    lease.expires, lease.lapse = tenure.ends, 3
+  else
+    lease.expires, lease.lapse = wanted, 2
+  end
+end
+
+-- Restarts the clock of the token's life.
+local function beat(tenure, now)
+  local lease = live(tenure, now)
+  local from = lease and lease.expires or now
+  tenure.deadline = tenure.span ~= 0 and from + tenure.span or 0
+end
+
+-- In which of its pool's sets a token stands that is neither revoked nor disabled, and until when at
+-- least; nothing for one that nobody kept alive. The clock stood still in the absences, each of which
+-- is two numbers of 8 bytes.
+local function standing(tenure, now, absences)
+  local lease = live(tenure, now)
+  if lease then
+    return 'held', text(lease.expires)
+  end
+  local deadline = tenure.span ~= 0 and tenure.deadline or 0
+  for at = 1, #absences, 16 do
+    local from, till = struct.unpack('>I8I8', absences, at)
+    if deadline <= from then
+      break
+    end
+    deadline = math.max(deadline, till + tenure.span)
+  end
+  local ends = tenure.ends
+  local expires = ends ~= 0 and (deadline == 0 or ends <= deadline)
+  local till = expires and ends or deadline
+  if till == 0 then
+    return 'free', '+inf'
+  elseif now < till then
+    return 'free', text(till)
+  elseif expires then
+    return 'out', '+inf'
+  end
+end
+
+-- Puts a token into one set of its pool and out of the others; into none where none is named.
+local function put(pool, rest, set, till)
+  for _, other in ipairs({ 'free', 'held', 'out' }) do
+    if other ~= set then
+      redis.call('ZREM', pool[other], rest)
+    end
+  end
+  if set then
+    redis.call('ZADD', pool[set], till, rest)
+  end
+end
+
+-- Puts tokens whose time in their set has come where they belong now, so many of each set at most;
+-- answers whether there may be more.
+local function settle(pool, now, absences, most)
+  local more = false
+  for _, from in ipairs({ 'held', 'free', 'out' }) do
+    local due = redis.call('ZRANGE', pool[from], '-inf', text(now), 'BYSCORE', 'LIMIT', 0, most)
+    for _, rest in ipairs(due) do
+      local bytes = redis.call('GET', tenure_at(rest))
+      local set, till
+      if bytes then
+        set, till = standing(open(bytes), now, absences)
+      end
+      -- One that was switched off stays so.
+      put(pool, rest, set and from == 'out' and 'out' or set, till)
+    end
+    more = more or #due == most
+  end
+  return more
+end
+
+-- Tokens of a pool that may be available: those of them whose lease has ended are not moved yet.
+local function available(pool, now)
+  return redis.call('ZCARD', pool.free) + redis.call('ZCOUNT', pool.held, '-inf', text(now))
+end
+
+-- Removes those from the head of a queue who have gone, of so many at most.
+local function drop_gone(pool, most)
+  for _, waiter in ipairs(redis.call('ZRANGE', pool.queue, 0, most - 1)) do
+    if not redis.call('GET', presence_at(waiter)) then
+      redis.call('ZREM', pool.queue, waiter)
+    end
+  end
+end
+
+-- Rings for as many of those who wait first as there are tokens for. It only makes things sooner, so
+-- that a user who may not publish does without.
+local function ring(pool, now, channel)
+  local first = redis.call('ZRANGE', pool.queue, 0, 63)
+  if #first == 0 then
+    return
+  end
+  local count = available(pool, now)
+  for _, waiter in ipairs(first) do
+    if count < 1 then
+      return
+    end
+    if redis.call('GET', presence_at(waiter)) then
+      redis.pcall('PUBLISH', channel, waiter)
+      count = count - 1
+    else
+      redis.call('ZREM', pool.queue, waiter)
+    end
+  end
+end
+
+-- Whether a pool's namespace is among those of a text such as ":one:two:"; "*" is all of them.
+local function reaches(reach, place)
+  local namespace = string.match(place, '^[^:]*')
+  return reach == '*' or string.find(reach, ':' .. namespace .. ':', 1, true) ~= nil
+end
