@@ -5,10 +5,15 @@ use std::{env, error::Error, fs};
 
 use prost::Message;
 
-/// Messages and oneofs that carry a secret: their `Debug` is written by hand, in pb.rs.
-const SECRET_BEARERS: [&str; 6] = [
+/// Messages and oneofs that carry a secret, or the name of a lease: their `Debug` is written by hand, in pb.rs.
+const SECRET_BEARERS: [&str; 11] = [
     ".tokenauthority.v1.AcquireResponse",
     ".tokenauthority.v1.CreateResponse",
+    ".tokenauthority.v1.KeepAliveRequest",
+    ".tokenauthority.v1.KeepAliveRequest.target",
+    ".tokenauthority.v1.Lease",
+    ".tokenauthority.v1.ReleaseRequest",
+    ".tokenauthority.v1.ReleaseRequest.target",
     ".tokenauthority.v1.RotateResponse",
     ".tokenauthority.v1.RevokeRequest",
     ".tokenauthority.v1.RevokeRequest.target",

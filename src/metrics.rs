@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::domain::lease::LeaseEnd;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
@@ -42,6 +43,12 @@ pub struct Metrics {
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
+    pub leases_granted: Counter,
+    leases_ended: Family<EndLabels, Counter>,
+    /// Acquires that found no token available, in all the time that they waited.
+    pub leases_refused: Counter,
+    /// Calls that wait for leases.
+    pub leases_waiting: Gauge,
     /// Questions that could not be answered because a pepper is not configured.
     pub missing_pepper: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
@@ -59,6 +66,11 @@ struct VerdictLabels {
     verdict: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    reason: &'static str,
+}
+
 impl Metrics {
     /// `methods` are the RPCs that are told apart.
     pub fn new(methods: impl IntoIterator<Item = &'static str>) -> Self {
@@ -71,6 +83,10 @@ impl Metrics {
             tokens_created: Counter::default(),
             tokens_revoked: Counter::default(),
             tokens_deleted: Counter::default(),
+            leases_granted: Counter::default(),
+            leases_ended: Family::default(),
+            leases_refused: Counter::default(),
+            leases_waiting: Gauge::default(),
             missing_pepper: Counter::default(),
             certificate_end: Gauge::default(),
             certificate_reloads_failed: Counter::default(),
@@ -83,6 +99,17 @@ impl Metrics {
         let seconds = end.micros() / 1_000_000;
         self.certificate_end
             .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a lease that a call ended.
+    pub fn lease_ended(&self, end: LeaseEnd) {
+        let reason = match end {
+            LeaseEnd::Released => "released",
+            LeaseEnd::Expired => "expired",
+            LeaseEnd::Revoked => "revoked",
+            LeaseEnd::Forced => "forced",
+        };
+        self.leases_ended.get_or_create(&EndLabels { reason }).inc();
     }
 
     pub fn judged(&self, verdict: Verdict) {

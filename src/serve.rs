@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::authority::Authority;
 use crate::authority::access::Root;
+use crate::authority::heartbeat;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::authority::sweeper;
@@ -175,6 +176,7 @@ fn authority(
         .map_err(|error| ServeError::Failed(error.to_string()))?;
     Ok(authority
         .with_policies(config.policies.clone())
+        .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
 }
 
@@ -191,6 +193,7 @@ async fn serve_store(
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
+    let beating = tokio::spawn(heartbeat::beat(store.clone()));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {
         message_bytes: config.limits.message_bytes,
@@ -233,6 +236,7 @@ async fn serve_store(
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();
+        beating.abort();
         store.close().await;
         trail.close().await;
         if let Some(showing) = showing {

@@ -212,6 +212,11 @@ impl<A: Act> Right<A> {
         &self.caller
     }
 
+    /// The caller, for what is done in several tasks at once.
+    pub(super) fn caller_shared(&self) -> Arc<Caller> {
+        self.caller.clone()
+    }
+
     /// The namespaces that the right holds for.
     pub fn reach(&self) -> &Reach {
         &self.reach

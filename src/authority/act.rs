@@ -9,6 +9,11 @@ pub enum Needs {
     Permission(Permission),
     /// The same; or, where the call names a token by its secret, no credential at all.
     PermissionOrSecret(Permission),
+    /// The one where the call names a lease, the other where it names a token.
+    ByTarget {
+        lease: Permission,
+        token: Permission,
+    },
     /// Any valid credential.
     Credential,
 }
@@ -23,14 +28,16 @@ pub trait Act: Send + Sync + 'static {
 }
 
 macro_rules! acts {
-    ($($(#[$doc:meta])* $name:ident: $permission:ident, audited $audited:literal;)*) => {
+    (@rpc $name:ident) => { stringify!($name) };
+    (@rpc $name:ident $rpc:ident) => { stringify!($rpc) };
+    ($($(#[$doc:meta])* $name:ident $(of $rpc:ident)?: $permission:ident, audited $audited:literal;)*) => {
         $(
             $(#[$doc])*
             #[derive(Debug)]
             pub enum $name {}
 
             impl Act for $name {
-                const RPC: &'static str = stringify!($name);
+                const RPC: &'static str = acts!(@rpc $name $($rpc)?);
                 const PERMISSION: Permission = Permission::$permission;
                 const AUDITED: bool = $audited;
             }
@@ -59,10 +66,26 @@ acts! {
     Rotate: Manage, audited true;
     /// Forgetting what was spent of a token's limits.
     ResetLimits: Manage, audited true;
+    /// Issuing several tokens that are alike.
+    BatchCreate: Create, audited true;
+    /// Leasing a token of a pool.
+    Acquire: Lease, audited true;
+    /// Ending a lease by its name.
+    Release: Lease, audited true;
+    /// Taking a token from whoever holds it.
+    ForcedRelease of Release: Manage, audited true;
+    /// Keeping a lease and its token alive.
+    KeepAlive: Lease, audited false;
+    /// Keeping a token alive, whoever holds it.
+    TokenKeepAlive of KeepAlive: Manage, audited true;
+    /// Keeping many leases alive over one stream.
+    KeepAliveStream: Lease, audited false;
+    /// Listing pools.
+    ListPools: Read, audited true;
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 11] = [
+pub const TABLE: [(&str, Needs); 17] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (Create::RPC, Needs::Permission(Create::PERMISSION)),
     (Get::RPC, Needs::Permission(Get::PERMISSION)),
@@ -76,5 +99,26 @@ pub const TABLE: [(&str, Needs); 11] = [
     (Update::RPC, Needs::Permission(Update::PERMISSION)),
     (Rotate::RPC, Needs::Permission(Rotate::PERMISSION)),
     (ResetLimits::RPC, Needs::Permission(ResetLimits::PERMISSION)),
+    (BatchCreate::RPC, Needs::Permission(BatchCreate::PERMISSION)),
+    (Acquire::RPC, Needs::Permission(Acquire::PERMISSION)),
+    (
+        Release::RPC,
+        Needs::ByTarget {
+            lease: Release::PERMISSION,
+            token: ForcedRelease::PERMISSION,
+        },
+    ),
+    (
+        KeepAlive::RPC,
+        Needs::ByTarget {
+            lease: KeepAlive::PERMISSION,
+            token: TokenKeepAlive::PERMISSION,
+        },
+    ),
+    (
+        KeepAliveStream::RPC,
+        Needs::Permission(KeepAliveStream::PERMISSION),
+    ),
+    (ListPools::RPC, Needs::Permission(ListPools::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::domain::caller::{Identity, Permission};
 use crate::domain::flaw::Violations;
+use crate::domain::lease::LeaseEnd;
 use crate::domain::name::Namespace;
+use crate::domain::pool::Pool;
 use crate::domain::rotation::REPLACED_MAX;
 use crate::domain::scope::Scope;
 use crate::domain::token::{State, TokenId};
@@ -45,6 +47,34 @@ pub enum Error {
     /// One more rotation would forget a replaced secret that is still in force.
     #[error("a replaced secret is in its grace until {until}; a token remembers {REPLACED_MAX}")]
     StillInGrace { id: TokenId, until: String },
+    /// Every token of the pool that is in force is leased, or is for those who wait.
+    #[error("no token of the pool \"{}\" in namespace \"{}\" is available", .pool.name.as_str(), .pool.namespace)]
+    PoolExhausted {
+        pool: Pool,
+        /// Until the soonest end of a lease, as far as that is known.
+        retry_after: Duration,
+    },
+    #[error("the pool \"{}\" in namespace \"{}\" has no token", .0.name.as_str(), .0.namespace)]
+    PoolNotFound(Pool),
+    #[error("the request_id acquired a lease that has ended, or cannot be replayed any more")]
+    AcquireUsed(Pool),
+    /// Which lease it was, is not repeated: whoever knows a name may end the lease.
+    #[error("there is no such lease of token {0}, or it ended too long ago to be remembered")]
+    LeaseNotFound(TokenId),
+    #[error("the lease has ended")]
+    LeaseOver { id: TokenId, end: LeaseEnd },
+    #[error("the token is not leased")]
+    NotLeased(TokenId),
+    #[error("the token is in no pool")]
+    NotPooled(TokenId),
+    #[error("{limit} calls wait for leases at this server, as many as may (leases.max_waiting)")]
+    TooManyWaiting { limit: usize },
+    /// A call that waits ends, as its connection does, or, where that does not end alone, the server.
+    #[error("the wait ends: {}", if *.alone { "the connection does" } else { "the server is stopping" })]
+    Leaving { alone: bool },
+    /// Nobody is left to be answered.
+    #[error("the caller has gone")]
+    CallerGone,
     /// The caller's own token is over one of its rate limits.
     #[error("the caller is over a rate limit of its own token")]
     CallerLimited {
@@ -102,6 +132,16 @@ impl Error {
             Self::RevisionMoved { .. } => "revision_moved",
             Self::TokenOver { .. } => "token_over",
             Self::StillInGrace { .. } => "still_in_grace",
+            Self::PoolExhausted { .. } => "pool_exhausted",
+            Self::PoolNotFound(_) => "pool_not_found",
+            Self::AcquireUsed(_) => "request_id_used",
+            Self::LeaseNotFound(_) => "lease_not_found",
+            Self::LeaseOver { .. } => "lease_over",
+            Self::NotLeased(_) => "not_leased",
+            Self::NotPooled(_) => "not_pooled",
+            Self::TooManyWaiting { .. } => "too_many_waiting",
+            Self::Leaving { .. } => "draining",
+            Self::CallerGone => "abandoned",
             Self::CallerLimited { .. } => "caller_limited",
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::domain::caller::Reach;
 use crate::domain::pepper::Keyring;
 use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
@@ -49,6 +51,19 @@ impl Mint {
         let secret = Secret::assemble(self.brand(), id, &entropy::secret_digits()?);
         let digest = self.keyring.digest(&secret);
         Ok((secret, digest))
+    }
+
+    /// The random digits of a new secret of a lease, and what is kept of it; which token is leased
+    /// is not yet known.
+    pub(super) fn draw(&self) -> Result<(Zeroizing<String>, SecretDigest), EntropyError> {
+        let digits = entropy::secret_digits()?;
+        let digest = self.keyring.lease_digest(&digits);
+        Ok((digits, digest))
+    }
+
+    /// The secret of a lease of the token, out of digits that were [drawn](Self::draw) before.
+    pub(super) fn assemble(&self, id: &TokenId, digits: &str) -> Secret {
+        Secret::assemble(self.brand(), id, digits)
     }
 
     /// Reads a presented text; `None` means malformed.

@@ -3,16 +3,20 @@
 pub mod access;
 pub mod act;
 mod audit;
+pub mod batch;
 pub mod call;
 pub mod certificates;
 pub mod changes;
 mod decide;
 pub mod error;
+pub mod heartbeat;
 mod known;
+pub mod leases;
 pub mod mint;
 mod missing_peppers;
 pub mod namespaces;
 mod numbering;
+pub mod pools;
 pub mod readiness;
 mod refusal;
 pub mod seen;
@@ -20,10 +24,12 @@ mod surrender;
 pub mod sweeper;
 pub mod tokens;
 pub mod validate;
+pub mod waiting;
 
 use std::sync::Arc;
 
 use crate::domain::policy::Policies;
+use crate::domain::pool::LeaseTerms;
 use crate::entropy::EntropyError;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -36,6 +42,9 @@ use mint::Mint;
 use numbering::Numbering;
 use surrender::PeerBudgets;
 
+/// Most calls that wait for leases, unless [`Authority::with_leases`] says otherwise.
+const WAITING_MAX: usize = 4096;
+
 /// The authority: a store, and who may do what with it.
 pub struct Authority {
     store: Arc<dyn Store>,
@@ -47,6 +56,9 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    terms: LeaseTerms,
+    /// Most calls that wait for leases here.
+    waiting_max: usize,
     metrics: Arc<Metrics>,
     trail: Arc<Trail>,
 }
@@ -65,6 +77,8 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            terms: LeaseTerms::default(),
+            waiting_max: WAITING_MAX,
             metrics: Arc::new(Metrics::new([])),
             trail: Arc::new(Trail::to_log()),
         })
@@ -91,6 +105,20 @@ impl Authority {
             certificates,
             ..self
         }
+    }
+
+    /// Leases on these terms, and lets so many calls wait for leases at once.
+    pub fn with_leases(self, terms: LeaseTerms, waiting_max: usize) -> Self {
+        Self {
+            terms,
+            waiting_max,
+            ..self
+        }
+    }
+
+    /// What is allowed of leases, and given where nothing is said.
+    pub fn lease_terms(&self) -> LeaseTerms {
+        self.terms
     }
 
     /// Restricts namespaces; without, there is no restriction.

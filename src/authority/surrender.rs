@@ -1,8 +1,9 @@
-//! Revoking a token by presenting its secret: needs no credential, tells nothing, limited per peer.
+//! Revoking a token by presenting its secret, or ending a lease by presenting that of the lease:
+//! needs no credential, tells nothing, limited per peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,10 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::domain::address::subscriber;
 use crate::domain::caller::Reach;
+use crate::domain::lease::{LeaseEnd, LeaseId};
 use crate::domain::name::Reason;
 use crate::domain::secret::Presented;
 use crate::domain::token::{Refusal, Ruling};
 use crate::domain::verdict::Credential;
+use crate::store::leases::{LeaseTarget, Released};
 use crate::store::{Change, Rule};
 
 use super::Authority;
@@ -56,11 +59,18 @@ impl Authority {
     async fn give_up(&self, presented: Presented, reason: Reason) -> Result<&'static str, Error> {
         let id = presented.id;
         let mint = self.mint.clone();
+        let leased = Arc::new(OnceLock::new());
+        let found = Arc::clone(&leased);
         let rule: Rule = Arc::new(move |token, now| {
             match mint.recognise(token, &presented, &Reach::All) {
                 // A secret that was replaced and cut has no power any more, not even this one.
                 Ok(Some(Credential::Own { until, .. })) if until.is_none_or(|end| now < end) => {
                     token.revoke(now, reason.clone())
+                }
+                Ok(Some(Credential::Lease { mark, until })) if now < until => {
+                    // It is its holder's to end the lease, and no more than that.
+                    found.get_or_init(|| mark);
+                    Ruling::Refuse(Refusal::OutOfSight)
                 }
                 Ok(_) => Ruling::Refuse(Refusal::OutOfSight),
                 Err(_) => Ruling::Refuse(Refusal::Undecidable),
@@ -77,10 +87,30 @@ impl Authority {
                 "a digest was made with a pepper that is not configured".to_owned(),
             )),
             Change::Refused(_) => {
+                if let Some(mark) = leased.get() {
+                    let lease = LeaseId {
+                        token: id,
+                        mark: *mark,
+                    };
+                    return self.give_back(lease).await;
+                }
                 // As dear as an unknown id, so that a wrong secret of a known one is not told by time.
                 self.store.confirm().await?;
                 Ok("refused")
             }
+        }
+    }
+
+    /// Ends the lease whose secret was presented.
+    async fn give_back(&self, lease: LeaseId) -> Result<&'static str, Error> {
+        let target = LeaseTarget::Lease(lease);
+        match self.store.release(target, &Reach::All).await? {
+            Released::Ended { before: false, .. } => {
+                self.metrics.lease_ended(LeaseEnd::Released);
+                Ok("done")
+            }
+            Released::Ended { before: true, .. } => Ok("kept"),
+            Released::Absent | Released::Unpooled | Released::Idle(_) => Ok("refused"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::caller::Namespaces;
+use crate::domain::caller::{Caller, Namespaces};
 use crate::domain::flaw::Violations;
 use crate::domain::name::{Labels, Namespace, Owner, PoolName, RequestId};
 use crate::domain::page::{Cursor, Filter, PageSize};
@@ -73,21 +73,34 @@ impl Authority {
         order: Order,
     ) -> Result<Issued, Error> {
         let namespace = right.in_namespace(order.namespace.as_ref())?;
-        if let Some(scope) = right
-            .caller()
-            .grants
-            .exceeded_by(&order.profile.scopes, &namespace)
-        {
+        let caller = right.caller_shared();
+        let name = caller.identity.to_string();
+        let key = order
+            .request_id
+            .as_ref()
+            .map(|id| RequestKey::of_create(&name, &namespace, id));
+        let mut about = |id| right.about(id);
+        let made = self.make(&caller, &order, namespace, key, &mut about).await;
+        made.map(|(issued, _)| issued)
+    }
+
+    /// Makes the token of `order`, under `key` where it has one; answers whether it is a new one,
+    /// and names to `about` the token that may have come to be.
+    pub(super) async fn make(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        namespace: Namespace,
+        key: Option<RequestKey>,
+        about: &mut (dyn FnMut(TokenId) + Send),
+    ) -> Result<(Issued, bool), Error> {
+        let exceeding = &order.profile.scopes;
+        if let Some(scope) = caller.grants.exceeded_by(exceeding, &namespace) {
             return Err(Error::GrantExceedsCaller {
                 scope: scope.clone(),
             });
         }
         let policy = self.policies.of(&namespace);
-        let caller = right.caller().identity.to_string();
-        let key = order
-            .request_id
-            .as_ref()
-            .map(|id| RequestKey::of_create(&caller, &namespace, id));
         for _ in 0..ID_DRAWS {
             let id = match &key {
                 Some(key) => TokenId::derived(key),
@@ -113,18 +126,19 @@ impl Authority {
             let created = self.store.create(draft.clone()).await;
             if !matches!(created, Ok(Creation::Refused(_))) {
                 // After an error too: whether the token came to be is unknown then.
-                right.about(id);
+                about(id);
             }
             match (created?, draft.origin) {
                 (Creation::Created(token), _) => {
                     self.metrics.tokens_created.inc();
                     let now = token.create_time;
                     let seen = Seen::unspent(Arc::new(token), now);
-                    return Ok(Issued { seen, secret });
+                    return Ok((Issued { seen, secret }, true));
                 }
                 (Creation::Taken(token), Some(origin)) => {
-                    right.about(token.id);
-                    return self.replay(right, token.id, origin, secret, digest).await;
+                    about(token.id);
+                    let replay = self.replay(caller, token.id, origin, secret, digest);
+                    return Ok((replay.await?, false));
                 }
                 (Creation::Gone, Some(_)) => return Err(Error::RequestIdUsed(id)),
                 (Creation::Refused(refusal), _) => return Err(refused(refusal, id, "expire_time")),
@@ -136,13 +150,13 @@ impl Authority {
 
     async fn replay(
         &self,
-        right: &Right<act::Create>,
+        caller: &Caller,
         id: TokenId,
         origin: Origin,
         secret: Secret,
         digest: SecretDigest,
     ) -> Result<Issued, Error> {
-        let caller = right.caller().grants.clone();
+        let caller = caller.grants.clone();
         let rule: Rule = Arc::new(move |token, now| {
             // Since it was made, others may have given the token more than its maker holds.
             let beyond = caller.exceeded_by(&token.profile.scopes, &token.namespace);

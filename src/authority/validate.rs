@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::caller::Namespaces;
 use crate::domain::spending::{Left, Scope};
+use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
 use crate::domain::verdict::{self, Credential, Request, Verdict};
 
@@ -41,6 +42,8 @@ pub struct Validation {
 pub struct Subject {
     pub token: Arc<Token>,
     pub credential: Credential,
+    /// When it was so, by the store's time.
+    pub now: Timestamp,
     /// What is left of its limits, where they were judged.
     pub left: Option<Left>,
 }
@@ -95,12 +98,13 @@ impl Authority {
             verdict,
             token,
             credential,
-            now: _,
+            now,
             left,
         } = decision;
         let subject = Subject {
             token,
             credential,
+            now,
             left,
         };
         Ok(Validation {

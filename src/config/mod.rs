@@ -5,6 +5,7 @@ mod at_hand;
 mod audit;
 mod certificates;
 mod layers;
+mod leases;
 mod limits;
 mod listen;
 mod namespaces;
@@ -36,6 +37,7 @@ pub use at_hand::AtHand;
 pub use audit::AuditPlace;
 pub use certificates::CertificateCaller;
 pub use layers::DEFAULTS;
+pub use leases::LeasesConfig;
 pub use limits::LimitsConfig;
 pub use listen::Listen;
 pub use namespaces::NAMESPACE_KEYS;
@@ -49,6 +51,7 @@ pub use tls::TlsConfig;
 
 use args::ServeArgs;
 use audit::AuditTable;
+use leases::LeasesTable;
 use limits::LimitsTable;
 use retention::RetentionTable;
 use server::ServerTable;
@@ -95,6 +98,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     pub store: StoreConfig,
     pub retention: RetentionConfig,
+    pub leases: LeasesConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
@@ -159,6 +163,7 @@ struct File {
     tls: TlsTable,
     store: StoreTable,
     retention: RetentionTable,
+    leases: LeasesTable,
     secrets: SecretsTable,
     access: AccessTable,
     limits: LimitsTable,
@@ -209,6 +214,7 @@ impl File {
             tls,
             store,
             retention,
+            leases,
             secrets,
             access,
             limits,
@@ -242,6 +248,7 @@ impl File {
             tls,
             store: store.parse()?,
             retention: retention.parse()?,
+            leases: leases.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             keyring: peppers::parse(secrets.peppers)?,

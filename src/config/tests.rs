@@ -161,6 +161,14 @@ fn absurd_values_are_refused_with_their_limits() {
         ("retention.ended", "11years"),
         ("retention.short_lived", "0s"),
         ("retention.sweep_every", "25h"),
+        ("leases.duration", "999ms"),
+        ("leases.duration", "25h"),
+        ("leases.max_duration", "11years"),
+        ("leases.keep_alive_ttl", "1ms"),
+        ("leases.max_keep_alive_ttl", "1m"),
+        ("leases.max_wait", "25h"),
+        ("leases.max_wait", "long"),
+        ("leases.max_waiting", "0"),
     ] {
         let message = error(&[(key, value)], &[]);
         assert!(message.contains(key), "{key}: {message}");

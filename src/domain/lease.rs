@@ -3,9 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::alphabet;
 use super::flaw::{Flaw, quoted};
+use super::hash::feed;
 use super::name::Text;
+use super::pool::Pool;
 use super::secret::SecretDigest;
 use super::time::Timestamp;
 use super::token::Origin;
@@ -104,6 +108,20 @@ impl WaiterId {
         // Base62 digits are ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// Hash of what an Acquire asked for, so that a replay with other arguments is noticed.
+pub fn fingerprint(pool: &Pool, holder: &Holder, duration: Duration) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for text in [
+        pool.namespace.as_str(),
+        pool.name.as_str(),
+        holder.as_str(),
+        &duration.as_nanos().to_string(),
+    ] {
+        feed(&mut hash, text.as_bytes());
+    }
+    hash.finalize().into()
 }
 
 /// Why a lease ended.

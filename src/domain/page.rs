@@ -9,6 +9,7 @@ use super::caller::Reach;
 use super::flaw::Flaw;
 use super::hash::halves;
 use super::name::{Labels, Namespace, Owner, PoolName};
+use super::pool::Pool;
 use super::time::Timestamp;
 use super::token::{State, Token};
 use super::token_id::TokenId;
@@ -139,6 +140,41 @@ impl NamespaceCursor {
     }
 }
 
+/// A place in a list of pools in the order of namespaces and names: what follows is behind this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolCursor(pub Pool);
+
+impl PoolCursor {
+    /// Parts the names in a page token; neither holds it.
+    const BETWEEN: char = '.';
+
+    /// Writes the cursor as a page token, as [`Cursor::seal`] does, for use with `reach` only.
+    pub fn seal(&self, key: &[u8], reach: &Reach) -> String {
+        let Pool { namespace, name } = &self.0;
+        let between = Self::BETWEEN;
+        let sum = self.sum(key, reach);
+        format!("{sum}{namespace}{between}{}", name.as_str())
+    }
+
+    /// Reads what [`PoolCursor::seal`] wrote with the same key and reach.
+    pub fn unseal(text: &str, key: &[u8], reach: &Reach) -> Result<Self, Flaw> {
+        let read = || {
+            let (seal, names) = text.split_at_checked(SEAL_DIGITS)?;
+            let (namespace, name) = names.split_once(Self::BETWEEN)?;
+            let cursor = Self(Pool {
+                namespace: Namespace::parse(namespace).ok()?,
+                name: PoolName::parse(name).ok()?,
+            });
+            (cursor.sum(key, reach) == seal).then_some(cursor)
+        };
+        read().ok_or_else(|| Flaw::new("is not a next_page_token that this namespace answered"))
+    }
+
+    fn sum(&self, key: &[u8], reach: &Reach) -> String {
+        sum(key, &format!("{self:?} {reach:?}"))
+    }
+}
+
 /// Hash of key and place. No more than a seal against mistakes is needed, so that a plain hash with
 /// a leading key suffices.
 fn sum(key: &[u8], place: &str) -> String {
@@ -182,6 +218,21 @@ mod tests {
         );
         assert!(Cursor::unseal(&token, b"store", &filter("bob")).is_err());
         assert!(Cursor::unseal(&token, b"other", &filter("ann")).is_err());
+    }
+
+    #[test]
+    fn a_page_token_of_pools_serves_its_own_reach_and_store_only() {
+        let name = |text: &str| Namespace::parse(text).unwrap();
+        let cursor = PoolCursor(Pool {
+            namespace: name("shop-1"),
+            name: PoolName::parse("gpu").unwrap(),
+        });
+        let all = cursor.seal(b"store", &Reach::All);
+        assert_eq!(PoolCursor::unseal(&all, b"store", &Reach::All), Ok(cursor));
+        let some = Reach::only(name("shop-1"));
+        assert!(PoolCursor::unseal(&all, b"store", &some).is_err());
+        assert!(PoolCursor::unseal(&all, b"other", &Reach::All).is_err());
+        assert!(PoolCursor::unseal("é", b"store", &Reach::All).is_err());
     }
 
     #[test]

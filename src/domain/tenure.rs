@@ -184,6 +184,13 @@ impl Token {
         }
     }
 
+    /// When the token goes unless it is kept alive; `None` where it needs nobody, or is over already.
+    pub fn keep_alive_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let over = self.revoked.is_some() || self.expired(now);
+        let deadline = self.tenure.as_ref()?.deadline;
+        deadline.filter(|_| !over)
+    }
+
     /// Whether nobody kept the token alive: it is gone, though its record may still be there. A
     /// token that was over before its deadline came is kept as any other.
     pub fn lapsed(&self, now: Timestamp) -> bool {

@@ -8,6 +8,7 @@ use super::alphabet;
 use super::flaw::{Flaw, quoted};
 use super::hash::{feed, halves};
 use super::name::{Namespace, PoolName, RequestId};
+use super::pool::Pool;
 
 /// The public name of a token: 22 base62 digits. Safe to log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +93,23 @@ impl RequestKey {
     /// `caller` is the caller's name as audit lines carry it.
     pub fn of_create(caller: &str, namespace: &Namespace, request_id: &RequestId) -> Self {
         Self::of(["create", caller, namespace.as_str(), request_id.as_str()])
+    }
+
+    /// The same of the token at `index` of a BatchCreate.
+    pub fn of_batch(
+        caller: &str,
+        namespace: &Namespace,
+        request_id: &RequestId,
+        index: u32,
+    ) -> Self {
+        let place = format!("{namespace}/{index}");
+        Self::of(["batch", caller, &place, request_id.as_str()])
+    }
+
+    /// The same of an Acquire from `pool`.
+    pub fn of_acquire(caller: &str, pool: &Pool, request_id: &RequestId) -> Self {
+        let place = format!("{}/{}", pool.namespace, pool.name.as_str());
+        Self::of(["acquire", caller, &place, request_id.as_str()])
     }
 
     /// The same of a Rotate of `token`.

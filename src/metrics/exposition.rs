@@ -124,6 +124,14 @@ impl Pages {
         registry.register("tokens_revoked", help, metrics.tokens_revoked.clone());
         let help = "Tokens that a caller deleted here";
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
+        let help = "Leases that were granted here";
+        registry.register("leases_granted", help, metrics.leases_granted.clone());
+        let help = "Leases that a call ended here, by reason";
+        registry.register("leases_ended", help, metrics.leases_ended.clone());
+        let help = "Acquires that found no token available, however long they waited";
+        registry.register("leases_refused", help, metrics.leases_refused.clone());
+        let help = "Calls that wait for a lease here";
+        registry.register("leases_waiting", help, metrics.leases_waiting.clone());
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
         let connections = &metrics.connections;

@@ -117,6 +117,12 @@ impl Gate {
         self.in_hand.load(Ordering::SeqCst)
     }
 
+    fn leave(&self) {
+        if self.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.left.notify_waiters();
+        }
+    }
+
     /// Waits until no call is in hand.
     pub async fn emptied(&self) {
         loop {
@@ -129,15 +135,31 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// Lets others in while the call waits for something that they may bring about. It stays one of
+    /// those of its address, and comes back when it goes on, whoever is there.
+    pub(crate) fn aside(&self) -> Aside<'_> {
+        self.gate.leave();
+        Aside(&self.gate)
+    }
+}
+
+/// A call that stands aside.
+pub(crate) struct Aside<'a>(&'a Gate);
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let Self { gate, neighbours } = self;
         if let Some(one) = neighbours {
             (gate.count_of_one)(one).fetch_sub(1, Ordering::SeqCst);
         }
-        if gate.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
-            gate.left.notify_waiters();
-        }
+        gate.leave();
     }
 }
 
@@ -159,6 +181,20 @@ mod tests {
         );
         drop(first);
         assert!(gate.enter(None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_stands_aside_makes_room_and_comes_back_to_a_full_gate() {
+        let gate = Gate::of_calls(1, 2);
+        let waiting = gate.enter(None).unwrap();
+        let aside = waiting.aside();
+        let other = gate.enter(None).unwrap();
+        drop(aside);
+        assert_eq!(gate.in_hand(), 2);
+        drop(other);
+        assert!(gate.enter(None).is_err());
+        drop(waiting);
+        gate.emptied().await;
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct Hold {
     calls: Arc<Calls>,
-    span: usize,
+    /// The one that it is counted in.
+    span: AtomicUsize,
     endless: AtomicBool,
     ended: AtomicBool,
 }
@@ -51,7 +52,7 @@ impl Calls {
         self.in_hand[span].fetch_add(1, Ordering::Relaxed);
         Hold {
             calls: self.clone(),
-            span,
+            span: AtomicUsize::new(span),
             endless: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
@@ -119,7 +120,18 @@ impl Hold {
     pub(super) fn endless(&self) {
         if !self.endless.swap(true, Ordering::Relaxed) {
             self.calls.endless.fetch_add(1, Ordering::Relaxed);
-            self.calls.in_hand[self.span].fetch_sub(1, Ordering::Relaxed);
+            let span = self.span.load(Ordering::Relaxed);
+            self.calls.in_hand[span].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that from now on it is a call as any other, which has just begun.
+    pub(super) fn soon_over(&self) {
+        let span = self.calls.span.load(Ordering::Relaxed) % SPANS;
+        self.span.store(span, Ordering::Relaxed);
+        self.calls.in_hand[span].fetch_add(1, Ordering::Relaxed);
+        if self.endless.swap(false, Ordering::Relaxed) {
+            self.calls.endless.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -139,7 +151,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let count = match *self.endless.get_mut() {
             true => &self.calls.endless,
-            false => &self.calls.in_hand[self.span],
+            false => &self.calls.in_hand[*self.span.get_mut()],
         };
         count.fetch_sub(1, Ordering::Relaxed);
     }
@@ -174,6 +186,22 @@ mod tests {
         assert!(calls.any());
         drop(stream);
         assert!(!calls.any());
+    }
+
+    #[test]
+    fn a_call_that_waited_is_overdue_a_whole_span_after_its_wait() {
+        let calls = Arc::new(Calls::default());
+        let call = calls.begin();
+        call.endless();
+        assert!((0..9).all(|_| !calls.next_span()));
+        call.soon_over();
+        assert!(!calls.next_span());
+        assert!(calls.next_span(), "the call outlived a span");
+        call.endless();
+        assert!(!calls.next_span());
+        call.soon_over();
+        drop(call);
+        assert!(!calls.next_span() && !calls.any());
     }
 
     fn answer(calls: &Arc<Calls>, count: u64) {

@@ -48,6 +48,35 @@ impl Keeper {
     }
 }
 
+/// In the extensions of a request whose answer may have to be waited for.
+#[derive(Clone)]
+pub(crate) struct Lasting(Arc<Answering>);
+
+impl Lasting {
+    /// Puts it there; nothing where the request came over no connection of ours.
+    pub(crate) fn note<B>(request: &mut Request<B>) {
+        let keeper = request.extensions().get::<Keeper>().cloned();
+        if let Some(Keeper(answering)) = keeper {
+            request.extensions_mut().insert(Self(answering));
+        }
+    }
+
+    /// Begins a wait; until it is over the call is in hand, and not overdue.
+    pub(crate) fn begin(&self) -> LongWait<'_> {
+        self.0.hold.endless();
+        LongWait(&self.0)
+    }
+}
+
+/// A call that waits.
+pub(crate) struct LongWait<'a>(&'a Answering);
+
+impl Drop for LongWait<'_> {
+    fn drop(&mut self) {
+        self.0.hold.soon_over();
+    }
+}
+
 /// A body, and the call whose answer it is.
 pub(super) struct Held {
     body: Body,

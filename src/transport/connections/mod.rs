@@ -35,7 +35,7 @@ use socket::Socket;
 pub(crate) use admission::Neighbours;
 pub(crate) use connection::Connection;
 pub use dialled::channel_over;
-pub(crate) use held::{Endless, Keeper};
+pub(crate) use held::{Endless, Keeper, Lasting};
 pub use socket::{Listener, Place};
 
 /// Bounds on connections.

@@ -30,6 +30,11 @@ pub(super) fn current() -> Option<CallId> {
     CURRENT.try_with(CallId::clone).ok()
 }
 
+/// The same for what is made in a task of its own on behalf of the call `id`.
+pub(super) fn within<F: Future>(id: CallId, make: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(id, make)
+}
+
 /// A call that has begun. Its duration is counted when its status goes out, or, as cancelled, when
 /// this is dropped before.
 pub(super) struct Begun {

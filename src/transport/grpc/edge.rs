@@ -16,7 +16,7 @@ use tracing::{Instrument, Span};
 use crate::authority::Authority;
 use crate::authority::act::{self, Act};
 use crate::metrics::{Metrics, Rpc};
-use crate::transport::connections::{Connection, Keeper};
+use crate::transport::connections::{Connection, Keeper, Lasting};
 use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
@@ -27,7 +27,14 @@ use super::{deadline, status};
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
 
 /// Methods that answer with a stream which lasts as long as both sides want.
-const ENDLESS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
+const ENDLESS: [&str; 3] = [
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.",
+    "/tokenauthority.v1.TokenService/KeepAliveStream",
+];
+
+/// The method whose calls may wait longer than others may take.
+const WAITS: &str = "/tokenauthority.v1.TokenService/Acquire";
 
 /// Wraps the services of a server.
 #[derive(Clone)]
@@ -140,7 +147,12 @@ where
             let leaving: Leaving = Box::pin(connection.leaving());
             leaving
         });
-        let longest = deadline::of_call(request.headers(), settings.call_deadline);
+        let mut longest = settings.call_deadline;
+        if path == WAITS {
+            longest += settings.authority.lease_terms().wait_max();
+            Lasting::note(&mut request);
+        }
+        let longest = deadline::of_call(request.headers(), longest);
         let uri = request.uri().clone();
         Keeper::keep(&mut request, pass.clone());
         // A change that outlives its call keeps its own hold of the pass.

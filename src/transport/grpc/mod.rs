@@ -1,12 +1,16 @@
 //! gRPC: the listener's services in a named order, and their bounds; and HTTP beside them.
 
 mod call;
+mod caller;
 pub mod codec;
 mod convert;
 mod credential;
 mod deadline;
 mod edge;
 mod health;
+mod keep_alive_stream;
+mod lease_calls;
+mod on_hold;
 pub mod pb;
 mod status;
 mod token_service;
@@ -77,8 +81,12 @@ pub async fn serve(
     let health = health.max_decoding_message_size(NAMING_BYTES_MAX);
     let v1 = reflection().build_v1()?;
     let v1alpha = reflection().build_v1alpha()?;
-    let tokens = TokenServiceServer::new(TokenServiceHandler::new(authority.clone()))
-        .max_decoding_message_size(bounds.message_bytes);
+    let tokens = TokenServiceServer::new(TokenServiceHandler {
+        authority: authority.clone(),
+        call_deadline: bounds.call_deadline,
+        message_bytes: bounds.message_bytes,
+    })
+    .max_decoding_message_size(bounds.message_bytes);
     let edge = EdgeLayer(Arc::new(Settings {
         authority,
         metrics,

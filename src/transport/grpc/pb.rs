@@ -42,6 +42,70 @@ impl fmt::Debug for AcquireResponse {
     }
 }
 
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            lease_id: _,
+            holder,
+            fence,
+            acquire_time,
+            expire_time,
+            end_time,
+            end_reason,
+        } = self;
+        f.debug_struct("Lease")
+            .field("lease_id", &Redacted)
+            .field("holder", holder)
+            .field("fence", fence)
+            .field("acquire_time", acquire_time)
+            .field("expire_time", expire_time)
+            .field("end_time", end_time)
+            .field("end_reason", end_reason)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ReleaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, force } = self;
+        f.debug_struct("ReleaseRequest")
+            .field("target", target)
+            .field("force", force)
+            .finish()
+    }
+}
+
+impl fmt::Debug for KeepAliveRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            target,
+            lease_duration,
+        } = self;
+        f.debug_struct("KeepAliveRequest")
+            .field("target", target)
+            .field("lease_duration", lease_duration)
+            .finish()
+    }
+}
+
+impl fmt::Debug for release_request::Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaseId(_) => f.debug_tuple("LeaseId").field(&Redacted).finish(),
+            Self::TokenId(id) => f.debug_tuple("TokenId").field(id).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for keep_alive_request::Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaseId(_) => f.debug_tuple("LeaseId").field(&Redacted).finish(),
+            Self::TokenId(id) => f.debug_tuple("TokenId").field(id).finish(),
+        }
+    }
+}
+
 impl fmt::Debug for CreateResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { token, secret: _ } = self;
@@ -148,6 +212,31 @@ mod tests {
                 RevokeRequest {
                     target: Some(revoke_request::Target::Secret(secret())),
                     reason: String::new()
+                }
+            ),
+            format!(
+                "{:?}",
+                AcquireResponse {
+                    secret: secret(),
+                    lease: Some(Lease {
+                        lease_id: secret(),
+                        ..Default::default()
+                    }),
+                    token: None,
+                }
+            ),
+            format!(
+                "{:?}",
+                ReleaseRequest {
+                    target: Some(release_request::Target::LeaseId(secret())),
+                    force: false
+                }
+            ),
+            format!(
+                "{:?}",
+                KeepAliveRequest {
+                    target: Some(keep_alive_request::Target::LeaseId(secret())),
+                    lease_duration: None
                 }
             ),
         ];

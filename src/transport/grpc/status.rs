@@ -1,5 +1,7 @@
 //! Every error becomes a gRPC status here, once: canonical code, reason, details.
 
+mod leases;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -190,11 +192,26 @@ impl From<Error> for Status {
             }
             Error::TokenOver { id, state } => {
                 let metadata = ("state", wire_state(state).as_str_name().to_owned());
-                precondition(ErrorReason::TokenOver, id, metadata, message)
+                precondition(ErrorReason::TokenOver, id, Some(metadata), message)
             }
             Error::StillInGrace { id, until } => {
-                precondition(ErrorReason::StillInGrace, id, ("until", until), message)
+                let metadata = ("until", until);
+                precondition(ErrorReason::StillInGrace, id, Some(metadata), message)
             }
+            Error::PoolExhausted { pool, retry_after } => {
+                leases::pool_exhausted(&pool, retry_after, message)
+            }
+            Error::PoolNotFound(pool) => leases::pool_not_found(&pool, message),
+            Error::AcquireUsed(pool) => leases::request_used(&pool, message),
+            Error::LeaseNotFound(id) => leases::lease_not_found(id, message),
+            Error::LeaseOver { id, end } => leases::lease_over(id, end, message),
+            Error::NotLeased(id) => precondition(ErrorReason::NotLeased, id, None, message),
+            Error::NotPooled(id) => precondition(ErrorReason::NotPooled, id, None, message),
+            Error::TooManyWaiting { limit } => leases::too_many_waiting(limit, message),
+            Error::Leaving { alone: true } => connection_ends(),
+            Error::Leaving { alone: false } => draining(),
+            // Nobody is there to read it.
+            Error::CallerGone => deadline_exceeded(),
             Error::CallerLimited { retry_after, .. } => {
                 limited(ErrorReason::CallerLimited, retry_after, message)
             }
@@ -260,12 +277,13 @@ fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status 
 fn precondition(
     reason: ErrorReason,
     id: TokenId,
-    metadata: (&str, String),
+    metadata: Option<(&str, String)>,
     message: String,
 ) -> Status {
     let violation = PreconditionViolation::new(reason.as_str_name(), id.as_str(), message.clone());
     let details = ErrorDetails::with_precondition_failure(vec![violation]);
-    let metadata = [("token_id", id.to_string()), metadata];
+    let named = [("token_id", id.to_string())].into_iter();
+    let metadata: Vec<_> = named.chain(metadata).collect();
     with(
         details,
         Code::FailedPrecondition,

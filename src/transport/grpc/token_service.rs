@@ -1,61 +1,39 @@
 //! `TokenService`: each method finds the caller, asks for the right, parses, acts, answers.
 
-use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tonic::{Request, Response, Status};
-use tracing::Instrument;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::authority::Authority;
-use crate::authority::access::{Proof, Right, Session};
+use crate::authority::access::{Right, Session};
 use crate::authority::act::{self, Act};
-use crate::authority::call::Call;
 use crate::authority::error::Error;
-use crate::transport::connections::Connection;
-use crate::transport::gate::Pass;
 
-use super::call;
+use super::caller::{InHand, Shown, call_of};
 use super::convert;
+use super::keep_alive_stream::Answers;
+use super::pb;
 use super::pb::revoke_request::Target;
 use super::pb::token_service_server::TokenService;
-use super::{credential, pb};
 
 /// The service over one authority.
 pub(super) struct TokenServiceHandler {
-    authority: Arc<Authority>,
-}
-
-/// The connection that a request came over.
-fn connection<T>(request: &Request<T>) -> Option<&Connection> {
-    let connection = request.extensions().get::<Arc<Connection>>();
-    connection.map(Arc::as_ref)
+    pub(super) authority: Arc<Authority>,
+    /// Longest that a call may take, but for what it waits.
+    pub(super) call_deadline: Duration,
+    /// Longest message that is accepted, in bytes.
+    pub(super) message_bytes: usize,
 }
 
 impl TokenServiceHandler {
-    pub(super) fn new(authority: Arc<Authority>) -> Self {
-        Self { authority }
-    }
-
     async fn session<T>(&self, rpc: &'static str, request: &Request<T>) -> Result<Session, Error> {
-        let call = self.call(request);
-        let credential = credential::read(request.metadata())
-            .map_err(|error| self.authority.unknown_caller(rpc, &call, error))?;
-        let proof = Proof {
-            secret: credential.as_ref().map(|secret| secret.as_str()),
-            certificate: connection(request).and_then(Connection::names),
-        };
-        self.authority.authenticate(rpc, proof, call).await
-    }
-
-    fn call<T>(&self, request: &Request<T>) -> Call {
-        Call {
-            id: call::current().unwrap_or_else(|| self.authority.call_id(None)),
-            peer: connection(request).and_then(|connection| connection.address),
-        }
+        let shown = Shown::by(rpc, request, &self.authority)?;
+        shown.session(rpc, &self.authority).await
     }
 
     /// The caller's right to do `A`, what keeps the call in hand, and the message.
-    async fn permitted<A: Act, T>(
+    pub(super) async fn permitted<A: Act, T>(
         &self,
         request: Request<T>,
     ) -> Result<(Right<A>, InHand, T), Error> {
@@ -63,31 +41,6 @@ impl TokenServiceHandler {
         let right = self.authority.permit::<A>(&session.caller, &session.call)?;
         let in_hand = InHand::of(&request);
         Ok((right, in_hand, request.into_inner()))
-    }
-}
-
-/// Keeps a call counted as in hand.
-struct InHand(Option<Arc<Pass>>);
-
-impl InHand {
-    fn of<T>(request: &Request<T>) -> Self {
-        Self(request.extensions().get::<Arc<Pass>>().cloned())
-    }
-
-    /// Runs a change to its end whatever becomes of the call that asked for it; until then the
-    /// server counts it, and waits for it when it drains.
-    async fn see_through<T: Send + 'static>(
-        self,
-        change: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let change = async move {
-            let result = change.await;
-            drop(self.0);
-            result
-        };
-        tokio::spawn(change.in_current_span())
-            .await
-            .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
     }
 }
 
@@ -127,7 +80,7 @@ impl TokenService for TokenServiceHandler {
         let (mut right, in_hand, message) = self.permitted::<act::Create, _>(request).await?;
         let authority = self.authority.clone();
         let issued = in_hand.see_through(async move {
-            let result = match convert::order(message) {
+            let result = match convert::order(message, authority.lease_terms()) {
                 Ok(order) => authority.create(&mut right, order).await,
                 Err(error) => Err(error),
             };
@@ -180,7 +133,8 @@ impl TokenService for TokenServiceHandler {
             // The secret is the credential: nobody is asked who they are.
             let secret = std::mem::take(secret);
             let order = convert::surrender_order(secret, &request.get_ref().reason);
-            let (call, in_hand) = (self.call(&request), InHand::of(&request));
+            let call = call_of(&request, &self.authority);
+            let in_hand = InHand::of(&request);
             let authority = self.authority.clone();
             in_hand
                 .see_through(async move { authority.surrender(&call, order).await })
@@ -207,7 +161,7 @@ impl TokenService for TokenServiceHandler {
         let (mut right, in_hand, message) = self.permitted::<act::Update, _>(request).await?;
         let authority = self.authority.clone();
         let updated = in_hand.see_through(async move {
-            let result = match convert::patch(message) {
+            let result = match convert::patch(message, authority.lease_terms()) {
                 Ok((id, patch)) => authority.update(&mut right, id, patch).await,
                 Err(error) => Err(error),
             };
@@ -268,48 +222,48 @@ impl TokenService for TokenServiceHandler {
         Ok(Response::new(pb::DeleteResponse {}))
     }
 
-    type KeepAliveStreamStream = tokio_stream::Pending<Result<pb::KeepAliveStreamResponse, Status>>;
+    type KeepAliveStreamStream = Answers;
 
     async fn batch_create(
         &self,
-        _request: Request<pb::BatchCreateRequest>,
+        request: Request<pb::BatchCreateRequest>,
     ) -> Result<Response<pb::BatchCreateResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.create_many(request).await
     }
 
     async fn acquire(
         &self,
-        _request: Request<pb::AcquireRequest>,
+        request: Request<pb::AcquireRequest>,
     ) -> Result<Response<pb::AcquireResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.acquire_lease(request).await
     }
 
     async fn release(
         &self,
-        _request: Request<pb::ReleaseRequest>,
+        request: Request<pb::ReleaseRequest>,
     ) -> Result<Response<pb::ReleaseResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.release_lease(request).await
     }
 
     async fn keep_alive(
         &self,
-        _request: Request<pb::KeepAliveRequest>,
+        request: Request<pb::KeepAliveRequest>,
     ) -> Result<Response<pb::KeepAliveResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.keep_one_alive(request).await
     }
 
     async fn keep_alive_stream(
         &self,
-        _request: Request<tonic::Streaming<pb::KeepAliveStreamRequest>>,
-    ) -> Result<Response<Self::KeepAliveStreamStream>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<Streaming<pb::KeepAliveStreamRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        self.keep_many_alive(request).await
     }
 
     async fn list_pools(
         &self,
-        _request: Request<pb::ListPoolsRequest>,
+        request: Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.pools(request).await
     }
 
     async fn who_am_i(

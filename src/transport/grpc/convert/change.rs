@@ -9,6 +9,7 @@ use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::flaw::{Flaw, Violations, quoted};
 use crate::domain::limit::Quota;
 use crate::domain::name::{Description, Owner, RequestId, TokenName};
+use crate::domain::pool::LeaseTerms;
 use crate::domain::profile::Profile;
 use crate::domain::rotation::Grace;
 use crate::domain::scope::Scope;
@@ -22,7 +23,7 @@ use super::time::{instant, span};
 use super::{given, items, sound, whole_token};
 
 /// The paths that an update mask may name.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "name",
     "description",
     "owner",
@@ -37,6 +38,7 @@ const PATHS: [&str; 14] = [
     "labels",
     "disabled",
     "expire_time",
+    "keep_alive_ttl",
 ];
 
 /// Most paths of a mask: each once, and room for those that cover one another.
@@ -45,6 +47,7 @@ const MASK_MAX: usize = 64;
 /// What an UpdateRequest asks for.
 pub(in crate::transport::grpc) fn patch(
     request: pb::UpdateRequest,
+    terms: LeaseTerms,
 ) -> Result<(TokenId, Patch), Error> {
     let pb::UpdateRequest {
         token,
@@ -67,7 +70,7 @@ pub(in crate::transport::grpc) fn patch(
     };
     // Each path once, however often it is named.
     for path in PATHS.iter().filter(|path| names(&mask, path)) {
-        put(v, &mut patch, path, &token);
+        put(v, &mut patch, path, &token, terms);
     }
     patch.quota = quota_patch(v, &mask, token.quota.as_ref());
     sound(id.map(|id| (id, patch)), flaws)
@@ -94,7 +97,7 @@ fn names(mask: &[String], path: &str) -> bool {
 }
 
 /// Puts into `patch` what `token` says about `path`; quotas have their own way.
-fn put(v: &mut Violations, patch: &mut Patch, path: &str, token: &pb::Token) {
+fn put(v: &mut Violations, patch: &mut Patch, path: &str, token: &pb::Token, terms: LeaseTerms) {
     match path {
         "name" => patch.name = v.take("token.name", TokenName::parse(&token.name)),
         "description" => {
@@ -128,6 +131,13 @@ fn put(v: &mut Violations, patch: &mut Patch, path: &str, token: &pb::Token) {
         "expire_time" => {
             let end = token.expire_time.as_ref().map(instant).transpose();
             patch.expire_time = v.take("token.expire_time", end);
+        }
+        "keep_alive_ttl" => {
+            let asked = token.keep_alive_ttl.as_ref().map(span).transpose();
+            // Cleared, it needs no beat any more.
+            let asked = asked.map(Option::unwrap_or_default);
+            let ttl = asked.and_then(|span| terms.keep_alive_ttl(Some(span)));
+            patch.keep_alive_ttl = v.take("token.keep_alive_ttl", ttl);
         }
         // Of the quota, or refused already.
         _ => {}

@@ -1,11 +1,15 @@
 //! Create on the wire.
 
+use std::time::Duration;
+
+use crate::authority::batch::Batch;
 use crate::authority::error::Error;
 use crate::authority::tokens::{Issued, Order};
 use crate::domain::address::Network;
 use crate::domain::endpoint::{Endpoints, Pattern};
-use crate::domain::flaw::Violations;
+use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Description, Labels, Namespace, RequestId, TokenName};
+use crate::domain::pool::LeaseTerms;
 use crate::domain::profile::Profile;
 use crate::domain::scope::Scope;
 use crate::domain::token::Expiration;
@@ -15,7 +19,45 @@ use super::time::{instant, span};
 use super::{given, items, limits, owner, pool, sound, whole_token};
 
 /// What a CreateRequest asks for.
-pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Order, Error> {
+pub(in crate::transport::grpc) fn order(
+    request: pb::CreateRequest,
+    terms: LeaseTerms,
+) -> Result<Order, Error> {
+    let mut flaws = Violations::default();
+    let order = parsed(&mut flaws, request, terms);
+    sound(order, flaws)
+}
+
+/// What a BatchCreateRequest asks for.
+pub(in crate::transport::grpc) fn batch(
+    request: pb::BatchCreateRequest,
+    terms: LeaseTerms,
+) -> Result<Batch, Error> {
+    let pb::BatchCreateRequest { template, count } = request;
+    let mut flaws = Violations::default();
+    let mut within = Violations::default();
+    let order = match template {
+        Some(template) => parsed(&mut within, template, terms),
+        None => {
+            flaws.add("template", Flaw::new("must be given"));
+            None
+        }
+    };
+    for (field, flaw) in within.iter() {
+        flaws.add(format!("template.{field}"), flaw.clone());
+    }
+    let batch = match order {
+        Some(order) => flaws.take("count", Batch::new(order, count)),
+        None => {
+            flaws.take("count", Batch::check(count));
+            None
+        }
+    };
+    sound(batch, flaws)
+}
+
+/// What is asked for, as far as it can be read; what is wrong with it goes into `v`.
+fn parsed(v: &mut Violations, request: pb::CreateRequest, terms: LeaseTerms) -> Option<Order> {
     let pb::CreateRequest {
         namespace,
         name,
@@ -30,11 +72,9 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         request_id,
         rate_limits,
         quota,
-        keep_alive_ttl: _,
+        keep_alive_ttl,
         expiration,
     } = request;
-    let mut flaws = Violations::default();
-    let v = &mut flaws;
     let namespace = given(v, "namespace", &namespace, Namespace::parse);
     let name = v.take("name", TokenName::parse(&name));
     let description = v.take("description", Description::parse(&description));
@@ -60,6 +100,11 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
     let labels = self::labels(v, "labels", &labels);
     let expiration = self::expiration(v, expiration);
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
+    let pooled = !asked_pool.is_empty();
+    let keep_alive_ttl = v.take(
+        "keep_alive_ttl",
+        self::keep_alive_ttl(keep_alive_ttl.as_ref(), pooled, terms),
+    );
     let profile = Profile {
         name: name.unwrap_or_default(),
         description: description.unwrap_or_default(),
@@ -72,19 +117,32 @@ pub(in crate::transport::grpc) fn order(request: pb::CreateRequest) -> Result<Or
         quota: quota.map(|(quota, _)| quota),
         labels: labels.unwrap_or_default(),
         disabled,
-        keep_alive_ttl: None,
+        keep_alive_ttl: keep_alive_ttl.flatten(),
     };
     if let Some((at, flaw)) = profile.pooled_scope_flaw() {
         v.add(format!("scopes[{at}]"), flaw);
     }
-    let order = expiration.map(|expiration| Order {
+    expiration.map(|expiration| Order {
         namespace,
         profile,
         quota_left: quota.and_then(|(_, left)| left),
         expiration,
         request_id,
-    });
-    sound(order, flaws)
+    })
+}
+
+/// How long the token lives without a beat; only a pooled token needs one.
+fn keep_alive_ttl(
+    asked: Option<&prost_types::Duration>,
+    pooled: bool,
+    terms: LeaseTerms,
+) -> Result<Option<Duration>, Flaw> {
+    let asked = asked.map(span).transpose()?;
+    match (pooled, asked) {
+        (true, asked) => terms.keep_alive_ttl(asked),
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(Flaw::new("must be left out: the token is in no pool")),
+    }
 }
 
 fn expiration(v: &mut Violations, asked: Option<create_request::Expiration>) -> Option<Expiration> {

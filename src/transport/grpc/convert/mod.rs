@@ -6,8 +6,10 @@
 mod change;
 mod create;
 mod inspect;
+mod leases;
 mod limits;
 mod namespaces;
+mod pools;
 mod time;
 mod token;
 mod validate;
@@ -18,10 +20,15 @@ use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Owner, PoolName};
 
 pub(super) use change::{limits_reset, patch, rotate_order, rotated};
-pub(super) use create::{issued, order};
+pub(super) use create::{batch, issued, order};
 pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
+pub(super) use leases::{
+    acquire_order, acquired, beat_order, forced_release_order, kept, release_order, released,
+    token_beat_order, wire_end,
+};
 pub(super) use limits::limits_as_they_stand;
 pub(super) use namespaces::{namespaces_listed, namespaces_query};
+pub(super) use pools::{pools_listed, pools_query};
 pub(super) use time::timestamp;
 pub(super) use token::{whole_token, wire_state};
 pub(super) use validate::{Asked, question, validation};

@@ -3,6 +3,7 @@
 use crate::authority::seen::Seen;
 use crate::domain::address::Network;
 use crate::domain::endpoint::Pattern;
+use crate::domain::lease::LeaseMark;
 use crate::domain::profile::Profile;
 use crate::domain::rotation::SecretVersion;
 use crate::domain::scope::Scope;
@@ -10,8 +11,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{State, Token};
 use crate::transport::grpc::pb;
 
+use super::leases::wire_lease;
 use super::limits::wire_limits;
-use super::timestamp;
+use super::time::{duration, timestamp};
 
 /// Everything about a token that an answer may say.
 pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
@@ -29,11 +31,13 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         secrets,
         allowance: _,
         origin: _,
-        tenure: _,
+        tenure,
         revision,
     } = token;
     let revocation = revoked.as_ref();
     let (rate_limits, quota) = wire_limits(seen);
+    let now = seen.left.now;
+    let last = tenure.as_ref().and_then(|tenure| tenure.last(now));
     pb::Token {
         state: wire_state(seen.state()).into(),
         description: profile.description.as_str().to_owned(),
@@ -52,7 +56,10 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         secrets: secrets.versions().map(secret_info).collect(),
         secret_version: secrets.current.version,
         revision: *revision,
-        ..public_facts(token)
+        keep_alive_ttl: profile.keep_alive_ttl.map(duration),
+        keep_alive_deadline: token.keep_alive_deadline(now).map(timestamp),
+        last_lease: last.map(|lease| wire_lease(lease, None, now)),
+        ..public_facts(token, None, now)
     }
 }
 
@@ -79,8 +86,9 @@ fn secret_info((secret, until): (&SecretVersion, Option<Timestamp>)) -> pb::Secr
     }
 }
 
-/// The public facts of a judged token.
-pub(super) fn public_facts(token: &Token) -> pb::Token {
+/// The public facts of a token as it was `now`, when it was judged by the secret of the lease of
+/// that mark, if of one: then that lease is shown, in force or not, else the one in force.
+pub(super) fn public_facts(token: &Token, judged: Option<LeaseMark>, now: Timestamp) -> pb::Token {
     let Profile {
         name,
         description: _,
@@ -95,6 +103,10 @@ pub(super) fn public_facts(token: &Token) -> pb::Token {
         disabled: _,
         keep_alive_ttl: _,
     } = &token.profile;
+    let lease = token.tenure.as_ref().and_then(|tenure| match judged {
+        Some(mark) => tenure.leases.iter().find(|lease| lease.mark == mark),
+        None => tenure.live(now),
+    });
     pb::Token {
         token_id: token.id.to_string(),
         namespace: token.namespace.to_string(),
@@ -104,6 +116,7 @@ pub(super) fn public_facts(token: &Token) -> pb::Token {
         scopes: scopes.iter().map(Scope::to_string).collect(),
         labels: labels.to_map(),
         expire_time: token.expire_time.map(timestamp),
+        lease: lease.map(|lease| wire_lease(lease, None, now)),
         ..pb::Token::default()
     }
 }

@@ -140,8 +140,13 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
     let Subject {
         token,
         credential,
+        now,
         left,
     } = subject;
+    let judged = match credential {
+        Credential::Own { .. } => None,
+        Credential::Lease { mark, until: _ } => Some(mark),
+    };
     let (used, version) = match credential {
         Credential::Own {
             version,
@@ -162,7 +167,7 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         revision: token.revision,
         rate_limits: statuses.map(wire_status).collect(),
         quota_remaining: left.and_then(|left| left.quota),
-        token: Some(public_facts(&token)),
+        token: Some(public_facts(&token, judged, now)),
         ..unknown
     }
 }

@@ -1,0 +1,264 @@
+//! Leases: acquiring one, perhaps after a wait, ending it, and keeping it alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::domain::caller::Reach;
+use crate::domain::flaw::{Flaw, Violations};
+use crate::domain::lease::{self, Holder, Lease, LeaseEnd, LeaseId, LeaseMark};
+use crate::domain::name::{Namespace, PoolName, RequestId};
+use crate::domain::pool::Pool;
+use crate::domain::secret::Secret;
+use crate::domain::tenure::Grant;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Origin, Refusal, RequestKey, Token, TokenId};
+use crate::entropy;
+use crate::store::leases::{Beat, KeptAlive, LeaseTarget, Released};
+
+use super::Authority;
+use super::access::Right;
+use super::act::{self, Act};
+use super::error::Error;
+use super::refusal::refused;
+use super::seen::Seen;
+use super::waiting::{Granted, OnHold};
+
+/// What is asked of Acquire.
+#[derive(Clone, Debug)]
+pub struct AcquireOrder {
+    pub namespace: Option<Namespace>,
+    pub pool: PoolName,
+    pub holder: Holder,
+    pub duration: Duration,
+    /// How long to wait where no token is available; zero is not at all.
+    pub wait: Duration,
+    pub request_id: Option<RequestId>,
+}
+
+/// A leased token, and the secret of the lease, which exists nowhere else.
+#[derive(Debug)]
+pub struct Leased {
+    pub seen: Seen,
+    pub lease: Lease,
+    pub secret: Secret,
+}
+
+/// A lease that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub lease: Lease,
+    /// When it was seen so, by the store's time.
+    pub now: Timestamp,
+}
+
+/// What a beat kept alive.
+#[derive(Debug)]
+pub struct Kept {
+    pub token: Box<Token>,
+    pub now: Timestamp,
+}
+
+impl Authority {
+    /// Leases a token of a pool. Where none is available and the caller wants to wait, it waits, in
+    /// the order of those who do; `on_hold` is asked for patience meanwhile.
+    ///
+    /// Whatever becomes of the caller, no place in the queue is left behind, and no lease that was
+    /// granted to somebody who has gone.
+    pub async fn acquire(
+        &self,
+        right: &mut Right<act::Acquire>,
+        order: AcquireOrder,
+        on_hold: &mut dyn OnHold,
+    ) -> Result<Leased, Error> {
+        let AcquireOrder {
+            namespace,
+            pool: name,
+            holder,
+            duration,
+            wait,
+            request_id,
+        } = order;
+        let namespace = right.in_namespace(namespace.as_ref())?;
+        let pool = Pool { namespace, name };
+        let caller = right.caller().identity.to_string();
+        let origin = request_id.map(|request_id| Origin {
+            key: RequestKey::of_acquire(&caller, &pool, &request_id),
+            fingerprint: lease::fingerprint(&pool, &holder, duration),
+        });
+        let (digits, digest) = self.mint.draw()?;
+        let grant = Grant {
+            mark: mark()?,
+            holder,
+            duration,
+            origin,
+            digest,
+        };
+        let granted = self.granted(&pool, grant, wait, on_hold).await;
+        let granted = granted.map_err(|error| self.counted(error))?;
+        right.about(granted.token.id);
+        self.handed_over(granted, &digits, on_hold).await
+    }
+
+    /// Puts together what the holder gets; a holder that has gone gets nothing, and holds nothing.
+    async fn handed_over(
+        &self,
+        granted: Granted,
+        digits: &Zeroizing<String>,
+        on_hold: &mut dyn OnHold,
+    ) -> Result<Leased, Error> {
+        let Granted {
+            token,
+            lease,
+            now,
+            replayed,
+        } = granted;
+        if !replayed {
+            self.metrics.leases_granted.inc();
+        }
+        if on_hold.has_gone() && !replayed {
+            let target = LeaseTarget::Lease(LeaseId {
+                token: token.id,
+                mark: lease.mark,
+            });
+            self.store.release(target, &Reach::All).await?;
+            self.metrics.lease_ended(LeaseEnd::Released);
+            return Err(Error::CallerGone);
+        }
+        let secret = self.mint.assemble(&token.id, digits);
+        let seen = self.see(Arc::new(*token), now).await?;
+        Ok(Leased {
+            seen,
+            lease: *lease,
+            secret,
+        })
+    }
+
+    fn counted(&self, error: Error) -> Error {
+        if matches!(error, Error::PoolExhausted { .. }) {
+            self.metrics.leases_refused.inc();
+        }
+        error
+    }
+
+    /// Ends a lease by its name.
+    pub async fn release(
+        &self,
+        right: &mut Right<act::Release>,
+        id: LeaseId,
+    ) -> Result<Ended, Error> {
+        self.end(right, LeaseTarget::Lease(id)).await
+    }
+
+    /// Takes a token from whoever holds it.
+    pub async fn force_release(
+        &self,
+        right: &mut Right<act::ForcedRelease>,
+        id: TokenId,
+    ) -> Result<Ended, Error> {
+        self.end(right, LeaseTarget::Token(id)).await
+    }
+
+    async fn end<A: Act>(&self, right: &mut Right<A>, target: LeaseTarget) -> Result<Ended, Error> {
+        let id = target.token();
+        right.about(id);
+        match self.store.release(target, right.reach()).await? {
+            Released::Absent => Err(absent(target)),
+            Released::Unpooled => Err(Error::NotPooled(id)),
+            Released::Idle(token) => {
+                right.found_in(&token.namespace);
+                Err(Error::NotLeased(id))
+            }
+            Released::Ended {
+                token,
+                lease,
+                now,
+                before,
+            } => {
+                right.found_in(&token.namespace);
+                if let (Some((_, end)), false) = (lease.end(now), before) {
+                    self.metrics.lease_ended(end);
+                }
+                Ok(Ended { lease: *lease, now })
+            }
+        }
+    }
+
+    /// Keeps a lease alive, and with it its token.
+    pub async fn keep_alive<A: KeepsLease>(
+        &self,
+        right: &Right<A>,
+        id: LeaseId,
+        duration: Option<Duration>,
+    ) -> Result<Kept, Error> {
+        self.kept(right, LeaseTarget::Lease(id), duration).await
+    }
+
+    /// Keeps a token alive, whoever holds it.
+    pub async fn keep_token_alive(
+        &self,
+        right: &mut Right<act::TokenKeepAlive>,
+        id: TokenId,
+    ) -> Result<Kept, Error> {
+        right.about(id);
+        self.kept(right, LeaseTarget::Token(id), None).await
+    }
+
+    async fn kept<A: Act>(
+        &self,
+        right: &Right<A>,
+        target: LeaseTarget,
+        duration: Option<Duration>,
+    ) -> Result<Kept, Error> {
+        let id = target.token();
+        let beat = Beat {
+            target,
+            duration,
+            reach: right.reach().clone(),
+        };
+        match self.store.keep_alive(&beat).await? {
+            KeptAlive::Absent => Err(absent(target)),
+            KeptAlive::Unpooled => Err(Error::NotPooled(id)),
+            KeptAlive::Over { token, lease } => {
+                right.found_in(&token.namespace);
+                let end = lease.ended.map_or(lease.lapse, |(_, why)| why);
+                Err(Error::LeaseOver { id, end })
+            }
+            KeptAlive::Refused(refusal) => Err(refused(refusal, id, "")),
+            KeptAlive::Kept { token, now } => {
+                right.found_in(&token.namespace);
+                Ok(Kept { token, now })
+            }
+        }
+    }
+}
+
+/// An act that keeps leases alive by their names.
+pub trait KeepsLease: Act {}
+impl KeepsLease for act::KeepAlive {}
+impl KeepsLease for act::KeepAliveStream {}
+
+fn mark() -> Result<LeaseMark, Error> {
+    let digits = entropy::digits(LeaseMark::DIGITS)?;
+    LeaseMark::parse(&digits).map_err(|flaw| Error::Internal(flaw.to_string()))
+}
+
+fn absent(target: LeaseTarget) -> Error {
+    match target {
+        LeaseTarget::Lease(id) => Error::LeaseNotFound(id.token),
+        LeaseTarget::Token(id) => Error::TokenNotFound(id),
+    }
+}
+
+/// The answer to an Acquire whose request was answered before.
+pub(super) fn replay_refused(refusal: Refusal, pool: Pool) -> Error {
+    match refusal {
+        Refusal::RequestDiffers => {
+            let flaw = "was used before by this caller with other arguments";
+            Error::Invalid(Violations::one("request_id", Flaw::new(flaw)))
+        }
+        Refusal::RequestUsed => Error::AcquireUsed(pool),
+        other => Error::Internal(format!("an Acquire was refused: {other:?}")),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a caller shows of itself with a call, and what keeps the call in hand.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tonic::Request;
+use tracing::Instrument;
+use zeroize::Zeroizing;
+
+use crate::authority::Authority;
+use crate::authority::access::{Proof, Session};
+use crate::authority::call::Call;
+use crate::authority::error::Error;
+use crate::transport::connections::Connection;
+use crate::transport::gate::Pass;
+
+use super::{call, credential};
+
+/// A call, and what its caller shows.
+pub(super) struct Shown {
+    pub(super) call: Call,
+    secret: Option<Zeroizing<String>>,
+    connection: Option<Arc<Connection>>,
+}
+
+impl Shown {
+    /// An error where what is shown cannot be read.
+    pub(super) fn by<T>(
+        rpc: &'static str,
+        request: &Request<T>,
+        authority: &Authority,
+    ) -> Result<Self, Error> {
+        let call = call_of(request, authority);
+        let secret = credential::read(request.metadata())
+            .map_err(|error| authority.unknown_caller(rpc, &call, error))?;
+        Ok(Self {
+            call,
+            secret,
+            connection: request.extensions().get::<Arc<Connection>>().cloned(),
+        })
+    }
+
+    /// Finds out who calls, as of now.
+    pub(super) async fn session(
+        &self,
+        rpc: &'static str,
+        authority: &Authority,
+    ) -> Result<Session, Error> {
+        let proof = Proof {
+            secret: self.secret.as_ref().map(|secret| secret.as_str()),
+            certificate: self.connection.as_ref().and_then(|own| own.names()),
+        };
+        authority.authenticate(rpc, proof, self.call.clone()).await
+    }
+}
+
+/// The call that a request is.
+pub(super) fn call_of<T>(request: &Request<T>, authority: &Authority) -> Call {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    Call {
+        id: call::current().unwrap_or_else(|| authority.call_id(None)),
+        peer: connection.and_then(|connection| connection.address),
+    }
+}
+
+/// Keeps a call counted as in hand.
+pub(super) struct InHand(Option<Arc<Pass>>);
+
+impl InHand {
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        Self(request.extensions().get::<Arc<Pass>>().cloned())
+    }
+
+    /// Runs a change to its end whatever becomes of the call that asked for it; until then the
+    /// server counts it, and waits for it when it drains.
+    pub(super) async fn see_through<T: Send + 'static>(
+        self,
+        change: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let change = async move {
+            let result = change.await;
+            drop(self.0);
+            result
+        };
+        tokio::spawn(change.in_current_span())
+            .await
+            .unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))
+    }
+}

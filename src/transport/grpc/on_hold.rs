@@ -1,0 +1,68 @@
+//! A call that waits: it ends with its caller, its connection and the server, and takes no room from
+//! others meanwhile.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tonic::Request;
+
+use crate::authority::waiting::{Interruption, OnHold};
+use crate::transport::connections::{Connection, Lasting};
+use crate::transport::gate::Pass;
+
+use super::call::Leaving;
+
+/// What a call that waits is bound to.
+pub(super) struct HeldCall {
+    /// Over when nobody wants the answer any more.
+    gone: oneshot::Receiver<()>,
+    leaving: Leaving,
+    pass: Option<Arc<Pass>>,
+    lasting: Option<Lasting>,
+}
+
+/// Kept for as long as somebody wants the answer.
+pub(super) struct Wanted(
+    #[allow(dead_code, reason = "its end is the message")] oneshot::Sender<()>,
+);
+
+impl HeldCall {
+    pub(super) fn of<T>(request: &Request<T>) -> (Self, Wanted) {
+        let (alive, gone) = oneshot::channel();
+        let extensions = request.extensions();
+        let connection = extensions.get::<Arc<Connection>>().cloned();
+        let held = Self {
+            gone,
+            leaving: match connection {
+                Some(connection) => Box::pin(connection.leaving()),
+                None => Box::pin(pending()),
+            },
+            pass: extensions.get::<Arc<Pass>>().cloned(),
+            lasting: extensions.get::<Lasting>().cloned(),
+        };
+        (held, Wanted(alive))
+    }
+}
+
+#[tonic::async_trait]
+impl OnHold for HeldCall {
+    async fn hold(
+        &mut self,
+        over: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Result<(), Interruption> {
+        let _aside = self.pass.as_ref().map(|pass| pass.aside());
+        let _lasting = self.lasting.as_ref().map(Lasting::begin);
+        tokio::select! {
+            biased;
+            _ = &mut self.gone => Err(Interruption::CallerGone),
+            alone = &mut self.leaving => Err(Interruption::Leaving { alone }),
+            () = over => Ok(()),
+        }
+    }
+
+    fn has_gone(&mut self) -> bool {
+        self.gone.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+}
