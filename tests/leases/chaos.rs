@@ -30,13 +30,21 @@ fn plan() -> Plan {
 /// Checks that a history is right, and that enough happened in it.
 fn is_right(history: &History, plan: &Plan) {
     let wrong = judge(history, plan.tokens);
-    assert!(wrong.is_empty(), "{} wrongs: {:?}", wrong.len(), &wrong[..wrong.len().min(9)]);
+    assert!(
+        wrong.is_empty(),
+        "{} wrongs: {:?}",
+        wrong.len(),
+        &wrong[..wrong.len().min(9)]
+    );
     let late = history.holds.iter().filter(|hold| {
         let mut sent = hold.releases.iter().map(|release| release.sent);
         sent.any(|sent| hold.granted.until < sent)
     });
     let (held, late, samples) = (history.holds.len(), late.count(), history.samples.len());
-    assert!(held > 100 && late > 10 && samples > 50, "{held}, {late}, {samples}");
+    assert!(
+        held > 100 && late > 10 && samples > 50,
+        "{held}, {late}, {samples}"
+    );
 }
 
 /// A fault that must be noticed as what it is.
@@ -63,19 +71,31 @@ async fn a_sound_twin_passes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fence_that_counts_over_a_lost_restart_is_caught() {
     let wrong = twin(Fault::CountedFence).await;
-    assert!(wrong.iter().any(|wrong| matches!(wrong, Wrong::Fence { .. })));
+    assert!(
+        wrong
+            .iter()
+            .any(|wrong| matches!(wrong, Wrong::Fence { .. }))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_ignores_its_lease_is_caught() {
     let wrong = twin(Fault::CarelessRelease).await;
-    assert!(wrong.iter().any(|wrong| matches!(wrong, Wrong::Overlap { .. })));
+    assert!(
+        wrong
+            .iter()
+            .any(|wrong| matches!(wrong, Wrong::Overlap { .. }))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweeper_that_decides_is_caught() {
     let wrong = twin(Fault::DecidingSweeper).await;
-    assert!(wrong.iter().any(|wrong| matches!(wrong, Wrong::LateBeat { .. })));
+    assert!(
+        wrong
+            .iter()
+            .any(|wrong| matches!(wrong, Wrong::LateBeat { .. }))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

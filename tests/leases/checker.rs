@@ -53,7 +53,10 @@ impl Hold {
             known.any(|end| end.is_none_or(|end| end + SET < beat))
         };
         // A beat that was sent before the release may be answered after it.
-        let kept = self.beats.iter().filter(|beat| beat.answer.flatten().is_some());
+        let kept = self
+            .beats
+            .iter()
+            .filter(|beat| beat.answer.flatten().is_some());
         let first = self.releases.iter().map(|release| release.sent).min();
         kept.filter(|beat| first.is_some_and(|first| first < beat.sent))
             .any(|beat| released(beat.sent))
@@ -151,12 +154,18 @@ mod tests {
         let mut unheard = hold(50, 150, 2);
         unheard.releases = vec![asked(80, None)];
         let lapsed = hold(80, 180, 3);
-        assert_eq!(judged(vec![hold(180, 280, 9), lapsed, unheard, released]), []);
+        assert_eq!(
+            judged(vec![hold(180, 280, 9), lapsed, unheard, released]),
+            []
+        );
     }
 
     #[test]
     fn two_holders_at_once_are_seen() {
-        assert_eq!(judged(vec![hold(0, 100, 1), hold(99, 199, 2)]), overlap([1, 2]));
+        assert_eq!(
+            judged(vec![hold(0, 100, 1), hold(99, 199, 2)]),
+            overlap([1, 2])
+        );
         let mut released = hold(0, 100, 1);
         released.releases = vec![asked(40, Some(Some(50)))];
         assert_eq!(judged(vec![hold(49, 149, 2), released]), overlap([1, 2]));

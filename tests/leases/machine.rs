@@ -373,7 +373,9 @@ impl Play<'_> {
         assert_eq!(own.goes(), goes, "token {at}");
         let remembered = own.remembered(self.model.now);
         let marks: Vec<LeaseMark> = tenure.leases.iter().map(|lease| lease.mark).collect();
-        let expected = remembered.iter().map(|lease| self.leases[lease.number].mark);
+        let expected = remembered
+            .iter()
+            .map(|lease| self.leases[lease.number].mark);
         assert_eq!(marks, expected.collect::<Vec<_>>(), "token {at}");
         for (own, lease) in remembered.iter().zip(&tenure.leases) {
             self.same(own, lease);

@@ -85,7 +85,10 @@ mod tests {
             (999.0, 867.476, 0.001),
         ] {
             let told = below(squares, freedom);
-            assert!((told - expected).abs() < 2e-5, "{freedom}, {squares}: {told}");
+            assert!(
+                (told - expected).abs() < 2e-5,
+                "{freedom}, {squares}: {told}"
+            );
         }
         assert!((1.0 - below(1230.0, 999.0)) < 1e-5);
     }

@@ -81,7 +81,9 @@ impl Twin {
 
     fn grant(&self, duration: Duration) -> Option<Granted> {
         let (mut places, from) = (self.lock(), now());
-        places.values_mut().for_each(|place| self.settle(place, from));
+        places
+            .values_mut()
+            .for_each(|place| self.settle(place, from));
         let free: Vec<String> = places
             .iter()
             .filter(|(_, place)| place.lease.is_none())
@@ -152,7 +154,9 @@ impl Door for Twin {
 
     async fn counts(&self) -> Result<Counts, Lost> {
         let (mut places, now) = (self.lock(), now());
-        places.values_mut().for_each(|place| self.settle(place, now));
+        places
+            .values_mut()
+            .for_each(|place| self.settle(place, now));
         let leased = places.values().filter(|place| place.lease.is_some());
         let leased = leased.count() as u64;
         let all = places.len() as u64;
