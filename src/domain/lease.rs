@@ -160,14 +160,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// When the lease is over, or was; nothing but a keep-alive moves that.
+    /// When the lease is over, or was.
     pub fn over_at(&self) -> Timestamp {
         self.ended.map_or(self.expire_time, |(time, _)| time)
     }
 
-    /// Whether it is in force; at the very instant of its end it is not.
+    /// Whether it is in force; at the very instant of its end it is not. One that somebody ended
+    /// stays so, even where the clock is set back.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        now < self.over_at()
+        self.ended.is_none() && now < self.expire_time
     }
 
     /// When and why it ended, once it has.
@@ -180,6 +181,30 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::token::tests::at;
+
+    #[test]
+    fn a_lease_that_was_ended_does_not_begin_again_when_the_clock_is_set_back() {
+        let lease = Lease {
+            mark: LeaseMark::parse(&"m".repeat(22)).unwrap(),
+            holder: Holder::default(),
+            fence: 1,
+            acquire_time: at(1),
+            expire_time: at(61),
+            lapse: LeaseEnd::Expired,
+            duration: Duration::from_secs(60),
+            ended: Some((at(10), LeaseEnd::Released)),
+            origin: None,
+            digests: Vec::new(),
+        };
+        assert!(!lease.is_live(at(9)));
+        assert_eq!(lease.end(at(9)), lease.ended);
+        let running = Lease {
+            ended: None,
+            ..lease
+        };
+        assert!(running.is_live(at(60)) && !running.is_live(at(61)));
+    }
 
     #[test]
     fn a_lease_id_names_its_token_and_is_not_printed() {

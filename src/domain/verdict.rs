@@ -53,7 +53,7 @@ pub enum Credential {
     /// That of a lease of it.
     Lease {
         mark: LeaseMark,
-        /// The end of the lease.
+        /// The end of the lease; 1970 where somebody ended it.
         until: Timestamp,
     },
 }
@@ -94,7 +94,12 @@ pub fn recognise(
     }
     for lease in token.tenure.iter().flat_map(|tenure| &tenure.leases) {
         for digest in &lease.digests {
-            let (mark, until) = (lease.mark, lease.over_at());
+            let mark = lease.mark;
+            // Whoever ended it did so for good, whatever the clock says.
+            let until = match lease.ended {
+                Some(_) => Timestamp::from_micros(0),
+                None => lease.expire_time,
+            };
             match comparison.is_of_lease(digest) {
                 Ok(true) => found = Some(Credential::Lease { mark, until }),
                 Ok(false) => {}

@@ -98,7 +98,7 @@ impl RedisStore {
             .arg(REPLAY_WINDOW.as_micros().to_string())
             .arg(DELETION_KEPT.as_millis().to_string())
             .arg(waiter.as_ref().map_or("", WaiterId::as_str))
-            .arg(GONE_AFTER.as_millis().to_string())
+            .arg(GONE_AFTER.as_micros().to_string())
             .arg(ENDED_MAX.to_string())
             .arg(ENDED_KEPT.as_micros().to_string())
             .arg(keys.wake_channel()))

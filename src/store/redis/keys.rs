@@ -15,7 +15,7 @@
 //! | `ta:{TAG}:b:NAMESPACE:POOL` | those that are held: REST by the end of the lease |
 //! | `ta:{TAG}:o:NAMESPACE:POOL` | those that are out (disabled, revoked, expired): REST by when to look again |
 //! | `ta:{TAG}:w:NAMESPACE:POOL` | the calls that wait for one, by arrival |
-//! | `ta:{TAG}:p:WAITER` | that a call which waits has asked lately |
+//! | `ta:{TAG}:p:WAITER` | until when a call that waits is taken to be there |
 //! | `ta:{TAG}:a:KEY` | which token a request acquired: REST, when, and the hash of its arguments |
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |

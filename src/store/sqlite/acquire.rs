@@ -5,7 +5,7 @@
 //! not grow with the pool.
 
 use super::error::Fault;
-use super::pools::{self, Counts, Place};
+use super::pools::{self, Counts, Place, Stand};
 use super::tokens::{Acts, Entry, PURGED_AT_ONCE, columns};
 use crate::domain::lease::{LEASE_SECRETS_MAX, WaiterId};
 use crate::domain::pool::Pool;
@@ -25,12 +25,12 @@ const NOTICED_MAX: usize = 256;
 const DRAWN_MAX: usize = 32;
 
 /// By the index alone: nothing that is not due is looked at.
-const DUE: &str = "SELECT rowid FROM tokens INDEXED BY tokens_due \
+pub(super) const DUE: &str = "SELECT rowid FROM tokens INDEXED BY tokens_due \
                    WHERE pool_id = ?1 AND place = ?2 AND due <= ?3 ORDER BY due LIMIT ?4";
 /// The lease that ends as the so-manieth.
-const END: &str = "SELECT due FROM tokens INDEXED BY tokens_due \
+pub(super) const END: &str = "SELECT due FROM tokens INDEXED BY tokens_due \
                    WHERE pool_id = ?1 AND place = 1 AND due IS NOT NULL ORDER BY due LIMIT 1 OFFSET ?2";
-const DRAWN: &str = concat!(
+pub(super) const DRAWN: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM tokens INDEXED BY tokens_position WHERE pool_id = ?1 AND position = ?2"
@@ -46,7 +46,7 @@ impl Acts<'_> {
             waiter,
         } = asking;
         if let Some(waiter) = waiter {
-            self.queues.join(pool, *waiter);
+            self.queues.join(pool, *waiter, now);
         }
         let answer = match self.replay(grant, now)? {
             Some(answer) => Some(answer),
@@ -58,7 +58,7 @@ impl Acts<'_> {
         {
             self.queues.leave(pool, *waiter);
             // Others behind it may be served, too.
-            self.call(pool)?;
+            self.call(pool, now)?;
         }
         Ok(answer)
     }
@@ -76,7 +76,7 @@ impl Acts<'_> {
         let held = self.settle(number, Place::Held, now)?;
         let free = self.settle(number, Place::Free, now)?;
         let mut counts = pools::counts(self.connection, number)?;
-        let before = self.queues.before(pool, waiter);
+        let before = self.queues.before(pool, waiter, now);
         // Which of the free ones are not so any more matters to those who wait behind others; else
         // one that is drawn in vain is drawn again.
         if !held || (!free && before > 0) {
@@ -165,7 +165,7 @@ impl Acts<'_> {
         match Place::of(&entry.token, now) {
             Some((Place::Free, _)) => Ok(Some(entry)),
             _ => {
-                self.notice(entry.row, entry.spot, &entry.token, now)?;
+                self.notice(&entry, now)?;
                 Ok(None)
             }
         }
@@ -192,8 +192,7 @@ impl Acts<'_> {
                 Err(Fault::Store(StoreError::Corrupt(reason))) => self.put_aside(*row, &reason)?,
                 kept => {
                     if let Some(kept) = kept? {
-                        let Entry { row, spot, token } = kept.at(now, self.seen);
-                        self.notice(row, spot, &token, now)?;
+                        self.notice(&kept.at(now, self.seen), now)?;
                     }
                 }
             }
@@ -205,14 +204,12 @@ impl Acts<'_> {
     fn put_aside(&self, row: i64, reason: &str) -> Result<(), Fault> {
         tracing::error!(reason, "a pooled record cannot be read, and is put aside");
         if let Some(spot) = pools::spot(self.connection, row)? {
-            pools::put(
-                self.connection,
-                row,
-                Some(spot),
-                spot.pool,
-                Place::Out,
-                None,
-            )?;
+            let to = Stand {
+                pool: spot.pool,
+                place: Place::Out,
+                due: None,
+            };
+            pools::put(self.connection, row, Some(spot), to, None)?;
         }
         Ok(())
     }
@@ -228,14 +225,14 @@ impl Acts<'_> {
     }
 
     /// Lets as many of the calls that wait ask again as there are free tokens.
-    pub(super) fn call(&self, pool: &Pool) -> Result<(), Fault> {
-        if self.queues.waiting(pool) == 0 {
+    pub(super) fn call(&self, pool: &Pool, now: Timestamp) -> Result<(), Fault> {
+        if self.queues.waiting(pool, now) == 0 {
             return Ok(());
         }
         if let Some(number) = pools::known(self.connection, pool)? {
             let counts = pools::counts(self.connection, number)?;
             let free = counts.map_or(0, |counts| counts.free);
-            self.queues.call(pool, free);
+            self.queues.call(pool, free, now);
         }
         Ok(())
     }

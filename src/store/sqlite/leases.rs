@@ -32,7 +32,7 @@ impl LeaseStore for SqliteStore {
         let pool = pool.clone();
         let act = move |acts: &Acts<'_>| {
             acts.queues.leave(&pool, waiter);
-            acts.call(&pool)
+            acts.call(&pool, acts.time.now())
         };
         self.inner.write(act).await
     }
@@ -71,7 +71,7 @@ impl LeaseStore for SqliteStore {
 }
 
 impl Acts<'_> {
-    fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, Fault> {
+    pub(super) fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, Fault> {
         let now = self.time.now();
         let Some(Entry { row, spot, token }) = self.within(target, reach, now)? else {
             return Ok(Released::Absent);
@@ -115,7 +115,7 @@ impl Acts<'_> {
         })
     }
 
-    fn keep_alive(&self, beat: &Beat) -> Result<KeptAlive, Fault> {
+    pub(super) fn keep_alive(&self, beat: &Beat) -> Result<KeptAlive, Fault> {
         let now = self.time.now();
         let Beat {
             target,

@@ -21,9 +21,9 @@ use crate::store::listing::EXAMINED_MAX;
 /// Pools that one act of the writer counts at most.
 const COUNTED_AT_ONCE: usize = 16;
 
-const EVERYWHERE: &str = "SELECT namespace, name FROM pools INDEXED BY pools_name \
+pub(super) const EVERYWHERE: &str = "SELECT namespace, name FROM pools INDEXED BY pools_name \
                           WHERE (namespace, name) > (?1, ?2) ORDER BY namespace, name LIMIT ?3";
-const WITHIN: &str = "SELECT namespace, name FROM pools INDEXED BY pools_name \
+pub(super) const WITHIN: &str = "SELECT namespace, name FROM pools INDEXED BY pools_name \
                       WHERE namespace = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 
 impl SqliteStore {
@@ -133,9 +133,9 @@ fn names(
 
 impl Acts<'_> {
     /// How a pool stands now; nothing while there may be more to notice first.
-    fn standing(&self, pool: &Pool) -> Result<Option<Standing>, Fault> {
+    pub(super) fn standing(&self, pool: &Pool) -> Result<Option<Standing>, Fault> {
         let now = self.time.now();
-        let waiting = self.queues.waiting(pool);
+        let waiting = self.queues.waiting(pool, now);
         let none = Standing {
             waiting,
             ..Standing::default()
@@ -148,7 +148,7 @@ impl Acts<'_> {
                 return Ok(None);
             }
         }
-        self.call(pool)?;
+        self.call(pool, now)?;
         let counts = pools::counts(self.connection, number)?;
         Ok(Some(counts.map_or(none, |counts| Standing {
             available: counts.free,

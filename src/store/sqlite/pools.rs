@@ -139,15 +139,24 @@ pub(super) fn counts(connection: &Connection, pool: i64) -> Result<Option<Counts
     Ok(counts)
 }
 
-/// Puts a token, which stood in `before`, into `place` of `pool`.
+/// Where a token shall stand, and when it may belong elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stand {
+    pub(super) pool: i64,
+    pub(super) place: Place,
+    pub(super) due: Option<Timestamp>,
+}
+
+/// Puts a token, which stood in `before`, where it shall stand, and writes its tenure if that is
+/// given.
 pub(super) fn put(
     connection: &Connection,
     row: i64,
     before: Option<Spot>,
-    pool: i64,
-    place: Place,
-    due: Option<Timestamp>,
+    to: Stand,
+    tenure: Option<&[u8]>,
 ) -> Result<(), Fault> {
+    let Stand { pool, place, due } = to;
     let before = match before {
         Some(spot) if spot.pool != pool => {
             leave(connection, row, spot)?;
@@ -166,7 +175,8 @@ pub(super) fn put(
     };
     connection
         .prepare_cached(
-            "UPDATE tokens SET pool_id = ?2, place = ?3, position = ?4, due = ?5 WHERE rowid = ?1",
+            "UPDATE tokens SET pool_id = ?2, place = ?3, position = ?4, due = ?5, \
+             tenure = coalesce(?6, tenure) WHERE rowid = ?1",
         )?
         .execute((
             row,
@@ -174,6 +184,7 @@ pub(super) fn put(
             place.number(),
             (place == Place::Free).then_some(position),
             due.map(|due| due.micros().cast_signed()),
+            tenure,
         ))?;
     match before {
         Some(spot) if spot.place == Place::Free && place != Place::Free => close(connection, spot),

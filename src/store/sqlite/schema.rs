@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::GeneratedRoot;
 use super::error::{Fault, OpenError};
-use super::pools::{self, Place};
+use super::pools::{self, Place, Stand};
 use super::seen::{self, Seen};
 use super::tokens::{columns, pool_of, read_token};
 use crate::domain::absence::Absences;
@@ -168,13 +168,12 @@ fn place_all(connection: &Connection) -> Result<(), Fault> {
     }
     for (row, mut token) in found {
         token.tenure = Some(Tenure::begin(&token, now));
-        connection
-            .prepare_cached("UPDATE tokens SET tenure = ?2 WHERE rowid = ?1")?
-            .execute((row, tenure::encode(&token)))?;
+        let tenure = tenure::encode(&token);
         let pool = pool_of(&token);
         if let (Some(pool), Some((place, due))) = (pool, Place::of(&token, now)) {
             let pool = pools::opened(connection, &pool)?;
-            pools::put(connection, row, None, pool, place, due)?;
+            let to = Stand { pool, place, due };
+            pools::put(connection, row, None, to, tenure.as_deref())?;
         }
     }
     Ok(())

@@ -54,8 +54,7 @@ impl Acts<'_> {
                     // Its deadline may be another since it was put there. Others that went have
                     // moved it.
                     if let Some(kept) = self.by_row(entry.row)? {
-                        let Entry { row, spot, token } = kept.at(now, self.seen);
-                        self.notice(row, spot, &token, now)?;
+                        self.notice(&kept.at(now, self.seen), now)?;
                     }
                 }
                 // It may be mended, so it is kept; and must not stand before all others.

@@ -1,7 +1,9 @@
 //! The store as a whole: what is kept over a restart, what time does, who may open it.
 
 mod damage;
+mod leases;
 mod peppers;
+mod places;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::census::population;
 use super::error::Fault;
 use super::peppers::Peppers;
-use super::pools::{self, Place, Spot};
+use super::pools::{self, Place, Spot, Stand};
 use super::queue::Queues;
 use super::schema;
 use super::seen::Seen;
@@ -61,6 +61,10 @@ impl Kept {
             Some(tenure) => token.holding(tenure, now, &seen.until(now)),
             None => token,
         };
+        if token.lapsed(now) {
+            // Whoever says so was there: no absence that is noticed later can have begun before.
+            seen.see(now);
+        }
         Entry { row, spot, token }
     }
 }
@@ -224,29 +228,45 @@ impl Acts<'_> {
         if let Some(tenure) = &mut token.tenure {
             tenure.leases = tenure.remembered(now).cloned().collect();
         }
-        self.connection
-            .prepare_cached("UPDATE tokens SET tenure = ?2 WHERE rowid = ?1")?
-            .execute((row, tenure::encode(&token)))?;
-        if self.notice(row, spot, &token, now)? == Some(Place::Free)
+        let tenure = tenure::encode(&token);
+        let place = self.put(row, spot, &token, now, tenure.as_deref())?;
+        if place.is_none() {
+            self.connection
+                .prepare_cached("UPDATE tokens SET tenure = ?2 WHERE rowid = ?1")?
+                .execute((row, tenure))?;
+        }
+        if place == Some(Place::Free)
             && let Some(pool) = pool_of(&token)
         {
-            self.call(&pool)?;
+            self.call(&pool, now)?;
         }
         Ok(token)
     }
 
-    /// Puts a token where it belongs `now`, which is answered.
-    pub(super) fn notice(
+    /// Puts a token where it belongs `now`.
+    pub(super) fn notice(&self, entry: &Entry, now: Timestamp) -> Result<(), Fault> {
+        let Entry { row, spot, token } = entry;
+        self.put(*row, *spot, token, now, None)?;
+        Ok(())
+    }
+
+    /// Puts a token where it belongs `now`, which is answered, with its tenure if that is given.
+    fn put(
         &self,
         row: i64,
         spot: Option<Spot>,
         token: &Token,
         now: Timestamp,
+        tenure: Option<&[u8]>,
     ) -> Result<Option<Place>, Fault> {
         match (pool_of(token), Place::of(token, now), spot) {
             (Some(pool), Some((place, due)), _) => {
-                let pool = pools::opened(self.connection, &pool)?;
-                pools::put(self.connection, row, spot, pool, place, due)?;
+                let to = Stand {
+                    pool: pools::opened(self.connection, &pool)?,
+                    place,
+                    due,
+                };
+                pools::put(self.connection, row, spot, to, tenure)?;
                 Ok(Some(place))
             }
             (_, _, Some(spot)) => {

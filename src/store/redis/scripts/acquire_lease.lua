@@ -12,9 +12,9 @@
 -- ARGV[9]  what a request that is repeated is known by; "" without one
 -- ARGV[10] what is kept of the request behind the token and the time
 -- ARGV[11] for how long a request is remembered, in microseconds
--- ARGV[12] how long it takes memory, in milliseconds
+-- ARGV[12] how long that and the presence of a waiter take memory, in milliseconds
 -- ARGV[13] the waiter; "" of a call that does not wait
--- ARGV[14] how long after its last question a waiter counts as gone, in milliseconds
+-- ARGV[14] how long after its last question a waiter counts as gone, in microseconds
 -- ARGV[15] how many ended leases a token remembers
 -- ARGV[16] for how long, in microseconds
 -- ARGV[17] the channel of bells
@@ -54,7 +54,7 @@ local function before()
   return redis.call('ZCOUNT', pool.queue, '-inf', '(' .. string.format('%.0f', arrival))
 end
 if waiter ~= '' then
-  redis.call('SET', presence_at(waiter), '1', 'PX', ARGV[14])
+  redis.call('SET', presence_at(waiter), text(now + ARGV[14]), 'PX', ARGV[12])
   if not redis.call('ZSCORE', pool.queue, waiter) then
     local newest = redis.call('ZRANGE', pool.queue, 0, 0, 'REV', 'WITHSCORES')[2]
     local arrival = math.max(now, newest and newest + 1 or 0)
@@ -63,7 +63,7 @@ if waiter ~= '' then
 end
 local ahead = before()
 if ahead > 0 and count <= ahead then
-  drop_gone(pool, 64)
+  drop_gone(pool, now, 64)
   ahead = before()
 end
 if more and (ahead > 0 or count == 0) then

@@ -16,6 +16,6 @@ local pool = pool_at(ARGV[1])
 if settle(pool, now, ARGV[4], 256) then
   return { 'again' }
 end
-drop_gone(pool, 1024)
+drop_gone(pool, now, 1024)
 return { 'counted', redis.call('ZCARD', pool.free), redis.call('ZCARD', pool.held),
   redis.call('ZCARD', pool.out), redis.call('ZCARD', pool.queue) }

@@ -172,10 +172,16 @@ local function available(pool, now)
   return redis.call('ZCARD', pool.free) + redis.call('ZCOUNT', pool.held, '-inf', text(now))
 end
 
+-- Whether a call that waits has asked lately.
+local function is_present(waiter, now)
+  local till = redis.call('GET', presence_at(waiter))
+  return till and now < tonumber(till)
+end
+
 -- Removes those from the head of a queue who have gone, of so many at most.
-local function drop_gone(pool, most)
+local function drop_gone(pool, now, most)
   for _, waiter in ipairs(redis.call('ZRANGE', pool.queue, 0, most - 1)) do
-    if not redis.call('GET', presence_at(waiter)) then
+    if not is_present(waiter, now) then
       redis.call('ZREM', pool.queue, waiter)
     end
   end
@@ -193,7 +199,7 @@ local function ring(pool, now, channel)
     if count < 1 then
       return
     end
-    if redis.call('GET', presence_at(waiter)) then
+    if is_present(waiter, now) then
       redis.pcall('PUBLISH', channel, waiter)
       count = count - 1
     else
