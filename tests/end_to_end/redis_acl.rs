@@ -6,6 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use redis::Value;
+use token_authority::domain::caller::Reach;
+use token_authority::store::leases::{Acquired, LeaseTarget};
+use token_authority::store::redis::{RedisOptions, RedisStore};
+use token_authority::store::{LeaseStore, StoreStatus, TokenStore};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -17,6 +21,8 @@ use crate::harness::{
     Authority, Client, PATIENCE, command, create, files_below, get, named, rotation, span, update,
     verdict,
 };
+use crate::support::drafts::willing;
+use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
 
 const EXAMPLE: &str = include_str!("../../deploy/redis/users.acl.example");
@@ -153,6 +159,28 @@ async fn everything_is_done(root: &mut Client) {
     root.delete(DeleteRequest { token_id }).await.unwrap();
 }
 
+/// A lease passes from its holder to a call that waits, which is woken.
+async fn a_lease_is_passed_on(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    options.write_timeout = PATIENCE;
+    let store = RedisStore::start(options).unwrap();
+    store.settled().await;
+    store.create(lasting()).await.unwrap();
+    let (pool, next) = (pool("gpu"), waiter());
+    let Ok(Acquired::Granted { token, lease, .. }) = store.acquire(&asking(&pool)).await else {
+        panic!("the token is not leased");
+    };
+    let bell = store.bells().hang(next);
+    store.acquire(&waiting(&pool, next)).await.unwrap();
+    // Whoever begins to listen asks once more.
+    tokio::time::timeout(PATIENCE, bell.rung()).await.unwrap();
+    store.acquire(&waiting(&pool, next)).await.unwrap();
+    let target = LeaseTarget::Lease(lease_id(&token, &lease));
+    store.release(target, &Reach::All).await.unwrap();
+    tokio::time::timeout(PATIENCE, bell.rung()).await.unwrap();
+    store.delete(token.id, willing()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_work_is_done_with_the_rights_of_the_example() {
     let guarded = Guarded::start();
@@ -166,6 +194,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     assert!(said.contains("may do all that is needed"), "{said}");
     let mut root = authority.root().await;
     everything_is_done(&mut root).await;
+    a_lease_is_passed_on(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),
         ..named("swept")
@@ -258,12 +287,13 @@ fn words_after(text: &str, mark: &str, quote: char) -> BTreeSet<String> {
 #[test]
 fn the_example_allows_exactly_the_commands_that_the_store_sends() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis");
-    // The scripts themselves, by digest or whole.
-    let mut sent = BTreeSet::from(["eval".to_owned(), "evalsha".to_owned()]);
+    // The scripts themselves, by digest or whole; and what the driver sends to listen.
+    let mut sent = BTreeSet::from(["eval", "evalsha", "subscribe"].map(str::to_owned));
     for file in files_below(&folder) {
         let text = fs::read_to_string(&file).unwrap();
         sent.extend(words_after(&text, "cmd(\"", '"'));
         sent.extend(words_after(&text, "redis.call('", '\''));
+        sent.extend(words_after(&text, "redis.pcall('", '\''));
     }
     assert_eq!(allowed(), sent);
 }

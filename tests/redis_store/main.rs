@@ -8,6 +8,7 @@ mod census;
 mod faults;
 mod inspect;
 mod kit;
+mod leases;
 mod listing;
 mod owners;
 mod peppers;

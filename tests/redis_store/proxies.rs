@@ -32,7 +32,7 @@ async fn alternating(servers: [u16; 2]) -> u16 {
 }
 
 /// Gives `copy` all that `server` holds.
-async fn copy_to(server: &RedisServer, copy: &RedisServer) {
+pub(crate) async fn copy_to(server: &RedisServer, copy: &RedisServer) {
     let (mut from, mut to) = (server.connection().await, copy.connection().await);
     for key in server.ask::<Vec<String>>(&["KEYS", "*"]).await {
         let dump: Vec<u8> = redis::cmd("DUMP")

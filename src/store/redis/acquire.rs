@@ -11,7 +11,7 @@ use super::leases::{id_in, id_of, place_of, time};
 use super::line::Line;
 use super::scripts::{ACQUIRE_LEASE, Call};
 use super::sight::encode_list;
-use super::tokens::{DELETION_KEPT, pause_before};
+use super::tokens::{ATTEMPTS_MAX, DELETION_KEPT, pause_before};
 use crate::domain::absence::Absences;
 use crate::domain::lease::{LEASE_SECRETS_MAX, Lease, WaiterId};
 use crate::domain::tenure::{ENDED_KEPT, ENDED_MAX, Grant};
@@ -20,8 +20,8 @@ use crate::entropy;
 use crate::store::leases::{Acquired, Asking, GONE_AFTER};
 use crate::store::{StoreError, tenure};
 
-/// Most steps of one call: each settles what was due before it, where there is more than it can bear.
-const STEPS_MAX: usize = 1000;
+/// Most steps of one call: each settles some of what is due, where that is more than one step bears.
+const STEPS_MAX: usize = 10_000;
 /// Length of what a fingerprint is kept as.
 const FINGERPRINT_BYTES: usize = 32;
 
@@ -38,7 +38,8 @@ impl RedisStore {
             Some(absences) => absences,
             None => self.see(line).await?,
         };
-        for step in 0..STEPS_MAX {
+        let mut overtaken = 0;
+        for _ in 0..STEPS_MAX {
             let call = self.asking(asking, &absences)?;
             let answer = line.script(limit, &call).await?;
             let answer: Vec<Value> = read(answer)?;
@@ -60,12 +61,14 @@ impl RedisStore {
                     });
                 }
                 "granted" => return self.granted(line, asking, parts).await,
-                "earlier" => {
-                    pause_before(step).await;
+                "earlier" if overtaken < ATTEMPTS_MAX => {
                     if let Some(answer) = self.replayed(line, asking, parts).await? {
                         return Ok(answer);
                     }
+                    overtaken += 1;
+                    pause_before(overtaken).await;
                 }
+                "earlier" => return Err(StoreError::Contended(overtaken)),
                 other => return Err(unexpected(other)),
             }
         }

@@ -65,6 +65,10 @@ impl RedisStore {
                 return Ok(Creation::Refused(refusal));
             }
         };
+        if token.tenure.is_some() {
+            // From now on somebody has to have been seen.
+            self.absences(line, time).await?;
+        }
         if draft.bounds.tokens_max.is_some() {
             let others = self.older(line, &name, bucket, time).await?;
             if let Err(refusal) = draft.find_room(others) {

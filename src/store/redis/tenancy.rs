@@ -93,7 +93,7 @@ impl RedisStore {
             return Ok(token);
         }
         let tenure = match stored {
-            // Made by a release that knew no leases.
+            // Somebody removed it, or removes the token just now.
             [] => Tenure::default(),
             bytes => tenure::decode(token.id, bytes)?,
         };

@@ -3,9 +3,9 @@
 -- KEYS[1] base of the token's slot; the prelude puts those of its pool together
 -- KEYS[2] record of the token
 -- KEYS[3] tenure of the token
--- ARGV[1] REST of the token
--- ARGV[2] revision that was judged (8 bytes, big-endian)
--- ARGV[3] tenure that was judged; "" where there was none
+-- ARGV[1] revision that was judged (8 bytes, big-endian)
+-- ARGV[2] tenure that was judged; "" where there was none
+-- ARGV[3] REST of the token
 -- ARGV[4] the pool's place
 -- ARGV[5] set of the pool in which the token stands from now on
 -- ARGV[6] until when at least, in microseconds since 1970, or "+inf"
@@ -13,10 +13,10 @@
 -- Reply   1 if it is written, 0 where another record or tenure, or none, stands there
 -- Atomic, because what came between must not be lost.
 local record = redis.call('GET', KEYS[2])
-local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[2]
-if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[3] then
+local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
+if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[2] then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[7])
-put(pool_at(ARGV[4]), ARGV[1], ARGV[5], ARGV[6])
+put(pool_at(ARGV[4]), ARGV[3], ARGV[5], ARGV[6])
 return 1
