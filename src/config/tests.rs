@@ -165,7 +165,7 @@ fn absurd_values_are_refused_with_their_limits() {
         ("leases.duration", "25h"),
         ("leases.max_duration", "11years"),
         ("leases.keep_alive_ttl", "1ms"),
-        ("leases.max_keep_alive_ttl", "1m"),
+        ("leases.max_keep_alive_ttl", "0s"),
         ("leases.max_wait", "25h"),
         ("leases.max_wait", "long"),
         ("leases.max_waiting", "0"),

@@ -6,12 +6,12 @@ use prost_reflect::DescriptorPool;
 use token_authority::authority::act::TABLE;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListRequest,
-    ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest, ValidateRequest,
+    self, CreateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest,
     Verdict, WhoAmIRequest,
 };
 use tonic::{Code, Status};
 
+use crate::every_method::errors;
 use crate::harness::{Authority, Client, ROOT_TOKEN, create, named, presenting, reason};
 
 const NOBODY: &str = "zzzzzzzzzzzzzzzzzzzzzz";
@@ -29,82 +29,6 @@ fn the_permission_table_names_every_method_of_the_service() {
     let table: BTreeSet<String> = TABLE.iter().map(|(rpc, _)| (*rpc).to_owned()).collect();
     assert_eq!(methods, table);
     assert_eq!(table.len(), TABLE.len(), "no method twice");
-}
-
-/// The error of every method that needs a permission, asked about the token `id`.
-async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, Option<Status>)> {
-    let token_id = id.to_owned();
-    let target = Some(Target::TokenId(id.to_owned()));
-    vec![
-        ("Validate", client.validate(presenting("x")).await.err()),
-        ("Create", client.create(named("x")).await.err()),
-        (
-            "Get",
-            client
-                .get(GetRequest {
-                    token_id: token_id.clone(),
-                })
-                .await
-                .err(),
-        ),
-        ("List", client.list(ListRequest::default()).await.err()),
-        (
-            "ListNamespaces",
-            client
-                .list_namespaces(ListNamespacesRequest::default())
-                .await
-                .err(),
-        ),
-        (
-            "Revoke",
-            client
-                .revoke(RevokeRequest {
-                    target,
-                    reason: String::new(),
-                })
-                .await
-                .err(),
-        ),
-        (
-            "Update",
-            client
-                .update(UpdateRequest {
-                    token: Some(Token {
-                        token_id: token_id.clone(),
-                        ..Token::default()
-                    }),
-                    update_mask: Some(prost_types::FieldMask {
-                        paths: vec!["name".to_owned()],
-                    }),
-                    revision: None,
-                })
-                .await
-                .err(),
-        ),
-        (
-            "Rotate",
-            client
-                .rotate(RotateRequest {
-                    token_id: token_id.clone(),
-                    ..RotateRequest::default()
-                })
-                .await
-                .err(),
-        ),
-        (
-            "ResetLimits",
-            client
-                .reset_limits(ResetLimitsRequest {
-                    token_id: token_id.clone(),
-                })
-                .await
-                .err(),
-        ),
-        (
-            "Delete",
-            client.delete(DeleteRequest { token_id }).await.err(),
-        ),
-    ]
 }
 
 /// The secret of a token with these scopes.

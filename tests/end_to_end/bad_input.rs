@@ -42,6 +42,10 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
             seconds: -1,
             nanos: 0,
         })),
+        keep_alive_ttl: Some(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        }),
     };
     let expected = [
         "namespace",
@@ -59,6 +63,7 @@ pub(crate) async fn all_violations_come_in_one_answer(authority: Authority) {
         "labels[\"b ad\"]",
         "request_id",
         "ttl",
+        "keep_alive_ttl",
     ];
     assert_eq!(refused(&mut root, request).await, set(&expected));
     let request = ValidateRequest {

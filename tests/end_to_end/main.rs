@@ -10,6 +10,7 @@ mod access;
 mod audit;
 mod bad_input;
 mod bad_limits;
+mod batches;
 mod caller_limits;
 mod certificate_reload;
 mod cli_tls;
@@ -22,10 +23,14 @@ mod doctor;
 mod drain;
 mod encrypted;
 mod escalation;
+mod every_method;
 mod harness;
 mod health;
 mod healthcheck;
 mod hidden;
+mod keep_alive;
+mod leases;
+mod leasing;
 mod life;
 mod limits;
 mod metrics;
@@ -34,6 +39,7 @@ mod outages;
 mod pages;
 mod peppers;
 mod policies;
+mod pools;
 mod process;
 mod quotas;
 mod raw_bytes;
@@ -54,6 +60,7 @@ mod tls;
 mod unix_sockets;
 mod updates;
 mod visibility;
+mod waiting;
 
 #[path = "../attacks/peer.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
@@ -242,6 +249,49 @@ on_both_stores! {
     doctor {
         a_sound_server_is_told_as_such_and_goes_on,
         a_wrong_pepper_is_told,
+    }
+    leases {
+        a_token_has_one_holder_at_a_time,
+        the_secret_of_a_lease_is_valid_for_exactly_that_lease,
+        a_lease_ends_by_itself_at_its_time,
+        a_released_lease_is_released_once,
+        what_names_no_lease_or_both_is_refused_by_its_field,
+        a_replayed_acquire_answers_one_more_secret_of_its_lease,
+        a_lease_ends_with_its_token,
+        whoever_shows_the_secret_of_a_lease_gives_up_that_lease_alone,
+        limits_are_of_the_token_whoever_holds_it,
+        a_worker_leases_and_whoever_manages_takes_back,
+        leases_and_fences_survive_a_restart,
+    }
+    keep_alive {
+        a_beat_extends_a_lease_and_never_shortens_it,
+        a_beat_by_token_leaves_its_lease_as_it_is,
+        a_token_that_nobody_keeps_alive_is_gone_at_its_time,
+        how_long_a_token_lives_is_asked_and_changed_within_bounds,
+        time_in_which_the_authority_was_down_does_not_count,
+        one_stream_keeps_all_leases_of_a_worker_alive,
+        a_stream_ends_with_the_right_of_its_caller,
+        a_stream_ends_when_the_server_leaves,
+    }
+    waiting {
+        who_waits_longest_is_served_first_and_at_once,
+        a_lease_that_ends_by_itself_is_the_next_ones,
+        a_wait_is_over_at_its_end,
+        who_gives_up_leaves_the_queue_and_takes_nothing,
+        a_token_that_comes_to_the_pool_wakes_who_waits,
+        a_stop_does_not_wait_for_those_who_wait,
+        no_more_wait_than_may_and_others_are_served_meanwhile,
+        a_wait_may_outlast_every_deadline_of_other_calls,
+    }
+    pools {
+        every_token_of_a_pool_is_counted_once,
+        pools_are_listed_in_pages_as_far_as_the_caller_may_read,
+    }
+    batches {
+        a_batch_fills_a_pool,
+        a_replayed_batch_answers_the_same_tokens,
+        where_there_is_no_room_for_all_none_stays,
+        a_batch_that_cannot_be_says_which_field,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,
