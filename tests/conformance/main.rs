@@ -177,7 +177,7 @@ conformance! {
         pools_of_one_name_in_two_namespaces_share_nothing,
         a_lease_is_over_at_the_instant_of_its_end_for_every_act,
         a_beat_just_before_the_end_is_in_time,
-        fences_grow_with_every_lease_whatever_the_clock_does,
+        fences_grow_with_every_lease_over_restarts,
         a_lease_survives_a_restart,
         a_lease_cannot_be_guessed_or_reached_from_elsewhere,
         a_token_in_no_pool_is_not_leased,

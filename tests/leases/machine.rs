@@ -164,8 +164,13 @@ impl Play<'_> {
         draft.profile.keep_alive_ttl = span.map(seconds);
         draft.expiration = end.map_or(Expiration::Never, |end| Expiration::At(time(end)));
         let draft: Draft = pooled(draft, self.pool.name.as_str());
-        self.ids.push(self.bench.create(draft).await.id);
-        self.model.create(end, span.map(|span| span * SECOND));
+        let token = self.bench.create(draft).await;
+        self.ids.push(token.id);
+        // No two tokens of a namespace are equally old.
+        let begin = token.create_time.micros();
+        assert!((self.model.now..self.model.now + 1000).contains(&begin));
+        self.model
+            .create(begin, end, span.map(|span| span * SECOND));
     }
 
     async fn acquire(&mut self, duration: u64) {
