@@ -243,7 +243,7 @@ conformance! {
         a_token_that_is_switched_off_can_be_kept_alive,
         a_changed_span_counts_from_its_change,
         a_sweep_takes_those_that_are_gone_and_nobody_else,
-        the_request_of_a_gone_token_is_answered_until_it_is_swept,
+        the_request_of_a_gone_token_is_known_as_long_as_any_other,
         a_token_is_judged_with_its_life_as_it_is,
     }
     acquisitions {

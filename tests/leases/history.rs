@@ -89,6 +89,12 @@ impl Recorder {
         self.lock().samples.push(counts);
     }
 
+    /// Whether so much has happened.
+    pub(crate) fn has(&self, holds: usize, samples: usize) -> bool {
+        let history = self.lock();
+        history.holds.len() >= holds && history.samples.len() >= samples
+    }
+
     pub(crate) fn take(&self) -> History {
         self.lock().clone()
     }

@@ -13,7 +13,13 @@ use crate::history::{History, Kind, Micros, Recorder, now};
 /// How long a lease lasts: the shortest that the service gives, so that much happens in little time.
 const LEASE: Duration = Duration::from_secs(1);
 /// How often a worker dies.
-const DEATHS: Duration = Duration::from_millis(25);
+const DEATHS: Duration = Duration::from_millis(80);
+/// How many die between two disturbances.
+const DYING: u32 = 10;
+/// Leases and looks at the pool without which nothing is shown, and how long they may take.
+const LEASES_MIN: usize = 200;
+const LOOKS_MIN: usize = 50;
+const ENOUGH_WITHIN: Duration = Duration::from_secs(120);
 /// How long the pool may take to be whole again when all have gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -124,12 +130,17 @@ pub(crate) async fn run(
         tokio::spawn(worker.work())
     };
     let mut workers: Vec<JoinHandle<()>> = (0..plan.workers).map(hire).collect();
-    let sampler = tokio::spawn(sample(doors.to_vec(), recorder.clone(), stop.clone()));
-    let end = Instant::now() + plan.time;
-    while Instant::now() < end {
-        let next = tokio::time::Instant::now() + DEATHS * 20;
+    let look = |door: &Arc<dyn Door>| sample(door.clone(), recorder.clone(), stop.clone());
+    let samplers: Vec<_> = doors.iter().map(|door| tokio::spawn(look(door))).collect();
+    let begun = Instant::now();
+    while begun.elapsed() < plan.time || !recorder.has(LEASES_MIN, LOOKS_MIN) {
+        assert!(
+            begun.elapsed() < ENOUGH_WITHIN + plan.time,
+            "too little happens"
+        );
+        let next = tokio::time::Instant::now() + DEATHS * DYING;
         disturb().await;
-        for _ in 0..20 {
+        for _ in 0..DYING {
             // Whatever it holds, and wherever it waits, it lets go of without a word.
             let dying = draw(workers.len());
             workers[dying].abort();
@@ -142,7 +153,9 @@ pub(crate) async fn run(
     for worker in workers {
         worker.await.expect("no worker panics");
     }
-    sampler.await.expect("no sampler panics");
+    for sampler in samplers {
+        sampler.await.expect("no sampler panics");
+    }
     let patience = Instant::now() + PATIENCE;
     let whole = [plan.tokens, 0, 0];
     loop {
@@ -157,14 +170,11 @@ pub(crate) async fn run(
 }
 
 /// Looks again and again how the pool stands.
-async fn sample(doors: Vec<Arc<dyn Door>>, recorder: Recorder, stop: watch::Receiver<bool>) {
-    for door in doors.iter().cycle() {
-        if *stop.borrow() {
-            return;
-        }
+async fn sample(door: Arc<dyn Door>, recorder: Recorder, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
         if let Ok(counts) = door.counts().await {
             recorder.sample(counts);
         }
-        tokio::time::sleep(Duration::from_millis(7)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
