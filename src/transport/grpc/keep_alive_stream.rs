@@ -50,6 +50,9 @@ impl Worker {
         let mut under_way = JoinSet::new();
         let mut ended = false;
         loop {
+            if ended && under_way.is_empty() {
+                return;
+            }
             let room = !ended && under_way.len() < AT_ONCE;
             tokio::select! {
                 () = answers.closed() => return,
@@ -73,7 +76,6 @@ impl Worker {
                         return;
                     }
                 }
-                else => return,
             }
         }
     }
