@@ -1,10 +1,12 @@
-//! The load driver: how fast Validate is, as a ratio to what the gRPC stack alone can do here.
+//! The load driver: how fast Validate is, and a lease taken and given back, as a ratio to what the
+//! gRPC stack alone can do here.
 //!
 //! `cargo bench --bench load -- --help` lists the options. Measured in turn, round by round, so that a
 //! machine whose speed drifts is as fast for one as for the other: the *ceiling*, which is a tonic
 //! server that authenticates nobody and returns a prebuilt answer, and the real program on each
 //! store. Each is a process of its own on loopback, and each answer is checked; one that is not the
-//! expected VERDICT_VALID fails the run. The load generator shares the machine with the servers and
+//! expected VERDICT_VALID, or the end of the very lease, fails the run. Of leases, at most 64 workers
+//! take some at once, and what counts as a call is both, Acquire and Release. The load generator shares the machine with the servers and
 //! makes their calls/s look more alike than they are; the CPU per call is the server's alone.
 
 #![allow(
@@ -16,6 +18,7 @@
 mod asking;
 mod ceiling;
 mod figures;
+mod leasing;
 mod machine;
 mod options;
 mod rows;

@@ -10,7 +10,8 @@ use crate::asking::{self, Caller, Subject};
 use crate::figures::Figures;
 use crate::options::Options;
 use crate::servers::{ROOT_TOKEN, Server};
-use crate::{Fault, window};
+use crate::window::{self, Work};
+use crate::{Fault, leasing};
 
 /// How long it may take until all servers serve, and on top of that for each token.
 const PREPARATION_MAX: Duration = Duration::from_secs(120);
@@ -21,8 +22,11 @@ struct Row {
     name: &'static str,
     server: Arc<Server>,
     caller: Caller,
-    subjects: Arc<[Subject]>,
+    work: Work,
 }
+
+/// Processes over one Redis in the rows of several.
+const REPLICAS: usize = 4;
 
 /// All rows; the first is the ceiling.
 pub(crate) struct Rows(Vec<Row>);
@@ -39,15 +43,17 @@ impl Rows {
     /// A further variant is one more row here, about tokens that are created as it needs them.
     async fn filled(options: &Options) -> Result<Self, Fault> {
         let sqlite = Server::on_sqlite(options.connections).await?;
-        let redis = Server::on_redis(options.connections).await?;
+        let redis = Server::on_redis(1, options.connections).await?;
+        let replicas = Server::on_redis(REPLICAS, options.connections).await?;
         let mut rows = Vec::new();
-        for (server, [plain, by_root, limited]) in [
+        for (server, [plain, by_root, limited, leased]) in [
             (
                 Arc::new(sqlite),
                 [
                     "Validate, SQLite",
                     "Validate, SQLite, root calls",
                     "Validate, SQLite, rate limit",
+                    "Acquire+Release, SQLite",
                 ],
             ),
             (
@@ -56,6 +62,7 @@ impl Rows {
                     "Validate, Redis",
                     "Validate, Redis, root calls",
                     "Validate, Redis, rate limit",
+                    "Acquire+Release, Redis",
                 ],
             ),
         ] {
@@ -73,10 +80,13 @@ impl Rows {
                     name,
                     server,
                     caller,
-                    subjects,
+                    work: Work::Validate(subjects),
                 });
             }
+            rows.push(leasing_row(leased, server, options).await?);
         }
+        let several = "Acquire+Release, Redis, 4 servers";
+        rows.push(leasing_row(several, Arc::new(replicas), options).await?);
         for row in &rows {
             row.sees_a_wrong_answer().await?;
         }
@@ -95,8 +105,7 @@ impl Rows {
             eprintln!("round {round} of {}", options.rounds);
             let mut figures = Vec::new();
             for row in &self.0 {
-                let measured =
-                    window::measure(&row.server, &row.caller, &row.subjects, options).await;
+                let measured = window::measure(&row.server, &row.caller, &row.work, options).await;
                 figures.push(measured.map_err(|fault| format!("{}: {fault}", row.name))?);
             }
             rounds.push(figures);
@@ -116,7 +125,11 @@ impl Row {
     /// An error unless the check of answers passes what is right and notices what is not: without
     /// it the run would show how fast something else is.
     async fn sees_a_wrong_answer(&self) -> Result<(), Fault> {
-        let subject = &self.subjects[0];
+        let Work::Validate(subjects) = &self.work else {
+            let mut client = TokenServiceClient::new(self.server.connections[0].clone());
+            return leasing::sees_a_wrong_lease(&mut client, &self.caller).await;
+        };
+        let subject = &subjects[0];
         let mut question = asking::question(&subject.secret);
         let right = self.ask(question.clone()).await?;
         asking::check(&right, subject)?;
@@ -135,9 +148,12 @@ impl Row {
 
 /// The ceiling for questions like those of `row`: its answer is one that was given there.
 async fn ceiling_like(row: &Row, options: &Options) -> Result<Row, Fault> {
-    let answer = row.ask(asking::question(&row.subjects[0].secret)).await?;
-    let token_id = &row.subjects[0].token_id;
-    let subjects = row.subjects.iter().map(|subject| Subject {
+    let Work::Validate(subjects) = &row.work else {
+        return Err("the ceiling answers Validate only".into());
+    };
+    let answer = row.ask(asking::question(&subjects[0].secret)).await?;
+    let token_id = &subjects[0].token_id;
+    let subjects = subjects.iter().map(|subject| Subject {
         secret: subject.secret.clone(),
         token_id: token_id.clone(),
     });
@@ -145,7 +161,23 @@ async fn ceiling_like(row: &Row, options: &Options) -> Result<Row, Fault> {
         name: "ceiling",
         server: Arc::new(Server::ceiling(&answer, options.connections).await?),
         caller: row.caller.clone(),
-        subjects: subjects.collect(),
+        work: Work::Validate(subjects.collect()),
+    })
+}
+
+/// A row of leases, from a pool of as many tokens as the options say, and one for each worker.
+async fn leasing_row(
+    name: &'static str,
+    server: Arc<Server>,
+    options: &Options,
+) -> Result<Row, Fault> {
+    let tokens = options.tokens.max(leasing::WORKERS_MAX);
+    created(&server, options, tokens, leasing::pooled_token).await?;
+    Ok(Row {
+        name,
+        server,
+        caller: Caller::bearing(ROOT_TOKEN),
+        work: Work::Lease,
     })
 }
 

@@ -24,12 +24,14 @@ pub(crate) const ROOT_TOKEN: &str = "root-of-the-load-driver-0123456789-01234567
 /// How long a server may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server. The fields are dropped in this order: the process before what it works on.
+/// A running server, or several over one store. The fields are dropped in this order: the processes
+/// before what they work on.
 pub(crate) struct Server {
-    child: OwnedChild,
+    children: Vec<OwnedChild>,
     pub(crate) connections: Vec<Channel>,
     redis: Option<RedisServer>,
-    _folder: TempDir,
+    /// Kept until then.
+    folders: Vec<TempDir>,
 }
 
 impl Server {
@@ -54,12 +56,27 @@ impl Server {
         Self::serving(Self::start(command, folder, None, connections).await?).await
     }
 
-    /// The real program on a redis-server of its own.
-    pub(crate) async fn on_redis(connections: usize) -> Result<Self, Fault> {
+    /// The real program on a redis-server of its own, in so many processes, which share the
+    /// connections.
+    pub(crate) async fn on_redis(replicas: usize, connections: usize) -> Result<Self, Fault> {
         let redis = RedisServer::start();
-        let folder = tempfile::tempdir()?;
-        let command = authority(&["--store", &redis.url(), "--init-store"], folder.path());
-        Self::serving(Self::start(command, folder, Some(redis), connections).await?).await
+        let each = connections.div_ceil(replicas);
+        let mut all = Self {
+            children: Vec::new(),
+            connections: Vec::new(),
+            redis: None,
+            folders: Vec::new(),
+        };
+        for _ in 0..replicas {
+            let folder = tempfile::tempdir()?;
+            let command = authority(&["--store", &redis.url(), "--init-store"], folder.path());
+            let one = Self::serving(Self::start(command, folder, None, each).await?).await?;
+            all.children.extend(one.children);
+            all.connections.extend(one.connections);
+            all.folders.extend(one.folders);
+        }
+        all.redis = Some(redis);
+        Ok(all)
     }
 
     async fn start(
@@ -88,10 +105,10 @@ impl Server {
             channels.push(endpoint.connect().await?);
         }
         Ok(Self {
-            child,
+            children: vec![child],
             connections: channels,
             redis,
-            _folder: folder,
+            folders: vec![folder],
         })
     }
 
@@ -109,11 +126,12 @@ impl Server {
         Err("a server listens, but its health never says SERVING".into())
     }
 
-    /// CPU time that the server has used so far, and that its redis-server has.
+    /// CPU time that the processes have used so far, and that their redis-server has.
     pub(crate) fn cpu(&self) -> (Option<Duration>, Option<Duration>) {
         let redis = self.redis.as_ref().map(RedisServer::process);
+        let children = self.children.iter().map(|child| child.0.id());
         (
-            machine::cpu_of(self.child.0.id()),
+            children.map(machine::cpu_of).sum(),
             redis.and_then(machine::cpu_of),
         )
     }

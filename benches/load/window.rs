@@ -12,7 +12,26 @@ use crate::asking::{self, Caller, Subject};
 use crate::figures::Figures;
 use crate::options::Options;
 use crate::servers::Server;
-use crate::{Fault, machine};
+use crate::{Fault, leasing, machine};
+
+/// What callers do, again and again.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// They ask about one token after the other.
+    Validate(Arc<[Subject]>),
+    /// They take a lease and give it back.
+    Lease,
+}
+
+impl Work {
+    /// How many do so at once, of those that the options allow.
+    fn callers(&self, options: &Options) -> usize {
+        match self {
+            Self::Validate(_) => options.callers(),
+            Self::Lease => options.callers().min(leasing::WORKERS_MAX),
+        }
+    }
+}
 
 /// How long calls in flight may take to end when nobody asks any more.
 const ENDING_MAX: Duration = Duration::from_secs(15);
@@ -45,22 +64,27 @@ impl Reading {
 pub(crate) async fn measure(
     server: &Server,
     caller: &Caller,
-    subjects: &Arc<[Subject]>,
+    work: &Work,
     options: &Options,
 ) -> Result<Figures, Fault> {
     let phase = Arc::new(AtomicU8::new(WARM_UP));
     let mut callers = JoinSet::new();
     let connections = server.connections.iter().cycle();
-    for (number, connection) in connections.take(options.callers()).enumerate() {
+    let at_once = work.callers(options);
+    for (number, connection) in connections.take(at_once).enumerate() {
         let asking = Asking {
             connection: connection.clone(),
             caller: caller.clone(),
-            subjects: subjects.clone(),
-            // Callers begin spread over all tokens.
-            first: number * subjects.len() / options.callers(),
             phase: phase.clone(),
         };
-        callers.spawn(asking.until_over());
+        match work {
+            Work::Validate(subjects) => {
+                // Callers begin spread over all tokens.
+                let first = number * subjects.len() / at_once;
+                callers.spawn(asking.validate(subjects.clone(), first));
+            }
+            Work::Lease => drop(callers.spawn(asking.lease())),
+        }
     }
     tokio::time::sleep(options.warm_up()).await;
     let begun = Reading::take(server);
@@ -92,29 +116,51 @@ pub(crate) async fn measure(
 struct Asking {
     connection: Channel,
     caller: Caller,
-    subjects: Arc<[Subject]>,
-    first: usize,
     phase: Arc<AtomicU8>,
 }
 
 impl Asking {
+    fn is_over(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == OVER
+    }
+
+    /// Notes how long something took that began then, where it is measured.
+    fn note(&self, latencies: &mut Vec<Duration>, begun: Instant) {
+        if self.phase.load(Ordering::Relaxed) == MEASURED {
+            latencies.push(begun.elapsed());
+        }
+    }
+
     /// Asks about one token after the other; answers how long each answer that came while it was
     /// measured took.
-    async fn until_over(self) -> Result<Vec<Duration>, Fault> {
-        let mut client = TokenServiceClient::new(self.connection);
+    async fn validate(
+        self,
+        subjects: Arc<[Subject]>,
+        first: usize,
+    ) -> Result<Vec<Duration>, Fault> {
+        let mut client = TokenServiceClient::new(self.connection.clone());
         let mut latencies = Vec::new();
-        for subject in self.subjects.iter().cycle().skip(self.first) {
-            if self.phase.load(Ordering::Relaxed) == OVER {
+        for subject in subjects.iter().cycle().skip(first) {
+            if self.is_over() {
                 break;
             }
             let question = self.caller.request(asking::question(&subject.secret));
             let begun = Instant::now();
             let answer = client.validate(question).await?;
-            let latency = begun.elapsed();
+            self.note(&mut latencies, begun);
             asking::check(answer.get_ref(), subject)?;
-            if self.phase.load(Ordering::Relaxed) == MEASURED {
-                latencies.push(latency);
-            }
+        }
+        Ok(latencies)
+    }
+
+    /// Takes a lease and gives it back, again and again; answers how long both took together.
+    async fn lease(self) -> Result<Vec<Duration>, Fault> {
+        let mut client = TokenServiceClient::new(self.connection.clone());
+        let mut latencies = Vec::new();
+        while !self.is_over() {
+            let begun = Instant::now();
+            leasing::acquire_and_release(&mut client, &self.caller).await?;
+            self.note(&mut latencies, begun);
         }
         Ok(latencies)
     }

@@ -3,14 +3,14 @@
 use token_authority::domain::caller::Reach;
 use token_authority::domain::lease::LeaseEnd;
 use token_authority::domain::name::TokenName;
-use token_authority::domain::token::{Draft, Expiration, Token};
+use token_authority::domain::token::{Draft, Expiration};
 use token_authority::store::Rule;
 use token_authority::store::leases::{KeptAlive, LeaseTarget, Released};
 
 use crate::fixture::Bench;
 use crate::holding::{HOUR, Held, MICRO, MINUTE, SECOND, changing, gpu, switched};
 use crate::support::drafts::{ending_at, revoking, willing};
-use crate::support::leases::{LEASE, asking, beat, lasting, mark};
+use crate::support::leases::{LEASE, asking, beat, lasting};
 
 pub(crate) async fn a_released_lease_is_released_once(bench: Bench) {
     bench.create(lasting()).await;

@@ -177,7 +177,7 @@ conformance! {
         pools_of_one_name_in_two_namespaces_share_nothing,
         a_lease_is_over_at_the_instant_of_its_end_for_every_act,
         a_beat_just_before_the_end_is_in_time,
-        fences_grow_with_every_lease_whatever_the_clock_does,
+        fences_grow_with_every_lease_over_restarts,
         a_lease_survives_a_restart,
         a_lease_cannot_be_guessed_or_reached_from_elsewhere,
         a_token_in_no_pool_is_not_leased,
@@ -243,7 +243,7 @@ conformance! {
         a_token_that_is_switched_off_can_be_kept_alive,
         a_changed_span_counts_from_its_change,
         a_sweep_takes_those_that_are_gone_and_nobody_else,
-        the_request_of_a_gone_token_is_answered_until_it_is_swept,
+        the_request_of_a_gone_token_is_known_as_long_as_any_other,
         a_token_is_judged_with_its_life_as_it_is,
     }
     acquisitions {
