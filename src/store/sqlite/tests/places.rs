@@ -68,29 +68,10 @@ fn carry_out(acts: &Acts<'_>, clock: &ManualClock, ids: &mut Vec<TokenId>, act: 
     let change = |at, rule: Rule| id(at).map(|id| acts.change(id, &rule).unwrap());
     match act {
         Act::Create { span, life } => {
-            let expiration = life.map_or(Expiration::Never, |life| {
-                Expiration::After(Duration::from_secs(life))
-            });
-            let draft = Draft {
-                expiration,
-                ..pooled(span.map(Duration::from_secs))
-            };
-            acts.create(&draft).unwrap();
-            ids.push(draft.id);
+            let created = create(acts, span, life);
+            ids.push(created);
         }
-        Act::Acquire => {
-            let mut asking = asking(None);
-            asking.grant.duration = Duration::from_secs(7);
-            let answer = std::iter::repeat_with(|| acts.acquire(&asking).unwrap())
-                .take(100)
-                .flatten()
-                .next();
-            if let Some(Acquired::Granted { token, now, .. }) = &answer {
-                assert_eq!(token.state(*now), State::Active);
-                assert!(!token.lapsed(*now));
-            }
-            assert!(answer.is_some(), "it never ended");
-        }
+        Act::Acquire => acquire(acts),
         Act::Release(at) => {
             lease(at).map(|lease| acts.release(lease, &Reach::All).unwrap());
         }
@@ -106,26 +87,8 @@ fn carry_out(acts: &Acts<'_>, clock: &ManualClock, ids: &mut Vec<TokenId>, act: 
             lease(at).map(|lease| acts.keep_alive(&beat(lease)).unwrap());
         }
         Act::Revoke(at) => drop(change(at, revoke())),
-        Act::Switch(at) => {
-            let rule: Rule = Arc::new(|token, _| {
-                let mut changed = token.clone();
-                changed.profile.disabled = !changed.profile.disabled;
-                Ruling::Replace(Box::new(changed))
-            });
-            drop(change(at, rule));
-        }
-        Act::Move(at) => {
-            let rule: Rule = Arc::new(|token, _| {
-                let mut changed = token.clone();
-                changed.profile.pool = match &token.profile.pool {
-                    Some(pool) if *pool == gpu().name => PoolName::parse("cpu").ok(),
-                    Some(_) => None,
-                    None => Some(gpu().name),
-                };
-                Ruling::Replace(Box::new(changed))
-            });
-            drop(change(at, rule));
-        }
+        Act::Switch(at) => drop(change(at, switch())),
+        Act::Move(at) => drop(change(at, relocate())),
         Act::Delete(at) => {
             id(at).map(|id| acts.delete(id, &keep()).unwrap());
         }
@@ -136,6 +99,51 @@ fn carry_out(acts: &Acts<'_>, clock: &ManualClock, ids: &mut Vec<TokenId>, act: 
         }
         Act::Vanish(seconds) => clock.advance(Duration::from_secs(seconds)),
     }
+}
+
+fn create(acts: &Acts<'_>, span: Option<u64>, life: Option<u64>) -> TokenId {
+    let expiration = life.map_or(Expiration::Never, |life| {
+        Expiration::After(Duration::from_secs(life))
+    });
+    let draft = Draft {
+        expiration,
+        ..pooled(span.map(Duration::from_secs))
+    };
+    acts.create(&draft).unwrap();
+    draft.id
+}
+
+fn acquire(acts: &Acts<'_>) {
+    let mut asking = asking(None);
+    asking.grant.duration = Duration::from_secs(7);
+    let mut steps = std::iter::repeat_with(|| acts.acquire(&asking).unwrap()).take(100);
+    let answer = steps.find_map(|answer| answer).expect("it never ended");
+    if let Acquired::Granted { token, now, .. } = &answer {
+        assert_eq!(token.state(*now), State::Active);
+        assert!(!token.lapsed(*now));
+    }
+}
+
+/// Switches a token off, or on again.
+fn switch() -> Rule {
+    Arc::new(|token, _| {
+        let mut changed = token.clone();
+        changed.profile.disabled = !changed.profile.disabled;
+        Ruling::Replace(Box::new(changed))
+    })
+}
+
+/// Moves a token to another pool, out of all, or into one.
+fn relocate() -> Rule {
+    Arc::new(|token, _| {
+        let mut changed = token.clone();
+        changed.profile.pool = match &token.profile.pool {
+            Some(pool) if *pool == gpu().name => PoolName::parse("cpu").ok(),
+            Some(_) => None,
+            None => Some(gpu().name),
+        };
+        Ruling::Replace(Box::new(changed))
+    })
 }
 
 /// What is on disk, counted anew; an error message where it contradicts itself.
