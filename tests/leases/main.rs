@@ -14,6 +14,7 @@ mod chaos;
 mod checker;
 mod doors;
 mod fairness;
+mod fences;
 mod history;
 mod machine;
 mod model;
