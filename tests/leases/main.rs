@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod acts;
 mod chaos;
 mod checker;
 mod doors;
