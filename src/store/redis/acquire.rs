@@ -96,7 +96,7 @@ impl RedisStore {
             .arg(grant.mark.as_str())
             .arg(grant.duration.as_micros().to_string())
             .arg(tenure::encode_grant(grant))
-            .arg(origin.map_or(String::new(), |origin| request_text(origin)))
+            .arg(origin.map_or(String::new(), request_text))
             .arg(fingerprint.unwrap_or_default())
             .arg(REPLAY_WINDOW.as_micros().to_string())
             .arg(DELETION_KEPT.as_millis().to_string())
