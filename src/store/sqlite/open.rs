@@ -57,7 +57,6 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     }
     tune(&connection, &path)?;
     let meta = schema::migrate(&mut connection).map_err(faulty)?;
-    let absences = schema::absences(&connection).map_err(faulty)?;
     let peppers = Peppers::settle(&mut connection, peppers).map_err(faulty)?;
     let peppers = Arc::new(peppers);
 
@@ -65,15 +64,8 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
     let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
-    let now = time.now();
-    // A store that knows of no sight was seen, if at all, when it decided last.
-    let since = if meta.mark == Timestamp::default() {
-        now
-    } else {
-        meta.mark
-    };
-    let absences = absences.unwrap_or_else(|| Absences::new(Vec::new(), since));
-    let seen = Arc::new(Seen::resume(absences, now));
+    let seen = sight(&connection, &time, meta.mark).map_err(faulty)?;
+    let seen = Arc::new(seen);
     let queues = Arc::new(Queues::default());
     let bells = Bells::default();
     let limiter = Arc::new(Limiter::default());
@@ -109,6 +101,19 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers,
         writer,
     })
+}
+
+/// When the authority was seen, which is back now.
+fn sight(connection: &Connection, time: &StoreTime, mark: Timestamp) -> Result<Seen, Fault> {
+    let now = time.now();
+    // A store that knows of no sight was seen, if ever, when it decided last.
+    let last = match mark == Timestamp::default() {
+        true => now,
+        false => mark,
+    };
+    let known = schema::absences(connection)?;
+    let known = known.unwrap_or_else(|| Absences::new(Vec::new(), last));
+    Ok(Seen::resume(known, now))
 }
 
 fn connect(path: &Path) -> Result<Connection, Fault> {
