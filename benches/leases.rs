@@ -26,7 +26,7 @@ use support::redis_server::RedisServer;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-const WRITERS: usize = 64;
+const WRITERS: usize = 512;
 const WORKERS: usize = 4;
 /// The pools are measured in turn, so that a machine whose speed drifts is as fast for each.
 const ROUNDS: usize = 10;

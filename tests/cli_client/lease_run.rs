@@ -1,9 +1,12 @@
 //! Real commands that run while a lease is held.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,8 +43,57 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn ended(child: Child) -> Ran {
+fn ended(mut child: Child) -> Ran {
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     child.wait_with_output().unwrap().into()
+}
+
+/// Carries connections to the server; those that it was made with stall once it is told so: they
+/// stay open, and nothing comes through.
+struct Way {
+    address: SocketAddr,
+    stalled: Arc<AtomicBool>,
+}
+
+impl Way {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stalled = Arc::new(AtomicBool::new(false));
+        let told = stalled.clone();
+        thread::spawn(move || {
+            for near in listener.incoming() {
+                let (near, far) = (near.unwrap(), TcpStream::connect(server).unwrap());
+                // Those that come later are not concerned.
+                let told = match told.load(SeqCst) {
+                    true => Arc::default(),
+                    false => told.clone(),
+                };
+                let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                for (from, into) in [(near, far), back] {
+                    let told = told.clone();
+                    thread::spawn(move || carry(from, into, &told));
+                }
+            }
+        });
+        Self { address, stalled }
+    }
+}
+
+fn carry(mut from: TcpStream, mut into: TcpStream, stalled: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if !stalled.load(SeqCst) && into.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
 }
 
 fn signal(child: &Child, name: &str) {
@@ -174,6 +226,26 @@ fn a_stream_that_breaks_ends_nothing() {
     let ran = ended(child);
     assert_eq!((ran.code, ran.err.as_str()), (3, ""));
     assert_eq!(fixture.releases(), 1);
+}
+
+#[test]
+fn a_connection_that_stalls_is_exchanged_in_time() {
+    let fixture = Fixture::new();
+    let way = Way::to(fixture.address);
+    let server = way.address.to_string();
+    let words = [
+        "--server", &server, "lease", "run", "--pool", "short", "--", "sh", "-c", UNTIL_TOLD,
+    ];
+    let child = fixture.spawn(&words);
+    wait_for("a beat", || fixture.leases.beats.load(SeqCst) >= 1);
+    way.stalled.store(true, SeqCst);
+    wait_for("beats over another connection", || {
+        fixture.leases.beats.load(SeqCst) >= 4
+    });
+    fs::write(fixture.file("over"), "").unwrap();
+    let ran = ended(child);
+    assert_eq!((ran.code, ran.err.as_str()), (3, ""));
+    assert!(fixture.leases.streams.load(SeqCst) >= 2);
 }
 
 #[test]

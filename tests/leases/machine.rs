@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use token_authority::domain::caller::Reach;
-use token_authority::domain::lease::{LeaseEnd, LeaseId, LeaseMark};
+use token_authority::domain::lease::{LeaseEnd, LeaseId, LeaseMark, WaiterId};
 use token_authority::domain::name::{Namespace, Reason};
 use token_authority::domain::page::PageSize;
 use token_authority::domain::pool::Pool;
@@ -18,72 +16,16 @@ use token_authority::domain::token::{Draft, Expiration, Refusal, Ruling, Token, 
 use token_authority::store::leases::{Acquired, KeptAlive, LeaseTarget, Released};
 use token_authority::store::{Change, Deletion, Rule};
 
+use crate::acts::{Act, SECOND, WAITERS, acts};
 use crate::cases;
 use crate::fixture::{self, Bench};
 use crate::history::Micros;
 use crate::model::{Model, ModelLease};
 use crate::support::drafts::{pooled, within};
-use crate::support::leases::{asking_for, beat_for, beat_of, pool};
+use crate::support::leases::{asking_for, beat_for, beat_of, pool, waiter};
 
-const SECOND: Micros = 1_000_000;
 /// Longest step in which time passes in sight of the store.
 const STEP: Micros = 4 * SECOND;
-
-/// One act; tokens and leases are named by numbers, counted round.
-#[derive(Clone, Debug)]
-enum Act {
-    Create(Option<u64>, Option<u64>),
-    Acquire(u64),
-    Release(usize),
-    Force(usize),
-    KeepAlive(usize, Option<u64>),
-    Beat(usize),
-    Switch(usize, bool),
-    Revoke(usize),
-    MoveEnd(usize, Option<u64>),
-    Span(usize, Option<u64>),
-    Delete(usize),
-    Pass(Micros),
-    Away(u64),
-    Reopen,
-    Sweep,
-}
-
-/// Spans of seconds that often meet: ends of leases, of tokens and of lives fall on one instant.
-fn spans() -> impl Strategy<Value = u64> {
-    prop_oneof![Just(1u64), Just(2), Just(5), Just(10)]
-}
-
-fn acts() -> impl Strategy<Value = Act> {
-    let at = || 0..1000usize;
-    let end = || option::weighted(0.6, prop_oneof![Just(0u64), Just(1), Just(5), Just(20)]);
-    let span = || option::weighted(0.6, spans());
-    let passing = prop_oneof![
-        Just(1),
-        Just(SECOND - 1),
-        Just(SECOND),
-        Just(2 * SECOND),
-        Just(5 * SECOND),
-        Just(10 * SECOND),
-    ];
-    prop_oneof![
-        3 => (option::weighted(0.2, spans()), span()).prop_map(|(end, span)| Act::Create(end, span)),
-        8 => spans().prop_map(Act::Acquire),
-        5 => at().prop_map(Act::Release),
-        1 => at().prop_map(Act::Force),
-        4 => (at(), option::of(spans())).prop_map(|(at, span)| Act::KeepAlive(at, span)),
-        2 => at().prop_map(Act::Beat),
-        2 => (at(), any::<bool>()).prop_map(|(at, off)| Act::Switch(at, off)),
-        1 => at().prop_map(Act::Revoke),
-        1 => (at(), end()).prop_map(|(at, end)| Act::MoveEnd(at, end)),
-        1 => (at(), span()).prop_map(|(at, span)| Act::Span(at, span)),
-        1 => at().prop_map(Act::Delete),
-        8 => passing.prop_map(Act::Pass),
-        1 => prop_oneof![Just(6u64), Just(300), Just(3601)].prop_map(Act::Away),
-        1 => Just(Act::Reopen),
-        1 => Just(Act::Sweep),
-    ]
-}
 
 fn time(micros: Micros) -> Timestamp {
     Timestamp::from_micros(micros)
@@ -100,13 +42,26 @@ struct Play<'a> {
     pool: Pool,
     ids: Vec<TokenId>,
     leases: Vec<LeaseId>,
+    waiters: [WaiterId; WAITERS],
 }
 
 impl Play<'_> {
     async fn act(&mut self, act: &Act) {
         match act.clone() {
             Act::Create(end, span) => self.create(end, span).await,
-            Act::Acquire(duration) => self.acquire(duration).await,
+            Act::Acquire(duration) => {
+                let before = self.model.waiting();
+                self.acquire(duration, None, before).await;
+            }
+            Act::Wait(slot, duration) => {
+                if !self.model.waits(slot) {
+                    // Who was taken to be gone does not come back.
+                    self.waiters[slot] = waiter();
+                }
+                let before = self.model.wait(slot);
+                self.acquire(duration, Some(slot), before).await;
+            }
+            Act::Leave(slot) => self.leave(slot).await,
             Act::Release(at) => self.release(at).await,
             Act::Force(at) => self.force(at).await,
             Act::KeepAlive(at, duration) => self.keep_alive(at, duration).await,
@@ -144,6 +99,10 @@ impl Play<'_> {
                 self.model.away(time * SECOND);
             }
             Act::Reopen => {
+                // A queue may live in the process.
+                for slot in 0..WAITERS {
+                    self.leave(slot).await;
+                }
                 self.bench.store.close().await;
                 self.bench.reopen().await;
             }
@@ -173,8 +132,17 @@ impl Play<'_> {
             .create(begin, end, span.map(|span| span * SECOND));
     }
 
-    async fn acquire(&mut self, duration: u64) {
-        let asked = asking_for(&self.pool, seconds(duration));
+    async fn leave(&mut self, slot: usize) {
+        let left = self.bench.store.leave(&self.pool, self.waiters[slot]).await;
+        left.unwrap();
+        self.model.leave(slot);
+    }
+
+    /// Asks behind so many who wait.
+    async fn acquire(&mut self, duration: u64, slot: Option<usize>, before: usize) {
+        let mut asked = asking_for(&self.pool, seconds(duration));
+        asked.waiter = slot.map(|slot| self.waiters[slot]);
+        let before = before as u64;
         let available = self.model.counts()[0];
         match self.bench.store.acquire(&asked).await.unwrap() {
             Acquired::Granted {
@@ -183,6 +151,13 @@ impl Play<'_> {
                 now,
                 replayed,
             } => {
+                assert!(
+                    before < available,
+                    "{before} wait, {available} are available"
+                );
+                if let Some(slot) = slot {
+                    self.model.leave(slot);
+                }
                 let at = self.at(token.id);
                 let own = self.model.grant(at, duration * SECOND);
                 assert_eq!(own.fence, lease.fence);
@@ -196,10 +171,21 @@ impl Play<'_> {
                 self.agrees(at, &token);
             }
             Acquired::Busy { now, turn } => {
-                assert_eq!((available, now.micros()), (0, self.model.now));
-                assert_eq!(turn.map(Timestamp::micros), self.model.soonest_end());
+                assert!(
+                    available <= before,
+                    "{available} are available, {before} wait"
+                );
+                assert_eq!(now.micros(), self.model.now);
+                let rank = usize::try_from(before - available).unwrap();
+                let turn = turn.map(Timestamp::micros);
+                assert_eq!(turn, self.model.ends().get(rank).copied());
             }
-            Acquired::Empty => assert_eq!(self.model.counts(), [0, 0, 0]),
+            Acquired::Empty => {
+                assert_eq!(self.model.counts(), [0, 0, 0]);
+                if let Some(slot) = slot {
+                    self.leave(slot).await;
+                }
+            }
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -401,6 +387,7 @@ impl Play<'_> {
         let pools = self.bench.store.pools(&reach, None, PageSize::asked(9));
         let pools = pools.await.unwrap().pools;
         let counts = pools.first().map_or([0; 3], |(_, standing)| {
+            assert_eq!(standing.waiting, self.model.waiting() as u64);
             [standing.available, standing.leased, standing.unavailable]
         });
         assert_eq!(counts, self.model.counts());
@@ -436,6 +423,7 @@ async fn play(bench: &mut Bench, number: usize, acts: &[Act]) {
         pool,
         ids: Vec::new(),
         leases: Vec::new(),
+        waiters: std::array::from_fn(|_| waiter()),
     };
     for act in acts {
         play.act(act).await;

@@ -10,10 +10,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod acts;
 mod chaos;
 mod checker;
 mod doors;
 mod fairness;
+mod fences;
 mod history;
 mod machine;
 mod model;

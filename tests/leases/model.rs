@@ -9,6 +9,8 @@ use crate::history::Micros;
 
 const HOUR: Micros = 3_600_000_000;
 const REMEMBERED: usize = 8;
+/// How long after its last question a call that waits counts.
+const PRESENT: Micros = 3_000_000;
 
 /// A lease that was granted, by its number in the order of all grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +110,8 @@ pub(crate) struct Model {
     pub(crate) now: Micros,
     pub(crate) tokens: Vec<ModelToken>,
     grants: usize,
+    /// Who waits, and when it asked last; who came first is first.
+    queue: Vec<(usize, Micros)>,
 }
 
 impl Model {
@@ -116,6 +120,7 @@ impl Model {
             now,
             tokens: Vec::new(),
             grants: 0,
+            queue: Vec::new(),
         }
     }
 
@@ -143,11 +148,44 @@ impl Model {
         counts
     }
 
-    pub(crate) fn soonest_end(&self) -> Option<Micros> {
-        let live = self.tokens.iter().filter(|token| !token.gone(self.now));
-        live.filter_map(|token| token.live(self.now))
-            .map(|lease| lease.until)
-            .min()
+    /// When the leases in force end, the soonest first.
+    pub(crate) fn ends(&self) -> Vec<Micros> {
+        let known = self.tokens.iter().filter(|token| !token.gone(self.now));
+        let live = known.filter_map(|token| token.live(self.now));
+        let mut ends: Vec<Micros> = live.map(|lease| lease.until).collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    /// Those who asked lately enough, in their order.
+    fn living(&self) -> impl Iterator<Item = usize> {
+        let lately = |asked: Micros| self.now < asked + PRESENT;
+        let living = self.queue.iter().filter(move |(_, asked)| lately(*asked));
+        living.map(|(slot, _)| *slot)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.living().count()
+    }
+
+    pub(crate) fn waits(&self, slot: usize) -> bool {
+        self.living().any(|one| one == slot)
+    }
+
+    /// Takes a place, or keeps it; answers how many wait before.
+    pub(crate) fn wait(&mut self, slot: usize) -> usize {
+        let now = self.now;
+        self.queue.retain(|(_, asked)| now < asked + PRESENT);
+        match self.queue.iter_mut().find(|(one, _)| *one == slot) {
+            Some((_, asked)) => *asked = now,
+            None => self.queue.push((slot, now)),
+        }
+        let before = self.living().take_while(|one| *one != slot);
+        before.count()
+    }
+
+    pub(crate) fn leave(&mut self, slot: usize) {
+        self.queue.retain(|(one, _)| *one != slot);
     }
 
     /// Leases a token, which must be available.

@@ -17,7 +17,7 @@ use crate::support::redis_server::RedisServer;
 pub(crate) struct Site {
     pub(crate) stores: Vec<Arc<dyn Store>>,
     _folder: Option<TempDir>,
-    _server: Option<RedisServer>,
+    pub(crate) server: Option<RedisServer>,
 }
 
 impl Site {
@@ -34,7 +34,7 @@ impl Site {
         Self {
             stores: vec![Arc::new(store)],
             _folder: Some(folder),
-            _server: None,
+            server: None,
         }
     }
 
@@ -56,7 +56,7 @@ impl Site {
         Self {
             stores,
             _folder: None,
-            _server: Some(server),
+            server: Some(server),
         }
     }
 
