@@ -201,7 +201,7 @@ impl Acts<'_> {
     }
 
     /// Remembers that the token is gone until no repetition of its request can come any more.
-    pub(super) fn mark_deleted(&self, token: &Token, now: Timestamp) -> Result<(), Fault> {
+    fn mark_deleted(&self, token: &Token, now: Timestamp) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO deleted (id, request_key, revision, until) \
