@@ -124,14 +124,7 @@ impl Pages {
         registry.register("tokens_revoked", help, metrics.tokens_revoked.clone());
         let help = "Tokens that a caller deleted here";
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
-        let help = "Leases that were granted here";
-        registry.register("leases_granted", help, metrics.leases_granted.clone());
-        let help = "Leases that a call ended here, by reason";
-        registry.register("leases_ended", help, metrics.leases_ended.clone());
-        let help = "Acquires that found no token available, however long they waited";
-        registry.register("leases_refused", help, metrics.leases_refused.clone());
-        let help = "Calls that wait for a lease here";
-        registry.register("leases_waiting", help, metrics.leases_waiting.clone());
+        register_leases(&mut registry, metrics);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
         let connections = &metrics.connections;
@@ -183,6 +176,17 @@ impl Pages {
         };
         self.store.get_or_create(&labels).set(1);
     }
+}
+
+fn register_leases(registry: &mut Registry, metrics: &Metrics) {
+    let help = "Leases that were granted here";
+    registry.register("leases_granted", help, metrics.leases_granted.clone());
+    let help = "Leases that a call ended here, by reason";
+    registry.register("leases_ended", help, metrics.leases_ended.clone());
+    let help = "Acquires that found no token available, however long they waited";
+    registry.register("leases_refused", help, metrics.leases_refused.clone());
+    let help = "Calls that wait for a lease here";
+    registry.register("leases_waiting", help, metrics.leases_waiting.clone());
 }
 
 /// OpenMetrics as Prometheus text 0.0.4, where a counter's family is named as its series are.

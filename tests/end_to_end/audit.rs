@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 use token_authority::transport::grpc::pb::revoke_request::Target;
@@ -11,6 +12,7 @@ use token_authority::transport::grpc::pb::{
 use tonic::{Code, Request};
 
 use crate::harness::{Authority, Client, command, create, named, reason, until, verdict};
+use crate::leasing::{Held, any, fill, forced, token_beat, waiting};
 use crate::scrape::Scrape;
 
 /// Starts it again with audit lines at the end of a file, and answers the file.
@@ -146,6 +148,52 @@ pub(crate) async fn audit_lines_on_standard_output_are_the_same(authority: Autho
     let token_id = calls_of_every_kind(&authority).await;
     until(|| (authority.stdout().lines().count() == 7).then_some(())).await;
     check(&lines(&authority.stdout()), &token_id);
+}
+
+pub(crate) async fn leases_leave_lines_and_their_beats_none(authority: Authority) {
+    let (authority, path) = to_file(authority);
+    let mut root = authority.root().await;
+    let (token, _) = fill(&mut root, 1).await.remove(0);
+    let acquired = root.acquire(as_call(any(), "acquire")).await.unwrap();
+    let held = Held::of(acquired.into_inner());
+    root.acquire(as_call(any(), "full")).await.unwrap_err();
+    let waits = waiting(Duration::from_millis(100));
+    root.acquire(as_call(waits, "waited")).await.unwrap_err();
+    root.keep_alive(as_call(held.beat(), "beat")).await.unwrap();
+    let by_token = token_beat(&token.token_id);
+    root.keep_alive(as_call(by_token, "by-token"))
+        .await
+        .unwrap();
+    root.release(as_call(held.release(), "release"))
+        .await
+        .unwrap();
+    let force = forced(&token.token_id);
+    root.release(as_call(force, "force")).await.unwrap();
+    let mut stranger = authority.client(None);
+    let beat = as_call(held.beat(), "stranger");
+    stranger.keep_alive(beat).await.unwrap_err();
+    let text = fs::read_to_string(&path).unwrap();
+    let told: Vec<_> = lines(&text)
+        .iter()
+        .filter(|line| line["rpc"] != "Create")
+        .map(|line| {
+            let words = ["request_id", "rpc", "token_id", "outcome"];
+            words.map(|key| line[key].as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let id = token.token_id.as_str();
+    let expected = [
+        ["acquire", "Acquire", id, "done"],
+        ["full", "Acquire", "", "pool_exhausted"],
+        ["waited", "Acquire", "", "pool_exhausted"],
+        ["by-token", "KeepAlive", id, "done"],
+        ["release", "Release", id, "done"],
+        ["force", "Release", id, "done"],
+        ["stranger", "KeepAlive", "", "unauthenticated"],
+    ];
+    assert_eq!(told, expected.map(|line| line.map(str::to_owned)));
+    let mark = &held.lease.lease_id[22..];
+    assert!(!text.contains(mark) && !authority.log().contains(mark));
 }
 
 pub(crate) async fn a_hangup_opens_the_file_again(authority: Authority) {

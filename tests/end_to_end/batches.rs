@@ -110,15 +110,13 @@ pub(crate) async fn a_batch_that_cannot_be_says_which_field(authority: Authority
     assert_eq!(fields(&error), set(&["template"]));
     // One answer must carry them all.
     let large = CreateRequest {
-        allowed_endpoints: (0..32)
-            .map(|n| format!("/{n}/{}", "e".repeat(500)))
-            .collect(),
+        labels: (0..30).map(|n| (n.to_string(), "l".repeat(256))).collect(),
         ..named("x")
     };
     let error = batch(&mut root, large.clone(), 1000).await.unwrap_err();
     assert_eq!(fields(&error), set(&["count"]));
-    let created = batch(&mut root, large, 150).await.unwrap();
-    assert_eq!(created.created.len(), 150);
+    let created = batch(&mut root, large, 300).await.unwrap();
+    assert_eq!(created.created.len(), 300);
     let mut creator = crate::leasing::caller(&authority, "", &["authority:create"]).await;
     let beyond = CreateRequest {
         scopes: vec!["authority:manage".to_owned()],

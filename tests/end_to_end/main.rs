@@ -183,6 +183,7 @@ on_both_stores! {
     audit {
         every_management_call_leaves_one_line_in_the_file,
         audit_lines_on_standard_output_are_the_same,
+        leases_leave_lines_and_their_beats_none,
         a_hangup_opens_the_file_again,
     }
     updates {

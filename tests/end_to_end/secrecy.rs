@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use redis::Value;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    CreateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest,
-    WhoAmIRequest,
+    AcquireRequest, CreateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest,
+    ValidateRequest, WhoAmIRequest,
 };
 use tonic::Request;
 
 use crate::harness::{Authority, ROOT_TOKEN, ask, create, files_below, named, presenting, until};
+use crate::leasing::{acquire, beat_of, keep_alive, release};
 use crate::scrape::http;
 
 /// Everything that Redis holds or remembers: keys, values, the slow log.
@@ -112,6 +113,24 @@ async fn calls_of_every_kind(authority: &Authority, request_id: &str) -> BTreeSe
     .await;
     secrets.insert(surrendered.clone());
 
+    let from_p = AcquireRequest {
+        pool: "p".to_owned(),
+        ..AcquireRequest::default()
+    };
+    let held = acquire(&mut root, from_p).await;
+    secrets.insert(held.secret.clone());
+    ask(&mut root, presenting(&held.secret)).await;
+    keep_alive(&mut root, held.beat()).await.unwrap();
+    keep_alive(&mut root, beat_of(&held.secret))
+        .await
+        .unwrap_err();
+    let misplaced = AcquireRequest {
+        pool: held.secret.clone(),
+        holder: format!("\n{}", held.secret),
+        ..AcquireRequest::default()
+    };
+    root.acquire(misplaced).await.unwrap_err();
+    release(&mut root, held.release()).await.unwrap();
     ask(&mut root, presenting(&secret)).await;
     let mut caller = authority.client(Some(&secret));
     caller.who_am_i(WhoAmIRequest {}).await.unwrap();

@@ -147,20 +147,23 @@ pub(crate) async fn no_more_wait_than_may_and_others_are_served_meanwhile(
     mut authority: Authority,
 ) {
     authority.stop("TERM");
-    let settings = ["leases.max_waiting=2", "limits.calls_in_flight=2"];
+    let settings = ["leases.max_waiting=8", "limits.calls_in_flight=6"];
     let flags = settings.map(|setting| ["--set", setting]).concat();
     let mut authority = authority.with(&flags);
     authority.start();
     let mut root = authority.root().await;
     fill(&mut root, 1).await;
     let held = acquire(&mut root, any()).await;
-    let mut waiters = Vec::from([1, 2].map(|_| spawned(&root, waiting(60 * SECOND))));
-    queued(&mut root, 2).await;
+    let mut waiters = Vec::new();
+    for place in 1..=8 {
+        waiters.push(spawned(&root, waiting(60 * SECOND)));
+        queued(&mut root, place).await;
+    }
     let error = root.acquire(waiting(60 * SECOND)).await.unwrap_err();
     let many = (Code::ResourceExhausted, "TOO_MANY_WAITING".to_owned());
     assert_eq!(told(&error), many);
     let info = error.get_details_error_info().unwrap();
-    assert_eq!(info.metadata["limit"], "2");
+    assert_eq!(info.metadata["limit"], "8");
     assert!(error.get_details_retry_info().is_some());
     let mut held = held;
     while let Some(waiter) = (!waiters.is_empty()).then(|| waiters.remove(0)) {

@@ -184,12 +184,7 @@ impl From<Error> for Status {
                 status(code, reason, &[("token_id", id.to_string())], message)
             }
             Error::NamespaceFull { namespace, limit } => namespace_full(&namespace, limit, message),
-            Error::RevisionMoved { asked, current } => {
-                let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
-                let numbers = [("asked", asked), ("current", current)];
-                let metadata = numbers.map(|(key, number)| (key, number.to_string()));
-                status(code, reason, &metadata, message)
-            }
+            Error::RevisionMoved { asked, current } => revision_moved(asked, current, message),
             Error::TokenOver { id, state } => {
                 let metadata = ("state", wire_state(state).as_str_name().to_owned());
                 precondition(ErrorReason::TokenOver, id, Some(metadata), message)
@@ -235,6 +230,13 @@ impl From<Error> for Status {
             }
         }
     }
+}
+
+fn revision_moved(asked: u64, current: u64, message: String) -> Status {
+    let numbers = [("asked", asked), ("current", current)];
+    let metadata = numbers.map(|(key, number)| (key, number.to_string()));
+    let (code, reason) = (Code::Aborted, ErrorReason::RevisionMoved);
+    status(code, reason, &metadata, message)
 }
 
 fn permission_missing(permission: Permission, namespace: String, message: String) -> Status {

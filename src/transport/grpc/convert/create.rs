@@ -101,10 +101,8 @@ fn parsed(v: &mut Violations, request: pb::CreateRequest, terms: LeaseTerms) -> 
     let expiration = self::expiration(v, expiration);
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
     let pooled = !asked_pool.is_empty();
-    let keep_alive_ttl = v.take(
-        "keep_alive_ttl",
-        self::keep_alive_ttl(keep_alive_ttl.as_ref(), pooled, terms),
-    );
+    let ttl = self::keep_alive_ttl(keep_alive_ttl.as_ref(), pooled, terms);
+    let keep_alive_ttl = v.take("keep_alive_ttl", ttl);
     let profile = Profile {
         name: name.unwrap_or_default(),
         description: description.unwrap_or_default(),
