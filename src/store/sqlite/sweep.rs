@@ -43,10 +43,6 @@ impl Acts<'_> {
         for fate in &due {
             match fate {
                 Fate::Vanish(entry) => {
-                    // A late repetition of its request must not bring it back.
-                    if entry.token.lapsed(now) {
-                        self.mark_deleted(&entry.token, now)?;
-                    }
                     removed += usize::from(pools::remove(self.connection, entry.row)?);
                 }
                 Fate::Stay(entry, until) => {
