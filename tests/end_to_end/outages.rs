@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    DeleteRequest, GetRequest, ListRequest, RevokeRequest, Verdict, WhoAmIRequest,
+    BatchCreateRequest, DeleteRequest, GetRequest, ListPoolsRequest, ListRequest, RevokeRequest,
+    Verdict, WhoAmIRequest,
 };
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::{
     Authority, Client, PATIENCE, command, create, is_outage, named, presenting, verdict,
 };
+use crate::leasing::{any, beat_of, forced, release_of, token_beat, waiting};
 
 /// Asserts that nothing about tokens is answered, known or unknown.
 pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
@@ -35,7 +37,21 @@ pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret
                 .await,
         );
         is_outage("Delete", client.delete(DeleteRequest { token_id }).await);
+        let lease_id = format!("{id}{}", "z".repeat(22));
+        is_outage("Release", client.release(release_of(&lease_id)).await);
+        is_outage("Release", client.release(forced(id)).await);
+        is_outage("KeepAlive", client.keep_alive(beat_of(&lease_id)).await);
+        is_outage("KeepAlive", client.keep_alive(token_beat(id)).await);
     }
+    is_outage("Acquire", client.acquire(any()).await);
+    is_outage("Acquire", client.acquire(waiting(PATIENCE)).await);
+    let pools = client.list_pools(ListPoolsRequest::default());
+    is_outage("ListPools", pools.await);
+    let batch = BatchCreateRequest {
+        template: Some(named("lost")),
+        count: 3,
+    };
+    is_outage("BatchCreate", client.batch_create(batch).await);
     is_outage("Validate", client.validate(presenting(secret)).await);
     is_outage("List", client.list(ListRequest::default()).await);
     is_outage("Create", client.create(named("lost")).await);

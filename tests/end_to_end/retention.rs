@@ -100,7 +100,12 @@ async fn on_redis_no_key_is_left_and_nothing_was_scanned() {
     let _: String = authority.redis().ask(&["CONFIG", "RESETSTAT"]).await;
     authority.start();
     let mut root = authority.root().await;
-    create(&mut root, named("lasting")).await;
+    // The list of pools stays, as that of namespaces does.
+    let lasting = CreateRequest {
+        pool: "other".to_owned(),
+        ..named("lasting")
+    };
+    create(&mut root, lasting).await;
     let keys = async |redis: &RedisServer| -> usize { redis.ask(&["DBSIZE"]).await };
     let before = keys(authority.redis()).await;
     come_and_go(&authority, &mut root).await;

@@ -17,7 +17,7 @@ use crate::harness::{
 };
 
 /// The fields of a token that Update changes; all others are for answers only.
-const CHANGED: [&str; 11] = [
+const CHANGED: [&str; 12] = [
     "name",
     "description",
     "owner",
@@ -29,6 +29,7 @@ const CHANGED: [&str; 11] = [
     "labels",
     "disabled",
     "expire_time",
+    "keep_alive_ttl",
 ];
 
 fn texts(items: &[&str]) -> Vec<String> {
@@ -66,6 +67,8 @@ fn everything() -> CreateRequest {
     CreateRequest {
         description: "before".to_owned(),
         owner: "ann".to_owned(),
+        pool: "gpu".to_owned(),
+        keep_alive_ttl: Some(span(Duration::from_secs(600))),
         scopes: texts(&["orders:read"]),
         allowed_endpoints: texts(&["GET /orders/**"]),
         allowed_cidrs: texts(&["10.0.0.0/8"]),
@@ -96,6 +99,7 @@ fn otherwise(token: &Token) -> Token {
         labels: [("tier".to_owned(), "gold".to_owned())].into(),
         disabled: true,
         expire_time: later(token),
+        keep_alive_ttl: Some(span(Duration::from_secs(900))),
         ..Token::default()
     }
 }
@@ -161,7 +165,7 @@ pub(crate) async fn a_mask_names_only_what_can_be_changed(authority: Authority) 
 pub(crate) async fn each_field_changes_alone(authority: Authority) {
     let mut root = authority.root().await;
     type Put = fn(&mut Token, Token);
-    let cases: [(&str, Put); 14] = [
+    let cases: [(&str, Put); 15] = [
         ("name", |one, other| one.name = other.name),
         ("description", |one, other| {
             one.description = other.description;
@@ -191,6 +195,9 @@ pub(crate) async fn each_field_changes_alone(authority: Authority) {
         ("expire_time", |one, other| {
             one.expire_time = other.expire_time;
         }),
+        ("keep_alive_ttl", |one, other| {
+            one.keep_alive_ttl = other.keep_alive_ttl;
+        }),
     ];
     let whole = |path: &&str| !path.contains('.');
     let covered = cases.iter().map(|(path, _)| *path).filter(whole);
@@ -202,6 +209,9 @@ pub(crate) async fn each_field_changes_alone(authority: Authority) {
         let mut expected = token.clone();
         put(&mut expected, other);
         expected.update_time = answered.update_time;
+        if *path == *"keep_alive_ttl" {
+            expected.keep_alive_deadline = answered.keep_alive_deadline;
+        }
         expected.revision = answered.revision;
         assert_eq!(answered, expected, "{path}");
         assert!(answered.revision > token.revision, "{path}");
@@ -320,6 +330,7 @@ pub(crate) async fn a_named_field_left_empty_is_cleared_but_nothing_opens_by_acc
     let cleared = update(&mut root, &empty, &rest).await;
     let expected = Token {
         namespace: token.namespace.clone(),
+        pool: token.pool.clone(),
         state: State::Active.into(),
         allowed_endpoints: token.allowed_endpoints.clone(),
         allowed_cidrs: token.allowed_cidrs.clone(),

@@ -9,6 +9,7 @@ use tonic_types::StatusExt;
 
 use crate::harness::{Authority, Client, PATIENCE, create, out_of_time, span, told};
 use crate::leasing::{Held, acquire, any, fill, lease_for, pooled, release, standing, waiting};
+use crate::scrape::Scrape;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Sooner than a call that nothing woke asks again, and long enough for a busy machine.
@@ -60,6 +61,15 @@ pub(crate) async fn who_waits_longest_is_served_first_and_at_once(authority: Aut
         quick += u32::from(released.elapsed() < SOON);
         assert_eq!(held.lease.holder, place.to_string());
     }
+    let scrape = Scrape::of(&authority);
+    let counted = [
+        "granted_total",
+        "ended_total{reason=\"released\"}",
+        "refused_total",
+        "waiting",
+    ];
+    let counted = counted.map(|name| scrape.value(&format!("leases_{name}")));
+    assert_eq!(counted, [6.0, 5.0, 1.0, 0.0]);
     assert!(
         quick >= 4,
         "woken by the release, not by a clock: {quick} of 5"

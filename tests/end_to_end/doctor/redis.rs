@@ -191,12 +191,12 @@ async fn a_redis_that_may_lose_what_it_got_is_told() {
 async fn a_user_who_may_not_do_all_is_told() {
     let redis = marked(&[]);
     for rules in [
-        "ACL SETUSER some on >canary ~ta:* +@all -evalsha -zadd",
-        "ACL SETUSER elsewhere on >canary ~tb:* +@all",
-        "ACL SETUSER silent on >canary ~ta:* +@all -acl|dryrun",
-        "ACL SETUSER closed on >canary ~ta:* +@all -hkeys",
-        "ACL SETUSER unset on >canary ~ta:* +@all -config|get",
-        "ACL SETUSER whole on >canary ~ta:* +@all",
+        "ACL SETUSER some on >canary ~ta:* &ta:* +@all -evalsha -zadd",
+        "ACL SETUSER elsewhere on >canary ~tb:* &tb:* +@all",
+        "ACL SETUSER silent on >canary ~ta:* &ta:* +@all -acl|dryrun",
+        "ACL SETUSER closed on >canary ~ta:* &ta:* +@all -hkeys",
+        "ACL SETUSER unset on >canary ~ta:* &ta:* +@all -config|get",
+        "ACL SETUSER whole on >canary ~ta:* &ta:* +@all",
     ] {
         redis.run(rules).await;
     }
