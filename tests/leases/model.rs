@@ -124,13 +124,13 @@ impl Model {
         }
     }
 
-    pub(crate) fn create(&mut self, begin: Micros, end: Option<Micros>, span: Option<Micros>) {
+    pub(crate) fn create(&mut self, end: Option<Micros>, span: Option<Micros>) {
         let mut token = ModelToken {
             end,
             span,
             ..ModelToken::default()
         };
-        token.beat(begin);
+        token.beat(self.now);
         self.tokens.push(token);
     }
 
