@@ -31,6 +31,7 @@ mod namespaces;
 mod options;
 mod peppers;
 mod pools;
+mod replicas;
 mod scripts;
 mod series;
 mod server;
@@ -53,7 +54,9 @@ use tokio::task::JoinHandle;
 
 use self::identity::Acceptance;
 use self::keys::Keys;
+use self::line::Line;
 use self::link::Links;
+use self::replicas::Replicas;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::sight::Sight;
@@ -97,6 +100,7 @@ impl RedisStore {
             keys.clone(),
             Acceptance::new(&options)?,
             patience,
+            Replicas::new(options.replicas, keys.note_channel()),
         ));
         let news = Arc::new(News::default());
         let watchdogs = (0..links.slots())
@@ -153,10 +157,11 @@ impl StoreStatus for RedisStore {
     }
 
     async fn probe_write(&self) -> Result<(), StoreError> {
-        let line = self.access.links.line()?;
+        let limit = self.access.read_timeout;
+        let line = self.access.links.changing(limit).await?;
         line.new_digests_may_be_kept()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
-        let answer = line.script(self.access.read_timeout, &question).await;
+        let answer = line.script(limit, &question).await;
         answer.map(drop)
     }
 
@@ -198,6 +203,11 @@ struct Access {
 }
 
 impl Access {
+    /// Holds a connection for an act that changes something.
+    async fn changing(&self) -> Result<Line<'_>, StoreError> {
+        self.links.changing(self.write_timeout).await
+    }
+
     /// The time as scripts take it: microseconds of the given clock, or nothing for Redis' own.
     fn now(&self) -> String {
         let clock = self.clock.as_ref();
