@@ -163,6 +163,11 @@ impl Links {
         Ok(Line::new(self, self.pick()?))
     }
 
+    /// Whether acts that change something wait for replicas.
+    pub(super) fn wait_for_replicas(&self) -> bool {
+        self.replicas.are_wanted()
+    }
+
     /// Holds a connection for an act that changes something: a link, or where replicas are waited for,
     /// one of its own, over which each exchange takes at most `limit`, and so does waiting for it.
     pub(super) async fn changing(&self, limit: Duration) -> Result<Line<'_>, StoreError> {

@@ -73,6 +73,9 @@ pub use self::inspect::{
 };
 pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
 
+/// How long a probe waits for replicas at least, so that it can tell how many are missing.
+const PROBE_OF_REPLICAS: Duration = Duration::from_millis(400);
+
 /// A store on a Redis 7 or newer.
 ///
 /// It is usable as soon as the first connection was verified; until then, and whenever no link is
@@ -157,7 +160,10 @@ impl StoreStatus for RedisStore {
     }
 
     async fn probe_write(&self) -> Result<(), StoreError> {
-        let limit = self.access.read_timeout;
+        let limit = match self.access.links.wait_for_replicas() {
+            true => self.access.read_timeout.max(PROBE_OF_REPLICAS),
+            false => self.access.read_timeout,
+        };
         let line = self.access.links.changing(limit).await?;
         line.new_digests_may_be_kept()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);

@@ -19,6 +19,10 @@ use crate::store::StoreError;
 /// How many acts wait for replicas at once; others wait for their turn.
 const HELD_MAX: usize = 16;
 
+/// How late an idle Redis may notice that a wait is over, which it does ten times a second, and some
+/// more for the way.
+const TICKS: Duration = Duration::from_millis(150);
+
 /// The connections, and how many replicas each exchange over them waits for.
 pub(super) struct Replicas {
     wanted: usize,
@@ -93,7 +97,8 @@ impl Replicas {
 
     /// Waits for the replicas, and for less than the whole answer may take.
     fn wait(&self, limit: Duration) -> Cmd {
-        let span = limit.saturating_sub(limit / 4).as_millis().max(1);
+        let reserve = (limit / 4).max(TICKS).min(limit / 2);
+        let span = limit.saturating_sub(reserve).as_millis().max(1);
         let mut command = cmd("WAIT");
         command.arg(self.wanted).arg(span.to_string());
         command
@@ -193,6 +198,8 @@ mod tests {
             String::from_utf8(command.get_packed_command()).unwrap()
         };
         assert!(packed(1000).ends_with("$1\r\n2\r\n$3\r\n750\r\n"));
+        assert!(packed(400).ends_with("$3\r\n250\r\n"));
+        assert!(packed(100).ends_with("$2\r\n50\r\n"));
         // Zero would be for ever.
         assert!(packed(1).ends_with("$1\r\n1\r\n"));
     }
