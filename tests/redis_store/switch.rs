@@ -69,6 +69,10 @@ async fn accept(listener: TcpListener, route: watch::Receiver<Route>) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
             continue;
         };
+        // Each wait for a replica would take as long as its acknowledgement is put off.
+        if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
+            continue;
+        }
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::spawn(pump(turn, from_client, to_server, route.clone()));
