@@ -65,7 +65,7 @@ pub const DRAW_BITS: u32 = 53;
 
 /// Which of `count` is drawn; less than `count` unless that is 0.
 pub fn rank(draw: u64, count: u64) -> u64 {
-    let scaled = u128::from(draw) * u128::from(count) >> DRAW_BITS;
+    let scaled = (u128::from(draw) * u128::from(count)) >> DRAW_BITS;
     // Less than `count`.
     scaled as u64
 }

@@ -1,11 +1,15 @@
 //! A Redis that speaks TLS: whom the store trusts, what it shows, and what it says of a distrust.
 
+use std::time::Duration;
+
+use token_authority::store::leases::Acquired;
 use token_authority::store::redis::{OwnCertificate, RedisOptions, RedisStore, init};
-use token_authority::store::{Change, StoreError, StoreStatus, TokenStore};
+use token_authority::store::{Change, LeaseStore, StoreError, StoreStatus, TokenStore};
 
 use crate::kit::{created, open, patient, until, usable};
 use crate::support::certificates::{HOUR, Issued, TestAuthority, Wanted};
 use crate::support::drafts::{requested, revoking};
+use crate::support::leases::{pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
 
 /// In every URL, and in nothing that is said.
@@ -69,6 +73,13 @@ async fn works(options: &RedisOptions) {
     assert_eq!(found.token.as_deref(), Some(&token));
     let changed = store.change(token.id, revoking("lost")).await.unwrap();
     assert!(matches!(changed, Change::Changed(_)), "{changed:?}");
+    // A connection of its own listens; whoever waits hears that it does.
+    let first = waiter();
+    let bell = store.bells().hang(first);
+    let empty = store.acquire(&waiting(&pool("gpu"), first)).await;
+    assert_eq!(empty, Ok(Acquired::Empty));
+    let rung = tokio::time::timeout(Duration::from_secs(20), bell.rung()).await;
+    rung.expect("the bell rings");
     store.close().await;
 }
 

@@ -20,8 +20,8 @@ use crate::entropy;
 use crate::store::leases::{Acquired, Asking, GONE_AFTER};
 use crate::store::{StoreError, tenure};
 
-/// Most steps of one call: each settles what was due before it, where there is more than it can bear.
-const STEPS_MAX: usize = 1000;
+/// Most steps of one call: each settles some of what is due, where that is more than one step bears.
+const STEPS_MAX: usize = 10_000;
 /// Length of what a fingerprint is kept as.
 const FINGERPRINT_BYTES: usize = 32;
 
@@ -96,7 +96,7 @@ impl RedisStore {
             .arg(grant.mark.as_str())
             .arg(grant.duration.as_micros().to_string())
             .arg(tenure::encode_grant(grant))
-            .arg(origin.map_or(String::new(), |origin| request_text(origin)))
+            .arg(origin.map_or(String::new(), request_text))
             .arg(fingerprint.unwrap_or_default())
             .arg(REPLAY_WINDOW.as_micros().to_string())
             .arg(DELETION_KEPT.as_millis().to_string())

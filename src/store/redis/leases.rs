@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use super::RedisStore;
 use super::error::micros;
 use super::scripts::{KEEP_LEASE, LEAVE_QUEUE, RELEASE_LEASE};
-use super::tenancy::read_act;
 use super::tokens::{ATTEMPTS_MAX, pause_before};
 use crate::domain::caller::Reach;
 use crate::domain::lease::{Lease, LeaseId, LeaseMark, WaiterId};
@@ -54,8 +53,8 @@ impl LeaseStore for RedisStore {
             .arg(if mark.is_some() { RELEASED } else { FORCED })
             .arg(self.access.now())
             .arg(keys.wake_channel());
-        let (record, tenure, now, ended) = read_act::<u64>(line.script(limit, &call).await?)?;
-        let reading = self.reading(line, id, record, tenure, now).await?;
+        let (reading, ended) = self.act(line, id, &call).await?;
+        let now = reading.now;
         let token = reading.present();
         let Some(token) = token.filter(|token| reach.covers(&token.namespace)) else {
             line.confirm(limit).await?;
@@ -73,7 +72,7 @@ impl LeaseStore for RedisStore {
                 token: Box::new(token),
                 lease: Box::new(lease),
                 now,
-                before: ended == 0,
+                before: !ended,
             }),
             (None, None) => Ok(Released::Idle(Box::new(token))),
             (None, Some(_)) => {
@@ -124,8 +123,8 @@ impl RedisStore {
             .arg(reach_text(&beat.reach))
             .arg(span.unwrap_or_default())
             .arg(self.access.now());
-        let (record, tenure, now, kept) = read_act::<u64>(line.script(limit, &call).await?)?;
-        let reading = self.reading(line, id, record, tenure, now).await?;
+        let (reading, kept) = self.act(line, id, &call).await?;
+        let now = reading.now;
         let token = reading.present();
         let Some(token) = token.filter(|token| beat.reach.covers(&token.namespace)) else {
             line.confirm(limit).await?;
@@ -135,7 +134,7 @@ impl RedisStore {
             return Ok(KeptAlive::Unpooled);
         };
         match tenure.lease(mark, now).cloned() {
-            Some(_) if kept > 0 => {
+            Some(_) if kept => {
                 let token = Box::new(token);
                 Ok(KeptAlive::Kept { token, now })
             }

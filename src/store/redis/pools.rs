@@ -17,7 +17,7 @@ use crate::store::leases::Pools;
 use crate::store::listing::EXAMINED_MAX;
 
 /// Most rounds in which pools are settled before they can be counted.
-const ROUNDS_MAX: usize = 1000;
+const ROUNDS_MAX: usize = 10_000;
 
 /// Names in the order of pools: what stands between the two sorts before all that is in a name.
 pub(super) fn listed_name(pool: &Pool) -> String {

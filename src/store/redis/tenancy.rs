@@ -4,8 +4,6 @@
 //! Where it stands is an index only, and each entry says until when it holds at least: what is due is
 //! judged by the tenure, by whoever comes by next.
 
-use redis::{FromRedisValue, Value};
-
 use super::RedisStore;
 use super::error::{micros, read};
 use super::line::Line;
@@ -93,12 +91,26 @@ impl RedisStore {
             return Ok(token);
         }
         let tenure = match stored {
-            // Made by a release that knew no leases.
+            // Somebody removed it, or removes the token just now.
             [] => Tenure::default(),
             bytes => tenure::decode(token.id, bytes)?,
         };
         let absences = self.absences(line, now).await?;
         Ok(token.holding(tenure, now, &absences))
+    }
+
+    /// Runs a script on a lease, which answers record, tenure, time, and whether it did what was asked.
+    pub(super) async fn act(
+        &self,
+        line: &Line<'_>,
+        id: TokenId,
+        call: &Call,
+    ) -> Result<(Reading, bool), StoreError> {
+        let answer = line.script(self.access.write_timeout, call).await?;
+        let (record, tenure, now, done): (_, _, String, u64) = read(answer)?;
+        let now = Timestamp::from_micros(micros(&now)?);
+        let reading = self.reading(line, id, record, tenure, now).await?;
+        Ok((reading, done > 0))
     }
 
     /// Reads what a script answered of record, tenure and time.
@@ -156,12 +168,4 @@ impl RedisStore {
         let answer = line.script(self.access.write_timeout, &call).await?;
         read::<u64>(answer).map(|done| done > 0)
     }
-}
-
-/// Reads the answer of a script on a lease: record, tenure, time, and what else it says.
-pub(super) fn read_act<T: FromRedisValue>(
-    answer: Value,
-) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>, Timestamp, T), StoreError> {
-    let (record, tenure, now, rest): (_, _, String, T) = read(answer)?;
-    Ok((record, tenure, Timestamp::from_micros(micros(&now)?), rest))
 }

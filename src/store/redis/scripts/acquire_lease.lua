@@ -36,7 +36,7 @@ if known and struct.unpack('>I8', known, 15) + ARGV[11] > now then
     text(now), string.sub(known, 23) }
 end
 
-local more = settle(pool, now, absences, 32)
+local more = settle(pool, now, absences, 64)
 local free = redis.call('ZCARD', pool.free)
 local count = more and available(pool, now) or free
 local held = redis.call('ZCARD', pool.held)
