@@ -113,6 +113,7 @@ impl From<StoreError> for Error {
             | StoreError::Slow(_)
             | StoreError::Unacceptable(_)
             | StoreError::ReadOnly(_)
+            | StoreError::Unreplicated { .. }
             | StoreError::Closed => Self::StoreUnavailable(error.to_string()),
         }
     }

@@ -25,7 +25,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ID")]
     pub store_id: Option<String>,
 
-    /// Weakest durability of Redis to accept: none, 1s or strict
+    /// Weakest durability of Redis to accept: none, 1s, strict or replicated
     #[arg(long, value_name = "CLASS")]
     pub min_durability: Option<String>,
 

@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub require_existing: bool,
     pub id: Option<StoreId>,
     pub min_durability: Durability,
+    /// How many replicas must have a change before it is answered.
+    pub replicas: usize,
     pub accept_eviction: bool,
     pub redis_prefix: String,
     pub redis_connections: usize,
@@ -100,6 +102,7 @@ pub(super) struct StoreTable {
     require_existing: bool,
     id: String,
     min_durability: String,
+    replicas: i64,
     accept_eviction: bool,
     redis_prefix: String,
     redis_connections: i64,
@@ -117,6 +120,7 @@ impl StoreTable {
             require_existing,
             id,
             min_durability,
+            replicas,
             accept_eviction,
             redis_prefix,
             redis_connections,
@@ -137,11 +141,20 @@ impl StoreTable {
                        TOKEN_AUTHORITY_STORE or TOKEN_AUTHORITY_STORE_FILE, or leave store.id empty";
             return Err(ConfigError::key("store.id", why));
         }
+        let replicas = within("store.replicas", replicas, 0, 5)?;
+        if matches!(url, StoreUrl::Sqlite(_)) && replicas > 0 {
+            let why = format!(
+                "asks for {replicas} replicas of a Redis, but store.url is an SQLite file, which has \
+                 none; name a Redis, or set it to 0"
+            );
+            return Err(ConfigError::key("store.replicas", why));
+        }
         Ok(StoreConfig {
             url,
             require_existing,
             id,
             min_durability: demandable(&min_durability)?,
+            replicas,
             accept_eviction,
             redis_prefix: prefix(redis_prefix)?,
             redis_tls: tls_files(redis_ca_file, redis_certificate_file, redis_key_file)?,
@@ -177,7 +190,7 @@ fn demandable(text: &str) -> Result<Durability, ConfigError> {
     let mut classes = Durability::ALL.into_iter();
     let class = classes.find(|class| class.as_str() == text && *class < Durability::Embedded);
     class.ok_or_else(|| {
-        let why = "must be \"none\", \"1s\" or \"strict\"; got";
+        let why = "must be \"none\", \"1s\", \"strict\" or \"replicated\"; got";
         ConfigError::key("store.min_durability", format!("{why} {}", quoted(text)))
     })
 }

@@ -146,6 +146,9 @@ fn absurd_values_are_refused_with_their_limits() {
         ("store.redis_connections", "99999999999999"),
         ("store.id", "short"),
         ("store.min_durability", "embedded"),
+        ("store.replicas", "6"),
+        ("store.replicas", "-1"),
+        ("store.replicas", "1"),
         ("store.redis_prefix", "A"),
         ("secrets.accepted_brands", "[7]"),
         ("secrets.accepted_brands", "[\"T A\"]"),
@@ -185,6 +188,8 @@ fn a_named_store_is_never_a_new_sqlite_file() {
         ("store.id", id.as_str()),
     ];
     assert!(load(&redis, &[]).is_ok());
+    let replicated = [("store.url", "redis://localhost"), ("store.replicas", "5")];
+    assert!(load(&replicated, &[]).is_ok());
 }
 
 #[test]

@@ -58,6 +58,7 @@ words! {
     ReadOnly = "read_only",
     Corrupt = "corrupt",
     Contended = "contended",
+    Unreplicated = "unreplicated",
     Closed = "closed",
     Abandoned = "abandoned",
 }

@@ -113,6 +113,7 @@ fn failure(error: &StoreError) -> Failure {
         StoreError::ReadOnly(_) => Failure::ReadOnly,
         StoreError::Corrupt(_) => Failure::Corrupt,
         StoreError::Contended(_) => Failure::Contended,
+        StoreError::Unreplicated { .. } => Failure::Unreplicated,
         StoreError::Closed => Failure::Closed,
     }
 }

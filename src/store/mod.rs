@@ -233,6 +233,9 @@ pub enum StoreError {
     Corrupt(String),
     #[error("other changes came between, {0} times")]
     Contended(usize),
+    /// It stands on the master; a failover may undo it.
+    #[error("only {have} of {wanted} replicas have the change; its outcome is unknown")]
+    Unreplicated { have: usize, wanted: usize },
     #[error("the store is closed")]
     Closed,
 }
@@ -272,18 +275,29 @@ pub enum Durability {
     OneSecond,
     /// Redis with an append-only file flushed before each answer.
     Strict,
+    /// Redis with an append-only file, and replicas that have a change before it is answered. Above
+    /// `Strict`, since it alone outlives the machine and a failover; flushed it may be each second
+    /// only, so a demand for `Strict` asks for the flush beside it.
+    Replicated,
     /// SQLite, flushed before each answer.
     Embedded,
 }
 
 impl Durability {
-    pub const ALL: [Durability; 4] = [Self::None, Self::OneSecond, Self::Strict, Self::Embedded];
+    pub const ALL: [Durability; 5] = [
+        Self::None,
+        Self::OneSecond,
+        Self::Strict,
+        Self::Replicated,
+        Self::Embedded,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::OneSecond => "1s",
             Self::Strict => "strict",
+            Self::Replicated => "replicated",
             Self::Embedded => "embedded",
         }
     }

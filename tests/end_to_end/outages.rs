@@ -13,6 +13,7 @@ use crate::harness::{
     Authority, Client, PATIENCE, command, create, is_outage, named, presenting, verdict,
 };
 use crate::leasing::{any, beat_of, forced, release_of, token_beat, waiting};
+use crate::support::redis_server::RedisServer;
 
 /// Asserts that nothing about tokens is answered, known or unknown.
 pub(crate) async fn nothing_is_known(client: &mut Client, token_id: &str, secret: &str) {
@@ -223,6 +224,48 @@ async fn a_redis_that_keeps_nothing_is_not_served_unless_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_replica_changes_are_refused_and_tokens_are_judged() {
+    let mut authority = Authority::before_redis_start().with(&[
+        "--set",
+        "store.replicas=1",
+        "--min-durability",
+        "replicated",
+    ]);
+    let at_once = "CONFIG SET repl-diskless-sync-delay 0";
+    authority.redis().run(at_once).await;
+    let port = authority.redis().port.to_string();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+    authority.start();
+    managing(&authority, ServingStatus::Serving).await;
+    let mut root = authority.root().await;
+    let (_, secret) = create(&mut root, named("t")).await;
+    replica.signal("STOP");
+    managing(&authority, ServingStatus::NotServing).await;
+    is_outage("Create", root.create(named("lost")).await);
+    assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
+    assert_eq!(authority.health("").await, Some(ServingStatus::Serving));
+    let log = authority.log();
+    assert!(
+        log.contains("only 0 of 1 replicas have the change"),
+        "{log}"
+    );
+    replica.signal("CONT");
+    managing(&authority, ServingStatus::Serving).await;
+    create(&mut root, named("kept")).await;
+    assert!(authority.log().contains("replicated"));
+}
+
+/// Waits until health says so of changes.
+async fn managing(authority: &Authority, status: ServingStatus) {
+    let management = "tokenauthority.v1.TokenService.management";
+    let patience = Instant::now() + PATIENCE;
+    while authority.health(management).await != Some(status) {
+        assert!(Instant::now() < patience, "{}", authority.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sqlite_file_that_was_taken_away_is_an_outage() {
     let authority = Authority::on_sqlite();
     let mut root = authority.root().await;
@@ -265,17 +308,9 @@ async fn health_tells_reading_from_writing_on_sqlite() {
     let path = authority.database();
     let foreign = rusqlite::Connection::open(path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let management = "tokenauthority.v1.TokenService.management";
-    let patience = Instant::now() + PATIENCE;
-    while authority.health(management).await != Some(ServingStatus::NotServing) {
-        assert!(Instant::now() < patience, "{}", authority.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    managing(&authority, ServingStatus::NotServing).await;
     assert_eq!(authority.health("").await, Some(ServingStatus::Serving));
     assert_eq!(verdict(&mut root, &secret).await, Verdict::Valid);
     drop(foreign);
-    while authority.health(management).await != Some(ServingStatus::Serving) {
-        assert!(Instant::now() < patience, "{}", authority.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    managing(&authority, ServingStatus::Serving).await;
 }

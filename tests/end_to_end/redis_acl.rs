@@ -9,7 +9,7 @@ use redis::Value;
 use token_authority::domain::caller::Reach;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
-use token_authority::store::{LeaseStore, StoreStatus, TokenStore};
+use token_authority::store::{LeaseStore, StoreError, StoreStatus, TokenStore};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -181,6 +181,18 @@ async fn a_lease_is_passed_on(guarded: &Guarded) {
     store.delete(token.id, willing()).await.unwrap();
 }
 
+/// Where replicas are asked for, it is counted how many have a change; here are none.
+async fn replicas_are_counted(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    options.write_timeout = Duration::from_secs(2);
+    options.replicas = 1;
+    let store = RedisStore::start(options).unwrap();
+    store.settled().await;
+    let told = store.create(lasting()).await.err();
+    let expected = StoreError::Unreplicated { have: 0, wanted: 1 };
+    assert_eq!(told, Some(expected));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_work_is_done_with_the_rights_of_the_example() {
     let guarded = Guarded::start();
@@ -195,6 +207,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     let mut root = authority.root().await;
     everything_is_done(&mut root).await;
     a_lease_is_passed_on(&guarded).await;
+    replicas_are_counted(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),
         ..named("swept")

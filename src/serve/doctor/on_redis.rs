@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::store::redis::{
     Flushing, Insight, Latency, Mark, Offset, Permissions, Reached, RedisOptions, Server, inspect,
 };
-use crate::store::{SCHEMA, StoreError};
+use crate::store::{Durability, SCHEMA, StoreError};
 
 use super::files::megabytes;
 use super::{Case, Finding, Findings, peppers};
@@ -122,6 +122,7 @@ fn judged(config: &Config, insight: &Insight) -> Findings {
             findings.push(memory(config, server));
             findings.push(persistence(server));
             findings.push(clients(server));
+            findings.extend(replicas(config, server));
         }
         Err(error) => findings.push(unanswered("redis", error)),
     }
@@ -280,6 +281,24 @@ fn clients(server: &Server) -> Finding {
     Finding::ok(SUBJECT, found)
 }
 
+/// Where changes wait for replicas: whether there are enough.
+fn replicas(config: &Config, server: &Server) -> Option<Finding> {
+    const SUBJECT: &str = "redis replicas";
+    let (there, wanted) = (server.replicas(), config.store.replicas);
+    if wanted == 0 {
+        return None;
+    }
+    let found = format!("{there} follow; each change waits for {wanted} (store.replicas)");
+    Some(match there < wanted {
+        true => Finding::fail(
+            SUBJECT,
+            format!("{found}: changes are refused"),
+            "start the replicas, or look at why they lag (INFO replication); or lower store.replicas",
+        ),
+        false => Finding::ok(SUBJECT, found),
+    })
+}
+
 fn kept(config: &Config, found: &Flushing) -> Finding {
     const SUBJECT: &str = "durability";
     let demanded = config.store.min_durability;
@@ -289,12 +308,20 @@ fn kept(config: &Config, found: &Flushing) -> Finding {
         (true, None) => "appendonly yes; appendfsync is not told, so the weakest is assumed".into(),
     };
     let told = format!("\"{}\" ({seen}); demanded is \"{demanded}\"", found.class);
-    if found.class < demanded {
+    if !found.suffices {
         if found.append_only && found.appendfsync.is_none() {
             return Finding::fail(
                 SUBJECT,
                 told,
                 "grant the user +config|get, so that the server sees appendfsync; or lower \
+                 store.min_durability",
+            );
+        }
+        if demanded == Durability::Replicated && config.store.replicas == 0 {
+            return Finding::fail(
+                SUBJECT,
+                told,
+                "set store.replicas to how many replicas must have each change, or lower \
                  store.min_durability",
             );
         }

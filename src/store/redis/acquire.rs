@@ -32,7 +32,7 @@ impl RedisStore {
             self.wakes.listen();
         }
         let limit = self.access.write_timeout;
-        let line = &self.access.links.line()?;
+        let line = &self.access.changing().await?;
         line.keeps_pepper(asking.grant.digest.key_id)?;
         let mut absences = match self.known_absences() {
             Some(absences) => absences,

@@ -29,7 +29,7 @@ use crate::store::{Creation, StoreError, record};
 impl RedisStore {
     /// Carries out [`crate::store::TokenStore::create`].
     pub(super) async fn create_token(&self, draft: &Draft) -> Result<Creation, StoreError> {
-        let line = &self.access.links.line()?;
+        let line = &self.access.changing().await?;
         line.keeps_pepper(draft.digest.key_id)?;
         let root = draft.origin.as_ref().map(root_of);
         if let Some(root) = root

@@ -11,7 +11,7 @@ use super::error::{read, understand};
 use super::keys::Keys;
 use super::options::{OptionsError, RedisOptions};
 use super::peppers::{Peppers, Unkept, ask_kept};
-use super::server::{Info, class};
+use super::server::{Info, Keeping};
 use crate::store::{Durability, SCHEMA, StoreError, StoreId, peppers};
 
 /// Asks over a connection that nobody else uses yet.
@@ -84,6 +84,7 @@ pub(super) struct Acceptance {
     place: String,
     pinned: Option<StoreId>,
     min_durability: Durability,
+    replicas: usize,
     accept_eviction: bool,
     peppers: Peppers,
     /// The peppers that were told to be missing; they are told again when others are.
@@ -99,6 +100,7 @@ impl Acceptance {
             place: options.place()?,
             pinned: options.store_id.clone(),
             min_durability: options.min_durability,
+            replicas: options.replicas,
             accept_eviction: options.accept_eviction,
             peppers: Peppers::new(options.peppers.clone()),
             missing: Mutex::default(),
@@ -243,15 +245,18 @@ impl Acceptance {
             Err(_) => None,
             Ok(answer) => read::<Vec<String>>(answer)?.into_iter().nth(1),
         };
-        let durability = class(info.get("aof_enabled") == "1", answer.as_deref());
-        if durability < self.min_durability {
+        let append_only = info.get("aof_enabled") == "1";
+        let keeping = Keeping::new(append_only, answer.as_deref(), self.replicas);
+        let durability = keeping.class();
+        if !keeping.meets(self.min_durability) {
             let seen = match (info.get("aof_enabled"), answer.as_deref()) {
                 ("1", Some(policy)) => format!("appendonly yes, appendfsync {policy}"),
                 ("1", None) => "appendonly yes, appendfsync unknown: CONFIG GET is refused".into(),
                 _ => "appendonly no".to_owned(),
             };
+            let replicas = self.replicas;
             return Err(StoreError::Unacceptable(format!(
-                "this Redis has durability \"{durability}\" ({seen}); demanded is \"{}\" or \
+                "this Redis has durability \"{durability}\" ({seen}; store.replicas = {replicas}); demanded is \"{}\" or \
                  better: change Redis, or lower store.min_durability (--min-durability)",
                 self.min_durability
             )));

@@ -12,7 +12,7 @@ use super::identity::{Marker, ask, marker, no_marker};
 use super::keys::Keys;
 use super::options::RedisOptions;
 use super::peppers::{Peppers, ask_kept};
-use super::server::{Info, class};
+use super::server::{Info, Keeping};
 use crate::clock::Clock;
 use crate::store::{Durability, StoreError, StoreId};
 
@@ -67,6 +67,12 @@ impl Server {
         Info(&self.0).check(accept_eviction)
     }
 
+    /// How many replicas follow it and have caught up once.
+    pub fn replicas(&self) -> usize {
+        let replica = |line: &&str| line.starts_with("slave") && line.contains("state=online");
+        self.0.lines().filter(replica).count()
+    }
+
     #[doc(hidden)]
     pub fn of_text(text: &str) -> Self {
         Self(text.to_owned())
@@ -76,7 +82,10 @@ impl Server {
 /// How what Redis acknowledged reaches the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flushing {
+    /// Together with the replicas that changes wait for.
     pub class: Durability,
+    /// Whether it is what is demanded, or better.
+    pub suffices: bool,
     pub append_only: bool,
     /// `None` where Redis does not tell: many hosted ones refuse `CONFIG`.
     pub appendfsync: Option<String>,
@@ -140,7 +149,7 @@ pub async fn inspect(options: &RedisOptions, clock: &dyn Clock, until: Instant) 
         _ => false,
     };
     let server = probe.server().await;
-    let durability = probe.durability(&server).await;
+    let durability = probe.durability(options, &server).await;
     Reached::Whole(Box::new(Insight {
         durability,
         server,
@@ -148,7 +157,10 @@ pub async fn inspect(options: &RedisOptions, clock: &dyn Clock, until: Instant) 
         foreign_keys,
         latency: probe.latency().await,
         clock: probe.offset(clock).await,
-        permissions: probe.permissions().await.unwrap_or(Permissions::NotTold),
+        permissions: probe
+            .permissions(options)
+            .await
+            .unwrap_or(Permissions::NotTold),
     }))
 }
 
@@ -255,6 +267,7 @@ impl Probe {
 
     async fn durability(
         &mut self,
+        options: &RedisOptions,
         server: &Result<Server, StoreError>,
     ) -> Result<Flushing, StoreError> {
         let append_only = server.as_ref().map_err(StoreError::clone)?;
@@ -266,8 +279,10 @@ impl Probe {
             Err(_) => None,
             Ok(answer) => read::<Vec<String>>(answer)?.into_iter().nth(1),
         };
+        let keeping = Keeping::new(append_only, appendfsync.as_deref(), options.replicas);
         Ok(Flushing {
-            class: class(append_only, appendfsync.as_deref()),
+            class: keeping.class(),
+            suffices: keeping.meets(options.min_durability),
             append_only,
             appendfsync,
         })
@@ -307,12 +322,12 @@ impl Probe {
     }
 
     /// Asks what the user may do; an error where Redis does not tell.
-    async fn permissions(&mut self) -> Result<Permissions, StoreError> {
+    async fn permissions(&mut self, options: &RedisOptions) -> Result<Permissions, StoreError> {
         let mut who = cmd("ACL");
         who.arg("WHOAMI");
         let user: String = read(self.ask(&who).await?)?;
         let mut commands = Vec::new();
-        for words in needed(&self.keys) {
+        for words in needed(&self.keys, options.replicas) {
             let mut question = cmd("ACL");
             question.arg("DRYRUN").arg(&user).arg(&words);
             let answer: String = read(self.ask(&question).await?)?;
@@ -332,7 +347,7 @@ fn micros(span: Duration) -> u64 {
 }
 
 /// Every command that a server sends, or that its scripts do, each with arguments as it may have.
-fn needed(keys: &Keys) -> Vec<Vec<String>> {
+fn needed(keys: &Keys, replicas: usize) -> Vec<Vec<String>> {
     let key = keys.marker();
     let commands = [
         "PING",
@@ -365,7 +380,9 @@ fn needed(keys: &Keys) -> Vec<Vec<String>> {
         };
         line.split(' ').map(word).collect()
     };
-    commands.iter().map(|line| words(line)).collect()
+    let waits = (replicas > 0).then_some("WAIT 1 1");
+    let commands = commands.into_iter().chain(waits);
+    commands.map(words).collect()
 }
 
 #[cfg(test)]
@@ -406,7 +423,7 @@ mod tests {
         for path in files(&folder.join("scripts")) {
             quoted_behind(&fs::read_to_string(path).unwrap(), "call(", &mut sent);
         }
-        let asked: BTreeSet<String> = needed(&Keys::new("ta"))
+        let asked: BTreeSet<String> = needed(&Keys::new("ta"), 1)
             .into_iter()
             .map(|words| words[0].clone())
             .chain(BEYOND.map(str::to_owned))

@@ -188,6 +188,11 @@ impl Keys {
     pub(super) fn wake_channel(&self) -> String {
         format!("{}:wake", self.prefix)
     }
+
+    /// The channel of notes that are for replicas, and that nobody reads.
+    pub(super) fn note_channel(&self) -> String {
+        format!("{}:note", self.prefix)
+    }
 }
 
 /// What Redis hashes to find the slot of a key.

@@ -43,7 +43,7 @@ impl LeaseStore for RedisStore {
     async fn release(&self, target: LeaseTarget, reach: &Reach) -> Result<Released, StoreError> {
         let (keys, id) = (&self.access.keys, target.token());
         let limit = self.access.write_timeout;
-        let line = &self.access.links.line()?;
+        let line = &self.access.changing().await?;
         let mark = target.mark();
         let call = RELEASE_LEASE
             .call([keys.base(id), keys.record(id), keys.tenure(id)])
@@ -114,7 +114,7 @@ impl RedisStore {
         let LeaseId { token: id, mark } = lease;
         let keys = &self.access.keys;
         let limit = self.access.write_timeout;
-        let line = &self.access.links.line()?;
+        let line = &self.access.changing().await?;
         let span = beat.duration.map(|span| span.as_micros().to_string());
         let call = KEEP_LEASE
             .call([keys.base(id), keys.record(id), keys.tenure(id)])
@@ -151,7 +151,7 @@ impl RedisStore {
         let limit = self.access.write_timeout;
         for attempt in 0..ATTEMPTS_MAX {
             pause_before(attempt).await;
-            let line = &self.access.links.line()?;
+            let line = &self.access.changing().await?;
             let reading = self.read(line, id, limit).await?;
             let (stored, now) = (reading.tenure.clone(), reading.now);
             let token = reading.present();

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 
-use super::error::{Effect, understand, unexpected};
+use super::error::unexpected;
 use super::identity::no_marker;
 use super::link::{Link, Links, Request};
+use super::replicas::Held;
 use super::scripts::Call;
 use crate::store::StoreError;
 
@@ -22,11 +23,26 @@ pub(super) const PIPELINE_MAX: usize = 256;
 pub(super) struct Line<'a> {
     links: &'a Links,
     link: Arc<Link>,
+    /// Where nobody else uses the link: what waits for replicas over it.
+    held: Option<Held<'a>>,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(links: &'a Links, link: Arc<Link>) -> Self {
-        Self { links, link }
+        Self {
+            links,
+            link,
+            held: None,
+        }
+    }
+
+    /// One that no other act uses meanwhile, and over which each exchange waits for replicas.
+    pub(super) fn holding(links: &'a Links, held: Held<'a>) -> Self {
+        Self {
+            links,
+            link: held.link(),
+            held: Some(held),
+        }
     }
 
     /// Sends one command.
@@ -223,18 +239,15 @@ impl<'a> Line<'a> {
 
     /// Sends and waits; errors of single commands are still inside of the answer.
     async fn exchange(&self, limit: Duration, request: Request<'_>) -> Result<Value, StoreError> {
-        self.links.exchange(&self.link, limit, request).await
+        match &self.held {
+            None => self.links.exchange(&self.link, limit, request).await,
+            Some(held) => held.exchange(self.links, limit, request).await,
+        }
     }
 
     /// Turns errors inside of an answer into errors of the call.
     pub(super) fn accept(&self, limit: Duration, answer: Value) -> Result<Value, StoreError> {
-        answer.extract_error().map_err(|error| {
-            let (error, effect) = understand(&error, limit);
-            if effect == Effect::Drop {
-                self.links.take_all_down(&error);
-            }
-            error
-        })
+        self.links.accept(limit, answer)
     }
 }
 

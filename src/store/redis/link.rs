@@ -18,6 +18,7 @@ use super::identity::Acceptance;
 use super::keys::Keys;
 use super::line::Line;
 use super::peppers::Unkept;
+use super::replicas::Replicas;
 use super::strikes::Strikes;
 use crate::store::StoreError;
 
@@ -35,6 +36,7 @@ pub(super) struct Links {
     /// Links whose first attempt has not ended; 0 as soon as one is up.
     unsettled: watch::Sender<usize>,
     closed: AtomicBool,
+    replicas: Replicas,
 }
 
 /// The place of one link.
@@ -51,7 +53,8 @@ enum State {
 
 /// One verified connection.
 pub(super) struct Link {
-    slot: usize,
+    /// `None` where it is not for all, but for one act at a time.
+    slot: Option<usize>,
     connection: MultiplexedConnection,
     strikes: Mutex<Strikes>,
     /// What its Redis does not keep of the peppers in use, as of the last verification.
@@ -74,6 +77,11 @@ impl Link {
         let unkept = self.unkept.load();
         unkept.as_ref().map_or(Ok(()), |unkept| unkept.refuse(id))
     }
+
+    /// Whether its Redis kept the check values of all peppers in use.
+    pub(super) fn keeps_all_peppers(&self) -> bool {
+        self.unkept.load().is_none()
+    }
 }
 
 impl Links {
@@ -83,6 +91,7 @@ impl Links {
         keys: Keys,
         acceptance: Acceptance,
         patience: Duration,
+        replicas: Replicas,
     ) -> Self {
         let slot = |_| Slot {
             state: ArcSwap::from_pointee(State::Down(StoreError::Unreachable(
@@ -101,6 +110,7 @@ impl Links {
             verified: AtomicU64::new(0),
             unsettled: watch::Sender::new(count),
             closed: AtomicBool::new(false),
+            replicas,
         }
     }
 
@@ -151,6 +161,22 @@ impl Links {
     /// Holds the next link that is up for an act.
     pub(super) fn line(&self) -> Result<Line<'_>, StoreError> {
         Ok(Line::new(self, self.pick()?))
+    }
+
+    /// Whether acts that change something wait for replicas.
+    pub(super) fn wait_for_replicas(&self) -> bool {
+        self.replicas.are_wanted()
+    }
+
+    /// Holds a connection for an act that changes something: a link, or where replicas are waited for,
+    /// one of its own, over which each exchange takes at most `limit`, and so does waiting for it.
+    pub(super) async fn changing(&self, limit: Duration) -> Result<Line<'_>, StoreError> {
+        if !self.replicas.are_wanted() {
+            return self.line();
+        }
+        self.usable()?;
+        let held = self.replicas.hold(self, limit).await?;
+        Ok(Line::holding(self, held))
     }
 
     /// The command that reads the marker.
@@ -242,6 +268,16 @@ impl Links {
 
     /// Makes and verifies a connection, which then is the link of `slot`.
     pub(super) async fn connect(&self, slot: usize) -> Result<Arc<Link>, StoreError> {
+        let link = Arc::new(self.dial(Some(slot)).await?);
+        self.slots[slot]
+            .state
+            .store(Arc::new(State::Up(link.clone())));
+        self.unsettled.send_replace(0);
+        Ok(link)
+    }
+
+    /// Makes and verifies a connection.
+    pub(super) async fn dial(&self, slot: Option<usize>) -> Result<Link, StoreError> {
         let connecting = tokio::time::timeout(self.patience * 2, self.pool.get()).await;
         let mut connection = match connecting {
             Ok(Ok(connection)) => Connection::take(connection),
@@ -253,18 +289,13 @@ impl Links {
             .acceptance
             .verify(&mut connection, &self.keys, self.patience);
         let unkept = verified.await?.map(Arc::new);
-        let link = Arc::new(Link {
+        self.verified.fetch_add(1, Ordering::AcqRel);
+        Ok(Link {
             slot,
             connection,
             strikes: Mutex::default(),
             unkept: ArcSwapOption::new(unkept),
-        });
-        self.verified.fetch_add(1, Ordering::AcqRel);
-        self.slots[slot]
-            .state
-            .store(Arc::new(State::Up(link.clone())));
-        self.unsettled.send_replace(0);
-        Ok(link)
+        })
     }
 
     /// Asks whether a link is alive; a dead one is taken down.
@@ -296,21 +327,35 @@ impl Links {
 
     /// Waits until something was taken down in `link`'s place; it may have been another link.
     pub(super) async fn taken_down(&self, link: &Link) {
-        self.slots[link.slot].taken_down.notified().await;
+        match link.slot {
+            Some(slot) => self.slots[slot].taken_down.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Why `link` is not the link of its slot any more; `None` while it is.
     pub(super) fn down_reason(&self, link: &Link) -> Option<StoreError> {
-        match self.slots[link.slot].state.load().as_ref() {
+        match self.slots[link.slot?].state.load().as_ref() {
             State::Up(current) if std::ptr::eq(Arc::as_ptr(current), link) => None,
             State::Up(_) => Some(StoreError::Unreachable("it was replaced".to_owned())),
             State::Down(error) => Some(error.clone()),
         }
     }
 
+    /// Turns errors inside of an answer into errors of the call.
+    pub(super) fn accept(&self, limit: Duration, answer: Value) -> Result<Value, StoreError> {
+        answer.extract_error().map_err(|error| {
+            let (error, effect) = understand(&error, limit);
+            if effect == Effect::Drop {
+                self.take_all_down(&error);
+            }
+            error
+        })
+    }
+
     fn take_link_down(&self, link: &Link, error: &StoreError) {
-        if self.down_reason(link).is_none() {
-            self.take_down(link.slot, error.clone());
+        if let Some(slot) = link.slot.filter(|_| self.down_reason(link).is_none()) {
+            self.take_down(slot, error.clone());
         }
     }
 
@@ -325,5 +370,6 @@ impl Links {
         let slot = &self.slots[slot];
         slot.state.store(Arc::new(State::Down(error)));
         slot.taken_down.notify_one();
+        self.replicas.distrust();
     }
 }

@@ -32,6 +32,7 @@ mod namespaces;
 mod options;
 mod peppers;
 mod pools;
+mod replicas;
 mod scripts;
 mod series;
 mod server;
@@ -54,7 +55,9 @@ use tokio::task::JoinHandle;
 
 use self::identity::Acceptance;
 use self::keys::Keys;
+use self::line::Line;
 use self::link::Links;
+use self::replicas::Replicas;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::sight::Sight;
@@ -70,6 +73,9 @@ pub use self::inspect::{
     Flushing, Insight, Latency, Mark, Offset, Permissions, Reached, Server, inspect,
 };
 pub use self::options::{OptionsError, OwnCertificate, RedisOptions, RedisTls};
+
+/// How long a probe waits for replicas at least, so that it can tell how many are missing.
+const PROBE_OF_REPLICAS: Duration = Duration::from_millis(400);
 
 /// A store on a Redis 7 or newer.
 ///
@@ -98,6 +104,7 @@ impl RedisStore {
             keys.clone(),
             Acceptance::new(&options)?,
             patience,
+            Replicas::new(options.replicas, keys.note_channel()),
         ));
         let news = Arc::new(News::default());
         let watchdogs = (0..links.slots())
@@ -154,10 +161,14 @@ impl StoreStatus for RedisStore {
     }
 
     async fn probe_write(&self) -> Result<(), StoreError> {
-        let line = self.access.links.line()?;
+        let limit = match self.access.links.wait_for_replicas() {
+            true => self.access.read_timeout.max(PROBE_OF_REPLICAS),
+            false => self.access.read_timeout,
+        };
+        let line = self.access.links.changing(limit).await?;
         line.new_digests_may_be_kept()?;
         let question = ACCEPT_WRITES.call([self.access.keys.marker()]);
-        let answer = line.script(self.access.read_timeout, &question).await;
+        let answer = line.script(limit, &question).await;
         answer.map(drop)
     }
 
@@ -199,6 +210,11 @@ struct Access {
 }
 
 impl Access {
+    /// Holds a connection for an act that changes something.
+    async fn changing(&self) -> Result<Line<'_>, StoreError> {
+        self.links.changing(self.write_timeout).await
+    }
+
     /// The time as scripts take it: microseconds of the given clock, or nothing for Redis' own.
     fn now(&self) -> String {
         let clock = self.clock.as_ref();

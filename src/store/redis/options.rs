@@ -17,6 +17,9 @@ use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::store::{Durability, StoreId};
 
+/// Most replicas that a change can be asked to wait for.
+const REPLICAS_MAX: usize = 5;
+
 /// How a store on Redis is reached, and what is demanded of it.
 #[derive(Clone)]
 pub struct RedisOptions {
@@ -31,6 +34,8 @@ pub struct RedisOptions {
     pub store_id: Option<StoreId>,
     /// A less durable Redis is refused.
     pub min_durability: Durability,
+    /// How many replicas must have a change before it is answered: 0 to 5, 0 for none.
+    pub replicas: usize,
     /// Accepts a Redis that may evict keys.
     pub accept_eviction: bool,
     /// Connections that share the load: 1 to 4.
@@ -74,6 +79,8 @@ pub enum OptionsError {
     Prefix,
     #[error("1 to 4 connections are possible; got {0}")]
     Connections(usize),
+    #[error("0 to {REPLICAS_MAX} replicas can be waited for; got {0}")]
+    Replicas(usize),
 }
 
 impl RedisOptions {
@@ -85,6 +92,7 @@ impl RedisOptions {
             prefix: "ta".to_owned(),
             store_id: None,
             min_durability: Durability::OneSecond,
+            replicas: 0,
             accept_eviction: false,
             connections: 2,
             read_timeout: Duration::from_millis(100),
@@ -142,6 +150,9 @@ impl RedisOptions {
         }
         if !(1..=4).contains(&self.connections) {
             return Err(OptionsError::Connections(self.connections));
+        }
+        if self.replicas > REPLICAS_MAX {
+            return Err(OptionsError::Replicas(self.replicas));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.longest_timeout()))
@@ -220,6 +231,7 @@ impl fmt::Debug for RedisOptions {
             prefix,
             store_id,
             min_durability,
+            replicas,
             accept_eviction,
             connections,
             read_timeout,
@@ -235,6 +247,7 @@ impl fmt::Debug for RedisOptions {
             .field("prefix", prefix)
             .field("store_id", store_id)
             .field("min_durability", min_durability)
+            .field("replicas", replicas)
             .field("accept_eviction", accept_eviction)
             .field("connections", connections)
             .field("read_timeout", read_timeout)
@@ -318,5 +331,8 @@ mod tests {
             options.connections = connections;
             assert_eq!(error(&options), OptionsError::Connections(connections));
         }
+        let mut options = RedisOptions::new("redis://localhost");
+        options.replicas = 6;
+        assert_eq!(error(&options), OptionsError::Replicas(6));
     }
 }

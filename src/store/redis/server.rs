@@ -2,12 +2,43 @@
 
 use crate::store::{Durability, StoreError};
 
-/// The durability of a Redis with or without append-only file, flushed by `appendfsync`.
-pub(super) fn class(append_only: bool, appendfsync: Option<&str>) -> Durability {
-    match (append_only, appendfsync) {
-        (true, Some("always")) => Durability::Strict,
-        (true, Some("everysec")) => Durability::OneSecond,
-        _ => Durability::None,
+/// How what a Redis acknowledged is kept, by itself and by its replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keeping {
+    /// By its own disk.
+    flushed: Durability,
+    /// How many replicas have a change before it is answered.
+    replicas: usize,
+}
+
+impl Keeping {
+    /// Of a Redis with or without append-only file, flushed by `appendfsync`.
+    pub(super) fn new(append_only: bool, appendfsync: Option<&str>, replicas: usize) -> Self {
+        let flushed = match (append_only, appendfsync) {
+            (true, Some("always")) => Durability::Strict,
+            (true, Some("everysec")) => Durability::OneSecond,
+            _ => Durability::None,
+        };
+        Self { flushed, replicas }
+    }
+
+    /// Replicas count only beside a file: a master that restarts empty empties them, too.
+    pub(super) fn class(self) -> Durability {
+        match self.replicas {
+            1.. if self.flushed >= Durability::OneSecond => Durability::Replicated,
+            _ => self.flushed,
+        }
+    }
+
+    /// Whether this is what is demanded, or better. Who demands a flush gets one: replicas are
+    /// no stand-in where all machines may lose power at once.
+    pub(super) fn meets(self, demanded: Durability) -> bool {
+        match demanded {
+            Durability::None | Durability::OneSecond | Durability::Strict => {
+                self.flushed >= demanded
+            }
+            Durability::Replicated | Durability::Embedded => self.class() >= demanded,
+        }
     }
 }
 
@@ -88,11 +119,26 @@ mod tests {
 
     #[test]
     fn an_unknown_flush_policy_counts_as_the_weakest() {
+        let class = |append_only, policy| Keeping::new(append_only, policy, 0).class();
         assert_eq!(class(true, None), Durability::None);
         assert_eq!(class(true, Some("no")), Durability::None);
         assert_eq!(class(false, Some("always")), Durability::None);
         assert_eq!(class(true, Some("everysec")), Durability::OneSecond);
         assert_eq!(class(true, Some("always")), Durability::Strict);
+    }
+
+    #[test]
+    fn replicas_count_beside_a_file_and_in_place_of_no_flush() {
+        use Durability::{OneSecond, Replicated, Strict};
+        let without_file = Keeping::new(false, Some("always"), 2);
+        assert_eq!(without_file.class(), Durability::None);
+        assert!(!without_file.meets(Replicated));
+        let kept = Keeping::new(true, Some("everysec"), 1);
+        assert_eq!(kept.class(), Replicated);
+        assert!(kept.meets(OneSecond) && kept.meets(Replicated) && !kept.meets(Strict));
+        let flushed = Keeping::new(true, Some("always"), 1);
+        assert!(flushed.meets(Strict) && flushed.meets(Replicated));
+        assert!(!Keeping::new(true, Some("always"), 0).meets(Replicated));
     }
 
     #[test]

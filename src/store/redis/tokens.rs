@@ -47,7 +47,7 @@ impl TokenStore for RedisStore {
     async fn change(&self, id: TokenId, rule: Rule) -> Result<Change, StoreError> {
         for attempt in 0..ATTEMPTS_MAX {
             pause_before(attempt).await;
-            let line = self.access.links.line()?;
+            let line = self.access.changing().await?;
             let Some((token, stored, now)) = self.read_surely(&line, id).await? else {
                 return Ok(Change::Absent);
             };
@@ -85,7 +85,7 @@ impl TokenStore for RedisStore {
     async fn delete(&self, id: TokenId, rule: Rule) -> Result<Deletion, StoreError> {
         for attempt in 0..ATTEMPTS_MAX {
             pause_before(attempt).await;
-            let line = self.access.links.line()?;
+            let line = self.access.changing().await?;
             let Some((token, _, now)) = self.read_surely(&line, id).await? else {
                 return Ok(Deletion::Absent);
             };

@@ -134,3 +134,38 @@ fn a_slow_redis_is_measured_against_the_read_timeout() {
         );
     }
 }
+
+#[test]
+fn replicas_are_counted_where_changes_wait_for_them() {
+    let none = config(&[]);
+    assert!(replicas(&none, &server("connected_slaves:0")).is_none());
+    let two = config(&["store.replicas=2"]);
+    let syncing = "slave1:ip=10.0.0.2,port=6379,state=wait_bgsave,offset=0,lag=0";
+    let follows = "slave0:ip=10.0.0.1,port=6379,state=online,offset=7,lag=0";
+    let another = "slave1:ip=10.0.0.2,port=6379,state=online,offset=7,lag=1";
+    for (lines, told) in [
+        (vec![], "FAIL"),
+        (vec![follows], "FAIL"),
+        (vec![follows, syncing], "FAIL"),
+        (vec![follows, another], "ok"),
+    ] {
+        let finding = replicas(&two, &server(&lines.join(" "))).unwrap();
+        assert_eq!(finding.judgement.word(), told, "{lines:?}");
+    }
+}
+
+#[test]
+fn who_demands_replicas_is_told_to_name_how_many() {
+    let flushing = |class, suffices| Flushing {
+        class,
+        suffices,
+        append_only: true,
+        appendfsync: Some("everysec".to_owned()),
+    };
+    let demanding = config(&["store.min_durability=replicated"]);
+    let finding = kept(&demanding, &flushing(Durability::OneSecond, false));
+    assert!(format!("{finding:?}").contains("set store.replicas to"));
+    let served = config(&["store.min_durability=replicated", "store.replicas=1"]);
+    let finding = kept(&served, &flushing(Durability::Replicated, true));
+    assert_eq!(finding.judgement.word(), "ok");
+}
