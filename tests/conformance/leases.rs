@@ -31,7 +31,7 @@ pub(crate) async fn a_token_is_leased_as_it_was_asked(bench: Bench) {
     assert_eq!((held.lease.duration, held.lease.ended), (SECOND * 10, None));
     assert_eq!(held.lease.fence, bench.now().micros());
     let tenure = held.token.tenure.as_ref().unwrap();
-    assert_eq!(tenure.leases, [held.lease.clone()]);
+    assert_eq!(tenure.leases, std::slice::from_ref(&held.lease));
     assert_eq!(tenure.deadline, Some(end.saturating_add(MINUTE)));
     // It stands beside the record, which is as it was.
     assert_eq!(held.token.revision, token.revision);
