@@ -33,12 +33,29 @@ pub(crate) fn master() -> RedisServer {
     RedisServer::with(&AT_ONCE)
 }
 
+/// Waits until a replica follows, and where the server is a master, until it says what it has: a new
+/// one is busy with what it was given first.
 pub(crate) async fn followed(server: &RedisServer) {
     until("a replica follows", async || {
         let info: String = server.ask(&["INFO", "replication"]).await;
-        info.contains("state=online")
+        info.contains("state=online") && (info.contains("role:slave") || heard(server).await)
     })
     .await;
+}
+
+async fn heard(server: &RedisServer) -> bool {
+    let mut connection = server.connection().await;
+    let (_, heard): (u64, u64) = redis::pipe()
+        .cmd("PUBLISH")
+        .arg("beside")
+        .arg("")
+        .cmd("WAIT")
+        .arg(1)
+        .arg(50)
+        .query_async(&mut connection)
+        .await
+        .unwrap_or_default();
+    heard == 1
 }
 
 /// Whether any connection waits for replicas.
