@@ -5,6 +5,7 @@
 
 mod acts;
 mod census;
+mod failover;
 mod faults;
 mod inspect;
 mod kit;

@@ -1,47 +1,61 @@
-//! Where replicas are waited for: what was answered outlives the master, and what it costs.
+//! Waiting for replicas: what is answered when, what fails without them, and what it costs.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use token_authority::domain::caller::Reach;
 use token_authority::domain::lease::LeaseId;
-use token_authority::domain::token::{Ruling, Token, TokenId};
+use token_authority::domain::token::{Ruling, Token};
 use token_authority::store::leases::{Acquired, KeptAlive, LeaseTarget, Released};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::{
-    Change, Creation, Deletion, Durability, LeaseStore, Rule, StoreError, StoreStatus, TokenStore,
+    Change, Deletion, Durability, LeaseStore, Rule, StoreError, StoreStatus, TokenStore,
 };
 
-use crate::kit::{created, open, options, patient, refusal, until};
+use crate::kit::{created, open, options, refusal, until};
 use crate::support::drafts::{draft, revoking, willing};
 use crate::support::leases::{asking, asking_for, beat, lasting, lease_id, pool};
 use crate::support::redis_server::RedisServer;
-use crate::switch::Switch;
 
 /// Long enough for no lease to end while a test runs.
-const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 /// What lets replicas follow as soon as they ask.
 const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 
-fn replica_of(port: u16) -> RedisServer {
+pub(crate) fn replica_of(port: u16) -> RedisServer {
     let port = port.to_string();
     let [setting, value] = AT_ONCE;
     RedisServer::with(&[setting, value, "--replicaof", "127.0.0.1", &port])
 }
 
-fn master() -> RedisServer {
+pub(crate) fn master() -> RedisServer {
     RedisServer::with(&AT_ONCE)
 }
 
-async fn followed(server: &RedisServer) {
+/// Waits until a replica follows, and where the server is a master, until it says what it has: a new
+/// one is busy with what it was given first.
+pub(crate) async fn followed(server: &RedisServer) {
     until("a replica follows", async || {
         let info: String = server.ask(&["INFO", "replication"]).await;
-        info.contains("state=online")
+        info.contains("state=online") && (info.contains("role:slave") || heard(server).await)
     })
     .await;
+}
+
+async fn heard(server: &RedisServer) -> bool {
+    let mut connection = server.connection().await;
+    let (_, heard): (u64, u64) = redis::pipe()
+        .cmd("PUBLISH")
+        .arg("beside")
+        .arg("")
+        .cmd("WAIT")
+        .arg(1)
+        .arg(50)
+        .query_async(&mut connection)
+        .await
+        .unwrap_or_default();
+    heard == 1
 }
 
 /// Whether any connection waits for replicas.
@@ -63,7 +77,7 @@ async fn replicated() -> (RedisServer, RedisServer, RedisOptions) {
 }
 
 /// The lease of an act that found a free token.
-async fn granted(store: &RedisStore) -> (Token, LeaseId, u64) {
+pub(crate) async fn granted(store: &RedisStore) -> (Token, LeaseId, u64) {
     match store.acquire(&asking_for(&pool("gpu"), LONG)).await {
         Ok(Acquired::Granted { token, lease, .. }) => {
             let id = lease_id(&token, &lease);
@@ -73,7 +87,7 @@ async fn granted(store: &RedisStore) -> (Token, LeaseId, u64) {
     }
 }
 
-async fn release(store: &RedisStore, lease: LeaseId) -> Result<Released, StoreError> {
+pub(crate) async fn release(store: &RedisStore, lease: LeaseId) -> Result<Released, StoreError> {
     store.release(LeaseTarget::Lease(lease), &Reach::All).await
 }
 
@@ -134,7 +148,7 @@ async fn without_its_replica_nothing_is_changed_and_reads_are_answered() {
         store.keep_alive(&target),
         store.probe_write(),
     );
-    [
+    let all = [
         a.err(),
         b.err(),
         c.err(),
@@ -142,11 +156,11 @@ async fn without_its_replica_nothing_is_changed_and_reads_are_answered() {
         e.err(),
         f.err(),
         g.err(),
-    ]
-    .map(wanting);
+    ];
+    all.into_iter().for_each(wanting);
     // What earlier attempts may have done already is not answered either.
     let (a, b) = tokio::join!(store.change(plain.id, keeping()), release(&store, lease));
-    [a.err(), b.err()].map(wanting);
+    [a.err(), b.err()].into_iter().for_each(wanting);
     assert!(begun.elapsed() < Duration::from_secs(20));
     for token in [&plain, &pooled] {
         assert!(store.find(token.id).await.unwrap().token.is_some());
@@ -266,240 +280,4 @@ async fn who_demands_replicas_gets_a_file_beside_them() {
     options.min_durability = Durability::Strict;
     let why = refusal(&RedisStore::start(options).unwrap()).await;
     assert!(why.contains("everysec"), "{why}");
-}
-
-/// A lease that was answered, and whether its release was.
-#[derive(Clone, Copy)]
-struct Grant {
-    lease: LeaseId,
-    fence: u64,
-    /// When the call began and when it was answered, by a count of all such moments.
-    begun: u64,
-    answered: u64,
-    released: bool,
-}
-
-/// What was answered by all workers.
-#[derive(Default)]
-struct Ledger {
-    moments: AtomicU64,
-    failures: AtomicU64,
-    answers: AtomicU64,
-    over: AtomicBool,
-    grants: Mutex<Vec<Grant>>,
-    revoked: Mutex<Vec<TokenId>>,
-}
-
-impl Ledger {
-    fn moment(&self) -> u64 {
-        self.moments.fetch_add(1, Ordering::SeqCst)
-    }
-
-    fn failed(&self) {
-        self.failures.fetch_add(1, Ordering::SeqCst);
-    }
-
-    async fn comes_to(&self, what: &str, count: &AtomicU64, more: u64) {
-        let goal = count.load(Ordering::SeqCst) + more;
-        until(what, async || count.load(Ordering::SeqCst) >= goal).await;
-    }
-
-    /// Acquires, releases, creates and revokes until it is over.
-    async fn fill(&self, store: &RedisStore) {
-        let mut round = 0u64;
-        while !self.over.load(Ordering::SeqCst) {
-            round += 1;
-            let begun = self.moment();
-            match store.acquire(&asking_for(&pool("gpu"), LONG)).await {
-                Ok(Acquired::Granted { token, lease, .. }) => {
-                    let lease_id = lease_id(&token, &lease);
-                    let answered = self.moment();
-                    let released = match release(store, lease_id).await {
-                        Ok(Released::Ended { before: false, .. }) => true,
-                        Ok(other) => panic!("a lease was lost: {other:?}"),
-                        Err(_) => false,
-                    };
-                    self.grants.lock().unwrap().push(Grant {
-                        lease: lease_id,
-                        fence: lease.fence,
-                        begun,
-                        answered,
-                        released,
-                    });
-                    self.answers.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(Acquired::Busy { .. }) => {}
-                Ok(other) => panic!("the pool was lost: {other:?}"),
-                Err(_) => {
-                    self.failed();
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            }
-            if round.is_multiple_of(4) {
-                match store.create(draft()).await {
-                    Ok(Creation::Created(token)) => {
-                        match store.change(token.id, revoking("leaked")).await {
-                            Ok(Change::Changed(_)) => self.revoked.lock().unwrap().push(token.id),
-                            Ok(other) => panic!("a token was lost: {other:?}"),
-                            Err(_) => self.failed(),
-                        }
-                    }
-                    Ok(other) => panic!("a new token was refused: {other:?}"),
-                    Err(_) => self.failed(),
-                }
-            }
-        }
-    }
-}
-
-/// A lease's token as the store has it now, and whether the lease is live.
-async fn standing(store: &RedisStore, lease: LeaseId) -> Option<bool> {
-    let found = store.find(lease.token).await.unwrap();
-    let token = found.token?;
-    let live = token.tenure.as_ref()?.live(found.now);
-    Some(live.is_some_and(|live| live.mark == lease.mark))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_outlives_the_master_and_fences_keep_growing() {
-    let mut master = master();
-    let between = Switch::to(master.port).await;
-    let next = replica_of(between.port);
-    let after_next = replica_of(next.port);
-    let door = Switch::to(master.port).await;
-    let mut options = patient(RedisOptions::new(door.url()));
-    options.replicas = 1;
-    options.write_timeout = Duration::from_secs(1);
-    init(&options).await.unwrap();
-    followed(&master).await;
-    followed(&next).await;
-    let store = Arc::new(open(options).await);
-    for _ in 0..64 {
-        created(&store, lasting()).await;
-    }
-    let (held, held_lease, held_fence) = granted(&store).await;
-    let ledger = Arc::new(Ledger::default());
-    let workers: Vec<_> = (0..6)
-        .map(|_| {
-            let (ledger, store) = (Arc::clone(&ledger), Arc::clone(&store));
-            tokio::spawn(async move { ledger.fill(&store).await })
-        })
-        .collect();
-    ledger
-        .comes_to("many acts are answered", &ledger.answers, 200)
-        .await;
-    between.hold();
-    // What the master took from here on the replica never gets.
-    ledger
-        .comes_to("acts fail for want of the replica", &ledger.failures, 6)
-        .await;
-    master.kill();
-    between.turn_to(next.port);
-    let () = next.ask(&["REPLICAOF", "NO", "ONE"]).await;
-    followed(&next).await;
-    door.turn_to(next.port);
-    ledger
-        .comes_to("many acts are answered again", &ledger.answers, 200)
-        .await;
-    ledger.over.store(true, Ordering::SeqCst);
-    for worker in workers {
-        worker.await.unwrap();
-    }
-    drop(after_next);
-    let grants = ledger.grants.lock().unwrap().clone();
-    for grant in &grants {
-        let live = standing(&store, grant.lease).await;
-        assert!(
-            !grant.released || live == Some(false),
-            "a release was undone"
-        );
-        for later in grants
-            .iter()
-            .filter(|later| later.lease.token == grant.lease.token)
-        {
-            let ordered = later.begun <= grant.answered || later.fence > grant.fence;
-            assert!(ordered, "fence {} came after {}", later.fence, grant.fence);
-        }
-    }
-    assert_eq!(standing(&store, held_lease).await, Some(true));
-    assert!(
-        grants
-            .iter()
-            .all(|grant| grant.lease.token != held.id || grant.fence < held_fence)
-    );
-    let revoked = ledger.revoked.lock().unwrap().clone();
-    assert!(revoked.len() > 50, "{}", revoked.len());
-    for id in revoked {
-        let found = store.find(id).await.unwrap().token;
-        assert!(
-            found.is_some_and(|token| token.revoked.is_some()),
-            "a revocation was undone"
-        );
-    }
-}
-
-/// How many of the leases that were answered while the replica got nothing are lost with the master.
-async fn lost_with_the_master(replicas: usize) -> (usize, usize) {
-    let mut master = master();
-    let between = Switch::to(master.port).await;
-    let next = replica_of(between.port);
-    let door = Switch::to(master.port).await;
-    let mut options = patient(RedisOptions::new(door.url()));
-    options.replicas = replicas;
-    options.write_timeout = Duration::from_millis(400);
-    init(&options).await.unwrap();
-    followed(&master).await;
-    let store = open(options.clone()).await;
-    for _ in 0..20 {
-        created(&store, lasting()).await;
-    }
-    // The replica has the tokens, however it is waited for.
-    until("the replica has the tokens", async || {
-        let waited: u64 = {
-            let mut connection = master.connection().await;
-            let mut write = redis::cmd("SET");
-            let () = write
-                .arg("beside")
-                .arg(1)
-                .query_async(&mut connection)
-                .await
-                .unwrap();
-            let mut wait = redis::cmd("WAIT");
-            wait.arg(1)
-                .arg(1000)
-                .query_async(&mut connection)
-                .await
-                .unwrap()
-        };
-        waited == 1
-    })
-    .await;
-    between.hold();
-    let mut answered = Vec::new();
-    for _ in 0..5 {
-        if let Ok(Acquired::Granted { token, lease, .. }) =
-            store.acquire(&asking_for(&pool("gpu"), LONG)).await
-        {
-            answered.push(lease_id(&token, &lease));
-        }
-    }
-    master.kill();
-    between.turn_to(next.port);
-    let () = next.ask(&["REPLICAOF", "NO", "ONE"]).await;
-    door.turn_to(next.port);
-    until("the store is usable again", async || {
-        store.confirm().await.is_ok()
-    })
-    .await;
-    let mut lost = 0;
-    for lease in &answered {
-        lost += usize::from(standing(&store, *lease).await != Some(true));
-    }
-    (answered.len(), lost)
-}
-
-#[tokio::test]
-async fn leases_are_lost_with_the_master_where_replicas_are_not_waited_for() {
-    assert_eq!(lost_with_the_master(0).await, (5, 5));
-    assert_eq!(lost_with_the_master(1).await, (0, 0));
 }
