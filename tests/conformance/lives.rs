@@ -300,3 +300,24 @@ pub(crate) async fn a_token_is_judged_with_its_life_as_it_is(bench: Bench) {
     let kept = bench.store.change(token.id, seen).await;
     assert!(matches!(kept, Ok(Change::Kept(..))), "{kept:?}");
 }
+
+/// Whoever says that a token is gone was there: no absence takes that back.
+pub(crate) async fn who_was_found_gone_stays_gone(bench: Bench) {
+    for act in 0..5 {
+        let token = made(&bench).await;
+        bench.pass_seen(SPAN - SECOND).await;
+        bench.pass(SECOND * 2);
+        match act {
+            0 => assert_eq!(bench.found(token.id).await, None),
+            1 => assert_eq!(bench.standing().await, None),
+            2 => assert_eq!(bench.ask(&asking(&gpu())).await, Acquired::Empty),
+            3 => assert_eq!(bench.walk(&everything(), 50).await, []),
+            _ => assert_eq!(swept(bench.store.as_ref()).await, 1),
+        }
+        bench.pass(MINUTE * 6);
+        assert_eq!(bench.found(token.id).await, None, "after act {act}");
+        assert_eq!(bench.standing().await, None, "after act {act}");
+        assert_eq!(bench.ask(&asking(&gpu())).await, Acquired::Empty);
+        swept(bench.store.as_ref()).await;
+    }
+}

@@ -235,6 +235,7 @@ conformance! {
         six_minutes_away_delete_nothing,
         an_absence_is_noticed_by_whoever_judges_first,
         who_was_gone_before_an_absence_stays_gone,
+        who_was_found_gone_stays_gone,
         five_seconds_out_of_sight_are_no_absence,
         each_absence_gives_the_whole_span_again,
         a_lease_is_not_extended_by_an_absence,

@@ -96,7 +96,16 @@ impl RedisStore {
             bytes => tenure::decode(token.id, bytes)?,
         };
         let absences = self.absences(line, now).await?;
-        Ok(token.holding(tenure, now, &absences))
+        let token = token.holding(tenure, now, &absences);
+        match token.tenure.as_ref().and_then(|tenure| tenure.deadline) {
+            // Whoever says so was there: no absence that is noticed later can have begun before.
+            Some(gone) if token.lapsed(now) && absences.seen() < gone => {
+                let absences = self.see(line).await?;
+                let tenure = token.tenure.clone().unwrap_or_default();
+                Ok(token.holding(tenure, now, &absences))
+            }
+            _ => Ok(token),
+        }
     }
 
     /// Runs a script on a lease, which answers record, tenure, time, and whether it did what was asked.

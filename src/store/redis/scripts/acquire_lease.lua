@@ -4,7 +4,7 @@
 -- ARGV[1]  the pool's place
 -- ARGV[2]  the time in microseconds since 1970; "" for the server's
 -- ARGV[3]  until when the absences are all, in microseconds since 1970
--- ARGV[4]  the absences
+-- ARGV[4]  when the authority was seen last, and the absences
 -- ARGV[5]  53 random bits as a number: which token is drawn
 -- ARGV[6]  mark of the lease
 -- ARGV[7]  how long it lasts, in microseconds
@@ -20,7 +20,8 @@
 -- ARGV[17] the channel of bells
 -- Reply    {"granted", REST, record, tenure, time}, {"earlier", REST, record or nil, tenure or nil,
 --          time, what is kept of the request}, {"busy", time, its turn or nil}, {"empty"},
---          {"unseen", time} where an absence may be missing, {"again"} where more is to be settled
+--          {"unseen", time} where an absence may be missing or an unseen one could bring back who is
+--          gone, {"again"} where more is to be settled
 -- Atomic, because no two may get one token, and none may be passed over who waits.
 local place, draw, waiter = ARGV[1], tonumber(ARGV[5]), ARGV[13]
 local now, absences = instant(ARGV[2]), ARGV[4]
@@ -37,6 +38,9 @@ if known and struct.unpack('>I8', known, 15) + ARGV[11] > now then
 end
 
 local more = settle(pool, now, absences, 64)
+if more == nil then
+  return { 'unseen', text(now) }
+end
 local free = redis.call('ZCARD', pool.free)
 local count = more and available(pool, now) or free
 local held = redis.call('ZCARD', pool.held)
@@ -91,6 +95,9 @@ if record and tenure then
   set, till = standing(tenure, now, absences)
 end
 if set ~= 'free' then
+  if not set and till and unseen(absences, till) then
+    return { 'unseen', text(now) }
+  end
   put(pool, rest, set, till)
   return { 'again' }
 end
