@@ -209,6 +209,7 @@ conformance! {
         who_is_served_stands_in_the_queue_no_more,
         a_caller_that_asks_no_more_loses_its_place,
         a_dead_queue_keeps_nobody_out,
+        a_long_dead_queue_keeps_nobody_out,
         a_refused_call_is_told_when_its_turn_may_come,
         an_order_holds_over_all_processes,
         a_release_rings_for_who_waits_longest,

@@ -163,6 +163,22 @@ pub(crate) async fn a_dead_queue_keeps_nobody_out(bench: Bench) {
     bench.lease().await;
 }
 
+pub(crate) async fn a_long_dead_queue_keeps_nobody_out(bench: Bench) {
+    let (held, _) = queue(&bench, 200).await;
+    bench.pass(SECOND);
+    let living = waiter();
+    bench.refused(&waiting(&gpu(), living)).await;
+    bench.give_back(&held).await;
+    bench.pass(GONE_AFTER - SECOND);
+    let served = bench.acquire(&waiting(&gpu(), living)).await;
+    for _ in 0..200 {
+        bench.refused(&waiting(&gpu(), waiter())).await;
+    }
+    bench.give_back(&served).await;
+    bench.pass(GONE_AFTER);
+    bench.lease().await;
+}
+
 pub(crate) async fn a_refused_call_is_told_when_its_turn_may_come(bench: Bench) {
     for _ in 0..2 {
         bench.create(lasting()).await;

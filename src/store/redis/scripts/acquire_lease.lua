@@ -67,9 +67,8 @@ if waiter ~= '' then
   end
 end
 local ahead = before()
-if ahead > 0 and count <= ahead then
-  drop_gone(pool, now, 64)
-  ahead = before()
+if ahead > 0 and (more or count <= ahead) and drop_gone(pool, now, 64) then
+  return { 'again' }
 end
 if more and (ahead > 0 or count == 0) then
   -- How many are available is not known yet.

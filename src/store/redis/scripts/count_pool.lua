@@ -19,6 +19,8 @@ if more == nil then
 elseif more then
   return { 'again' }
 end
-drop_gone(pool, now, 1024)
+if drop_gone(pool, now, 1024) then
+  return { 'again' }
+end
 return { 'counted', redis.call('ZCARD', pool.free), redis.call('ZCARD', pool.held),
   redis.call('ZCARD', pool.out), redis.call('ZCARD', pool.queue) }

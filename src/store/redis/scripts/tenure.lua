@@ -188,13 +188,16 @@ local function is_present(waiter, now)
   return till and now < tonumber(till)
 end
 
--- Removes those from the head of a queue who have gone, of so many at most.
+-- Removes those from the head of a queue who have gone, of so many at most; answers whether there were
+-- any, and so may be more behind.
 local function drop_gone(pool, now, most)
+  local dropped = 0
   for _, waiter in ipairs(redis.call('ZRANGE', pool.queue, 0, most - 1)) do
     if not is_present(waiter, now) then
-      redis.call('ZREM', pool.queue, waiter)
+      dropped = dropped + redis.call('ZREM', pool.queue, waiter)
     end
   end
+  return dropped > 0
 end
 
 -- Rings for as many of those who wait first as there are tokens for. It only makes things sooner, so
