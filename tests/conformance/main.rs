@@ -216,6 +216,7 @@ conformance! {
         whatever_frees_a_token_rings_for_who_waits,
         a_grant_with_more_left_rings_for_the_next,
         a_lease_that_was_granted_is_answered_again_without_waiting,
+        who_is_answered_an_earlier_lease_waits_no_more,
         all_who_wait_at_once_are_served,
     }
     pools {

@@ -32,6 +32,8 @@ local pool = pool_at(place)
 
 local known = ARGV[9] ~= '' and redis.call('GET', request_at(ARGV[9]))
 if known and struct.unpack('>I8', known, 15) + ARGV[11] > now then
+  -- Whatever it is answered, it waits no longer.
+  leave(pool, waiter, now, ARGV[17])
   local rest = string.sub(known, 1, 14)
   return { 'earlier', rest, redis.call('GET', record_at(rest)), redis.call('GET', tenure_at(rest)),
     text(now), string.sub(known, 23) }

@@ -221,6 +221,16 @@ local function ring(pool, now, channel)
   end
 end
 
+-- Gives up the place of a call that waits no longer; answers 1 if it had one, else 0.
+local function leave(pool, waiter, now, channel)
+  redis.call('DEL', presence_at(waiter))
+  local left = redis.call('ZREM', pool.queue, waiter)
+  if left == 1 then
+    ring(pool, now, channel)
+  end
+  return left
+end
+
 -- Whether a pool's namespace is among those of a text such as ":one:two:"; "*" is all of them.
 local function reaches(reach, place)
   local namespace = string.match(place, '^[^:]*')
