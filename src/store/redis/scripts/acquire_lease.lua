@@ -12,7 +12,7 @@
 -- ARGV[9]  what a request that is repeated is known by; "" without one
 -- ARGV[10] what is kept of the request behind the token and the time
 -- ARGV[11] for how long a request is remembered, in microseconds
--- ARGV[12] how long that and the presence of a waiter take memory, in milliseconds
+-- ARGV[12] how long that, a queue and the presence of a waiter take memory, in milliseconds
 -- ARGV[13] the waiter; "" of a call that does not wait
 -- ARGV[14] how long after its last question a waiter counts as gone, in microseconds
 -- ARGV[15] how many ended leases a token remembers
@@ -67,6 +67,8 @@ if waiter ~= '' then
     local arrival = math.max(now, newest and newest + 1 or 0)
     redis.call('ZADD', pool.queue, text(arrival), waiter)
   end
+  -- Where all have died, nobody may come by to pass them over.
+  redis.call('PEXPIRE', pool.queue, ARGV[12])
 end
 local ahead = before()
 if ahead > 0 and (more or count <= ahead) and drop_gone(pool, now, 64) then
