@@ -82,6 +82,10 @@ impl Tenure {
             origin,
             digest,
         } = grant;
+        // One that was over by its time alone would be in force again where the clock is set back.
+        if let Some(last) = self.leases.first_mut() {
+            last.ended = last.end(now);
+        }
         self.fence = now.micros().max(self.fence + 1);
         let (expire_time, lapse) = until(token, now.saturating_add(duration));
         let lease = Lease {

@@ -198,6 +198,7 @@ conformance! {
         ended_leases_are_remembered_for_an_hour,
         the_last_eight_ended_leases_are_remembered,
         of_many_who_release_at_once_one_ended_it,
+        a_lease_that_another_followed_stays_over_when_the_clock_is_set_back,
     }
     queues {
         who_waits_longest_is_served_first,

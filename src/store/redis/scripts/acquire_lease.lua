@@ -105,8 +105,13 @@ if set ~= 'free' then
   return { 'again' }
 end
 
--- Those that ended before are remembered, so many for so long.
+-- Those that ended before are remembered, so many for so long. One that was over by its time alone
+-- would be in force again where the clock is set back.
 local lease, behind = tenure.lease, tenure.older
+if lease and lease.ended == 0 then
+  lease.ended, lease.why = lease.expires, lease.lapse
+  bytes = close(tenure)
+end
 local standing_there = string.sub(bytes, 34 + #tenure.place)
 local ended = {}
 for _ = 1, tonumber(ARGV[15]) do
