@@ -239,6 +239,7 @@ conformance! {
         an_absence_is_noticed_by_whoever_judges_first,
         who_was_gone_before_an_absence_stays_gone,
         who_was_found_gone_stays_gone,
+        a_token_that_was_given_back_early_vanishes_in_time,
         five_seconds_out_of_sight_are_no_absence,
         each_absence_gives_the_whole_span_again,
         a_lease_is_not_extended_by_an_absence,

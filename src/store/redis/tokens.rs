@@ -67,7 +67,7 @@ impl TokenStore for RedisStore {
             let tenure = token.tenure.as_ref();
             changed.tenure = tenure.map(|tenure| tenure.changed(&token, &changed, now));
             let call = self.replacing(&token, &stored, &changed, now);
-            let end = self.note_end(Some(&token), &changed);
+            let end = self.note_end(Some(&token), &changed, now);
             if let Some(revision) = self.swap(&line, end, call).await? {
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
