@@ -153,6 +153,7 @@ impl RedisStore {
         let Some(mut token) = reading.present() else {
             return used();
         };
+        let goes = token.lapse_time();
         let tenure = token.tenure.as_mut();
         let lease = tenure.and_then(|tenure| tenure.leases.first_mut());
         let Some(lease) = lease.filter(|lease| lease.is_live(now) && of(lease, origin)) else {
@@ -164,7 +165,7 @@ impl RedisStore {
         let Grant { digest, .. } = &asking.grant;
         lease.digests.push(digest.clone());
         let lease = Box::new(lease.clone());
-        if !self.amend(line, &token, &stored, now).await? {
+        if !self.amend(line, &token, &stored, goes, now).await? {
             return Ok(None);
         }
         Ok(Some(Acquired::Granted {

@@ -169,10 +169,11 @@ impl RedisStore {
                 let state = token.state(now);
                 return Ok(KeptAlive::Refused(Refusal::Over { state }));
             }
+            let goes = token.lapse_time();
             tenure.beat(&token, now);
             let tenure = Some(tenure);
             let token = Token { tenure, ..token };
-            if self.amend(line, &token, &stored, now).await? {
+            if self.amend(line, &token, &stored, goes, now).await? {
                 let token = Box::new(token);
                 return Ok(KeptAlive::Kept { token, now });
             }
