@@ -61,7 +61,7 @@ pub enum Error {
     /// Which lease it was, is not repeated: whoever knows a name may end the lease.
     #[error("there is no such lease of token {0}, or it ended too long ago to be remembered")]
     LeaseNotFound(TokenId),
-    #[error("the lease has ended")]
+    #[error("the lease has ended: {}", end_in_words(*.end))]
     LeaseOver { id: TokenId, end: LeaseEnd },
     #[error("the token is not leased")]
     NotLeased(TokenId),
@@ -159,6 +159,15 @@ fn state_name(state: State) -> &'static str {
         State::Disabled => "disabled",
         State::Revoked => "revoked; that is final",
         State::Expired => "expired; give it a later expire_time first",
+    }
+}
+
+fn end_in_words(end: LeaseEnd) -> &'static str {
+    match end {
+        LeaseEnd::Released => "it was released",
+        LeaseEnd::Expired => "it was not kept alive in time",
+        LeaseEnd::Revoked => "its token was revoked or disabled, or has expired",
+        LeaseEnd::Forced => "it was taken back",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -20,6 +20,10 @@ use super::server::Server;
 
 /// Longest answer, in bytes: a page of a thousand tokens with every field at its limit.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Times between two attempts to connect again, the first and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The beats on a stream, and the answers to them.
 pub(super) type Beats = Streaming<pb::KeepAliveStreamResponse>;
@@ -111,7 +115,8 @@ impl Client {
     }
 
     /// Takes as much longer than other calls as it is to wait. A wait that ends with its connection,
-    /// which every connection does some time, goes on over another one.
+    /// which every connection does some time, or with its server goes on over another one, also where
+    /// that server has yet to come back.
     pub(super) async fn acquire(
         &mut self,
         mut message: pb::AcquireRequest,
@@ -127,12 +132,26 @@ impl Client {
                 Err(failure) if failure.is_draining() => failure,
                 answer => return answer,
             };
-            left = asked.and_then(|wait| wait.checked_sub(begun.elapsed()));
-            message.wait = left.and_then(|left| prost_types::Duration::try_from(left).ok());
-            if left.is_none() {
+            let end = asked.and_then(|wait| begun.checked_add(wait));
+            let Some(end) = end.filter(|end| Instant::now() < *end) else {
                 return Err(failure);
+            };
+            *self = self.again_until(end).await?;
+            left = Some(end.saturating_duration_since(Instant::now()));
+            message.wait = left.and_then(|left| prost_types::Duration::try_from(left).ok());
+        }
+    }
+
+    /// The same caller over a connection of its own, tried until `end` as long as there is none.
+    async fn again_until(&self, end: Instant) -> Result<Self, Failure> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.again(self.timeout).await {
+                Err(Failure::Unreachable { .. }) if Instant::now() + pause < end => {}
+                answer => return answer,
             }
-            *self = self.again(self.timeout).await?;
+            sleep(pause).await;
+            pause = PAUSE_MAX.min(pause * 2);
         }
     }
 

@@ -113,7 +113,8 @@ pub(super) struct Traits {
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
     pub expires: Option<Timestamp>,
 
-    /// How long it lives in a pool without a beat, such as 5m; 0 means for ever
+    /// How long it lives in a pool without a beat, such as 1h; 0 means for ever; without it 5m, or
+    /// as the server says
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     pub keep_alive_ttl: Option<prost_types::Duration>,
 

@@ -151,7 +151,7 @@ pub struct Lease {
     pub lapse: LeaseEnd,
     /// How long a keep-alive that does not say so extends it.
     pub duration: Duration,
-    /// When and why somebody ended it.
+    /// When and why somebody ended it, or, once another followed it, its time did.
     pub ended: Option<(Timestamp, LeaseEnd)>,
     /// The request that acquired it.
     pub origin: Option<Origin>,

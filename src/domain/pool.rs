@@ -76,10 +76,22 @@ impl LeaseTerms {
         };
         let (least, most) = (Self::SPAN_MIN, Self::SPAN_MAX);
         within("max_duration", duration_max, least, most)?;
-        within("duration", duration, least, duration_max)?;
+        if !(least..=duration_max).contains(&duration) {
+            let most = duration_max.as_secs_f64();
+            let flaw = format!(
+                "must be 1 to {most} seconds (max_duration); got {} seconds",
+                duration.as_secs_f64()
+            );
+            return Err(("duration", Flaw::new(flaw)));
+        }
         within("max_keep_alive_ttl", keep_alive_ttl_max, least, most)?;
-        if !keep_alive_ttl.is_zero() {
-            within("keep_alive_ttl", keep_alive_ttl, least, keep_alive_ttl_max)?;
+        if !keep_alive_ttl.is_zero() && !(least..=keep_alive_ttl_max).contains(&keep_alive_ttl) {
+            let most = keep_alive_ttl_max.as_secs_f64();
+            let flaw = format!(
+                "must be 0, or 1 to {most} seconds (max_keep_alive_ttl); got {} seconds",
+                keep_alive_ttl.as_secs_f64()
+            );
+            return Err(("keep_alive_ttl", Flaw::new(flaw)));
         }
         within("max_wait", wait_max, Duration::ZERO, Self::WAIT_MAX)?;
         Ok(Self {
@@ -196,7 +208,21 @@ mod tests {
                 seconds(wait),
             )
             .unwrap_err()
-            .0
+        };
+        // The other setting may be the one that was changed, and 0 is for ever.
+        let (part, flaw) = refused(60, 30, 0, 1, 0);
+        assert_eq!(part, "duration");
+        assert_eq!(
+            flaw.to_string(),
+            "must be 1 to 30 seconds (max_duration); got 60 seconds"
+        );
+        let (_, flaw) = refused(1, 1, 300, 60, 0);
+        assert_eq!(
+            flaw.to_string(),
+            "must be 0, or 1 to 60 seconds (max_keep_alive_ttl); got 300 seconds"
+        );
+        let refused = |duration, longest, ttl, longest_ttl, wait| {
+            refused(duration, longest, ttl, longest_ttl, wait).0
         };
         assert_eq!(refused(61, 60, 0, 1, 0), "duration");
         assert_eq!(refused(0, 60, 0, 1, 0), "duration");

@@ -55,6 +55,15 @@ impl Token {
             .map_or(Duration::ZERO, |_| REPLAY_WINDOW);
         Some(end.saturating_add(kept.max(replayed)))
     }
+
+    /// The earliest that [`Self::vanish_time`] may become while the token itself is not changed: who
+    /// holds it may give it back at any time from `now` on, and its life counts from there.
+    pub fn may_vanish(&self, retention: &Retention, now: Timestamp) -> Option<Timestamp> {
+        let time = self.vanish_time(retention)?;
+        let leased = self.tenure.as_ref().and_then(|tenure| tenure.live(now));
+        let span = leased.and(self.profile.keep_alive_ttl);
+        Some(span.map_or(time, |span| time.min(now.saturating_add(span))))
+    }
 }
 
 #[cfg(test)]

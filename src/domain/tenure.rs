@@ -82,6 +82,10 @@ impl Tenure {
             origin,
             digest,
         } = grant;
+        // One that was over by its time alone would be in force again where the clock is set back.
+        if let Some(last) = self.leases.first_mut() {
+            last.ended = last.end(now);
+        }
         self.fence = now.micros().max(self.fence + 1);
         let (expire_time, lapse) = until(token, now.saturating_add(duration));
         let lease = Lease {
@@ -191,12 +195,17 @@ impl Token {
         deadline.filter(|_| !over)
     }
 
-    /// Whether nobody kept the token alive: it is gone, though its record may still be there. A
-    /// token that was over before its deadline came is kept as any other.
+    /// Whether nobody kept the token alive: it is gone, though its record may still be there.
     pub fn lapsed(&self, now: Timestamp) -> bool {
+        self.lapse_time().is_some_and(|at| at <= now)
+    }
+
+    /// When it goes so, unless it is kept alive. A token that is over before its deadline comes is
+    /// kept as any other.
+    pub fn lapse_time(&self) -> Option<Timestamp> {
         let deadline = self.tenure.as_ref().and_then(|tenure| tenure.deadline);
         let over = |deadline| self.expire_time.is_some_and(|end| end <= deadline);
-        self.revoked.is_none() && deadline.is_some_and(|at| at <= now && !over(at))
+        deadline.filter(|at| self.revoked.is_none() && !over(*at))
     }
 }
 

@@ -18,9 +18,9 @@
 //! | 8 | when it was acquired |
 //! | 8 | when it is over unless it is kept alive, or ended before |
 //! | 8 | how long a keep-alive that does not say so extends it |
-//! | 8 | when somebody ended it, 0 where nobody did |
+//! | 8 | when somebody, or by the next lease its time, ended it, 0 where nothing did |
 //! | 1 | why it will be over: 2 its own time, 3 the end of its token |
-//! | 1 | why somebody ended it: 1 released, 3 with its token, 4 forced, 0 where nobody did |
+//! | 1 | why that ended it: 1 released, 2 its own time, 3 the end of its token, 4 forced, 0 where nothing did |
 //! | 2, then as many | length of the blob: holder, request, digests |
 
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! Pools and leases at the command line.
 
+use std::io::copy;
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+use std::time::Duration;
+
 use super::canned::{CALLER, ID, LEASE_SECRET, SECRET, lease_id};
 use super::json;
 use super::program::Fixture;
@@ -67,6 +73,44 @@ fn a_wait_goes_on_where_its_connection_ended() {
     assert!(asked[1].2.contains("seconds: 3599"), "{}", asked[1].2);
     let impatient = Fixture::new();
     assert_eq!(impatient.run("lease acquire busy").code, 6);
+}
+
+/// Carries one connection to the server.
+fn relay(near: UnixStream, server: TcpStream) {
+    let (mut from, mut into) = (near.try_clone().unwrap(), server.try_clone().unwrap());
+    thread::spawn(move || copy(&mut from, &mut into));
+    thread::spawn(move || copy(&mut { server }, &mut { near }));
+}
+
+#[test]
+fn a_wait_goes_on_once_a_server_that_stopped_is_back() {
+    let fixture = Fixture::new();
+    let path = fixture.home.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let carry = |listener: UnixListener| {
+        let (near, _) = listener.accept().unwrap();
+        relay(near, TcpStream::connect(fixture.address).unwrap());
+    };
+    let line = format!(
+        "lease acquire busy --wait 1h --server unix:{}",
+        path.display()
+    );
+    let ran = thread::scope(|scope| {
+        let ran = scope.spawn(|| fixture.run(&line));
+        carry(listener);
+        std::fs::remove_file(&path).unwrap();
+        while fixture.asked().is_empty() {
+            thread::yield_now();
+        }
+        // Nobody listens for a while: who gives up then has done so when somebody does.
+        thread::sleep(Duration::from_millis(300));
+        if !ran.is_finished() {
+            carry(UnixListener::bind(&path).unwrap());
+        }
+        ran.join().unwrap()
+    });
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(fixture.asked().len(), 2);
 }
 
 #[test]

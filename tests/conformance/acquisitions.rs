@@ -60,7 +60,12 @@ pub(crate) async fn a_request_with_other_arguments_is_refused(bench: Bench) {
     bench.acquire(&requesting(&gpu(), 1, 1)).await;
     let answer = bench.ask(&requesting(&gpu(), 1, 2)).await;
     assert_eq!(answer, Acquired::Refused(Refusal::RequestDiffers));
-    bench.acquire(&requesting(&gpu(), 2, 2)).await;
+    let other = bench.acquire(&requesting(&gpu(), 2, 2)).await;
+    // Also where the token is not there any more.
+    let willing = crate::support::drafts::willing();
+    bench.store.delete(other.token.id, willing).await.unwrap();
+    let answer = bench.ask(&requesting(&gpu(), 2, 1)).await;
+    assert_eq!(answer, Acquired::Refused(Refusal::RequestDiffers));
 }
 
 pub(crate) async fn the_request_of_an_ended_lease_is_used_up(bench: Bench) {

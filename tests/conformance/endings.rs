@@ -1,7 +1,7 @@
 //! Ends of leases: by release, by force, with their token, and how long they are remembered.
 
 use token_authority::domain::caller::Reach;
-use token_authority::domain::lease::LeaseEnd;
+use token_authority::domain::lease::{Lease, LeaseEnd};
 use token_authority::domain::name::TokenName;
 use token_authority::domain::token::{Draft, Expiration};
 use token_authority::store::Rule;
@@ -211,4 +211,23 @@ pub(crate) async fn of_many_who_release_at_once_one_ended_it(bench: Bench) {
     }
     assert_eq!(ended, 1);
     assert_eq!(bench.standing().await, Some([1, 0, 0, 0]));
+}
+
+pub(crate) async fn a_lease_that_another_followed_stays_over_when_the_clock_is_set_back(
+    bench: Bench,
+) {
+    bench.create(lasting()).await;
+    let held = bench.lease().await;
+    bench.pass(LEASE);
+    let next = bench.lease().await;
+    let before = held.lease.acquire_time.saturating_add(LEASE / 2);
+    bench.clock.set(before);
+    let found = bench.found(held.token.id).await.unwrap();
+    let tenure = found.tenure.expect("a pooled token");
+    let marks = |lease: &Lease| lease.is_live(before).then_some(lease.mark);
+    let live: Vec<_> = tenure.leases.iter().filter_map(marks).collect();
+    assert_eq!(live, [next.lease.mark], "a token has one holder");
+    let over = bench.keep_alive(&beat(held.id())).await;
+    assert!(matches!(over, KeptAlive::Over { .. }), "{over:?}");
+    assert!(bench.is_held(&next).await);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use token_authority::domain::caller::Reach;
-use token_authority::domain::lease::LeaseEnd;
+use token_authority::domain::lease::{LeaseEnd, LeaseId};
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::leases::{Acquired, Asking, Beat, KeptAlive, LeaseTarget, Released};
 
@@ -203,6 +203,13 @@ pub(crate) async fn a_token_in_no_pool_is_not_leased(bench: Bench) {
         bench.keep_alive(&beat_of(token.id)).await,
         KeptAlive::Unpooled
     );
+    let no_lease = LeaseId {
+        token: token.id,
+        mark: mark(),
+    };
+    let target = LeaseTarget::Lease(no_lease);
+    assert_eq!(bench.release(target).await, Released::Absent);
+    assert_eq!(bench.keep_alive(&beat(no_lease)).await, KeptAlive::Absent);
     assert_eq!(bench.found(token.id).await.unwrap().tenure, None);
     assert_eq!(bench.ask(&asking(&gpu())).await, Acquired::Empty);
     assert_eq!(bench.standing().await, None);

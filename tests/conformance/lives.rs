@@ -12,7 +12,7 @@ use token_authority::store::{Change, Creation, Deletion, Rule};
 use crate::fixture::{Bench, everything};
 use crate::holding::{HOUR, Held, MICRO, MINUTE, SECOND, changing, gpu, switched};
 use crate::support::drafts::{pooled, requested, revoking, swept, willing};
-use crate::support::leases::{LEASE, asking, beat, beat_of, lasting, living};
+use crate::support::leases::{LEASE, asking, asking_for, beat, beat_of, lasting, living};
 
 /// How long the tokens of these cases live without a beat.
 const SPAN: Duration = Duration::from_secs(300);
@@ -299,4 +299,45 @@ pub(crate) async fn a_token_is_judged_with_its_life_as_it_is(bench: Bench) {
     });
     let kept = bench.store.change(token.id, seen).await;
     assert!(matches!(kept, Ok(Change::Kept(..))), "{kept:?}");
+}
+
+/// Whoever says that a token is gone was there: no absence takes that back.
+pub(crate) async fn who_was_found_gone_stays_gone(bench: Bench) {
+    for act in 0..5 {
+        let token = made(&bench).await;
+        bench.pass_seen(SPAN - SECOND).await;
+        bench.pass(SECOND * 2);
+        match act {
+            0 => assert_eq!(bench.found(token.id).await, None),
+            1 => assert_eq!(bench.standing().await, None),
+            2 => assert_eq!(bench.ask(&asking(&gpu())).await, Acquired::Empty),
+            3 => assert_eq!(bench.walk(&everything(), 50).await, []),
+            _ => assert_eq!(swept(bench.store.as_ref()).await, 1),
+        }
+        bench.pass(MINUTE * 6);
+        assert_eq!(bench.found(token.id).await, None, "after act {act}");
+        assert_eq!(bench.standing().await, None, "after act {act}");
+        assert_eq!(bench.ask(&asking(&gpu())).await, Acquired::Empty);
+        swept(bench.store.as_ref()).await;
+    }
+}
+
+pub(crate) async fn a_token_that_was_given_back_early_vanishes_in_time(bench: Bench) {
+    let spanning = |span| changing(move |token| token.profile.keep_alive_ttl = Some(span));
+    for act in 0..3 {
+        let token = made(&bench).await;
+        let held = bench.acquire(&asking_for(&gpu(), HOUR * 2)).await;
+        bench.pass_seen(SPAN).await;
+        assert_eq!(swept(bench.store.as_ref()).await, 0, "it is leased");
+        match act {
+            0 => {}
+            1 => drop(bench.change(token.id, changing(|_| ())).await),
+            _ => drop(bench.change(token.id, spanning(MINUTE)).await),
+        }
+        bench.give_back(&held).await;
+        bench.pass_seen(if act == 2 { MINUTE } else { SPAN }).await;
+        assert_eq!(bench.found(token.id).await, None);
+        let removed = swept(bench.store.as_ref()).await;
+        assert_eq!(removed, 1, "what is gone takes no room: {act}");
+    }
 }

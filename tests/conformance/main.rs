@@ -198,6 +198,7 @@ conformance! {
         ended_leases_are_remembered_for_an_hour,
         the_last_eight_ended_leases_are_remembered,
         of_many_who_release_at_once_one_ended_it,
+        a_lease_that_another_followed_stays_over_when_the_clock_is_set_back,
     }
     queues {
         who_waits_longest_is_served_first,
@@ -209,12 +210,14 @@ conformance! {
         who_is_served_stands_in_the_queue_no_more,
         a_caller_that_asks_no_more_loses_its_place,
         a_dead_queue_keeps_nobody_out,
+        a_long_dead_queue_keeps_nobody_out,
         a_refused_call_is_told_when_its_turn_may_come,
         an_order_holds_over_all_processes,
         a_release_rings_for_who_waits_longest,
         whatever_frees_a_token_rings_for_who_waits,
         a_grant_with_more_left_rings_for_the_next,
         a_lease_that_was_granted_is_answered_again_without_waiting,
+        who_is_answered_an_earlier_lease_waits_no_more,
         all_who_wait_at_once_are_served,
     }
     pools {
@@ -235,6 +238,8 @@ conformance! {
         six_minutes_away_delete_nothing,
         an_absence_is_noticed_by_whoever_judges_first,
         who_was_gone_before_an_absence_stays_gone,
+        who_was_found_gone_stays_gone,
+        a_token_that_was_given_back_early_vanishes_in_time,
         five_seconds_out_of_sight_are_no_absence,
         each_absence_gives_the_whole_span_again,
         a_lease_is_not_extended_by_an_absence,

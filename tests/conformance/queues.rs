@@ -163,6 +163,22 @@ pub(crate) async fn a_dead_queue_keeps_nobody_out(bench: Bench) {
     bench.lease().await;
 }
 
+pub(crate) async fn a_long_dead_queue_keeps_nobody_out(bench: Bench) {
+    let (held, _) = queue(&bench, 200).await;
+    bench.pass(SECOND);
+    let living = waiter();
+    bench.refused(&waiting(&gpu(), living)).await;
+    bench.give_back(&held).await;
+    bench.pass(GONE_AFTER - SECOND);
+    let served = bench.acquire(&waiting(&gpu(), living)).await;
+    for _ in 0..200 {
+        bench.refused(&waiting(&gpu(), waiter())).await;
+    }
+    bench.give_back(&served).await;
+    bench.pass(GONE_AFTER);
+    bench.lease().await;
+}
+
 pub(crate) async fn a_refused_call_is_told_when_its_turn_may_come(bench: Bench) {
     for _ in 0..2 {
         bench.create(lasting()).await;
@@ -296,6 +312,34 @@ pub(crate) async fn a_lease_that_was_granted_is_answered_again_without_waiting(b
         other => panic!("unexpected {other:?}"),
     }
     assert_eq!(bench.standing().await, Some([0, 1, 0, 1]));
+}
+
+pub(crate) async fn who_is_answered_an_earlier_lease_waits_no_more(bench: Bench) {
+    bench.create(lasting()).await;
+    let held = bench.lease().await;
+    let (first, second, last) = (waiter(), waiter(), waiter());
+    let requested = |waiter| {
+        let mut asked = requesting(&gpu(), 1, 1);
+        asked.waiter = Some(waiter);
+        asked
+    };
+    bench.refused(&requested(first)).await;
+    bench.refused(&requested(second)).await;
+    bench.refused(&waiting(&gpu(), last)).await;
+    bench.give_back(&held).await;
+    let served = bench.acquire(&requested(first)).await;
+    match bench.ask(&requested(second)).await {
+        Acquired::Granted {
+            token: _,
+            lease,
+            now: _,
+            replayed: true,
+        } => assert_eq!(lease.mark, served.lease.mark),
+        other => panic!("unexpected {other:?}"),
+    }
+    assert_eq!(bench.standing().await, Some([0, 1, 0, 1]));
+    bench.give_back(&served).await;
+    bench.acquire(&waiting(&gpu(), last)).await;
 }
 
 /// Whoever waits in whichever process, all are served in the end.

@@ -10,7 +10,7 @@ use super::error::{read, unexpected};
 use super::leases::{id_in, id_of, place_of, time};
 use super::line::Line;
 use super::scripts::{ACQUIRE_LEASE, Call};
-use super::sight::encode_list;
+use super::sight::encode;
 use super::tokens::{ATTEMPTS_MAX, DELETION_KEPT, pause_before};
 use crate::domain::absence::Absences;
 use crate::domain::lease::{LEASE_SECRETS_MAX, Lease, WaiterId};
@@ -91,7 +91,7 @@ impl RedisStore {
             .arg(place_of(pool))
             .arg(self.access.now())
             .arg(absences.known_until().micros().to_string())
-            .arg(encode_list(absences))
+            .arg(encode(absences))
             .arg(draw.to_string())
             .arg(grant.mark.as_str())
             .arg(grant.duration.as_micros().to_string())
@@ -153,6 +153,7 @@ impl RedisStore {
         let Some(mut token) = reading.present() else {
             return used();
         };
+        let goes = token.lapse_time();
         let tenure = token.tenure.as_mut();
         let lease = tenure.and_then(|tenure| tenure.leases.first_mut());
         let Some(lease) = lease.filter(|lease| lease.is_live(now) && of(lease, origin)) else {
@@ -164,7 +165,7 @@ impl RedisStore {
         let Grant { digest, .. } = &asking.grant;
         lease.digests.push(digest.clone());
         let lease = Box::new(lease.clone());
-        if !self.amend(line, &token, &stored, now).await? {
+        if !self.amend(line, &token, &stored, goes, now).await? {
             return Ok(None);
         }
         Ok(Some(Acquired::Granted {

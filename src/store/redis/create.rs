@@ -189,7 +189,7 @@ impl RedisStore {
         let mut value = token.revision.to_be_bytes().to_vec();
         value.extend(record::encode(token));
         let call = self.creating(token, value, window);
-        let end = self.note_end(None, token);
+        let end = self.note_end(None, token, token.create_time);
         let answer = line
             .marked_script_behind(limit, end.as_ref(), &call)
             .await?;

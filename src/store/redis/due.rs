@@ -41,8 +41,13 @@ impl Due {
 impl RedisStore {
     /// What notes the end of `token`, to be carried out before its record takes the place of
     /// `standing`; nothing where it vanishes no earlier than was noted for that.
-    pub(super) fn note_end(&self, standing: Option<&Token>, token: &Token) -> Option<Call> {
-        let vanishes = |token: &Token| token.vanish_time(&self.access.retention);
+    pub(super) fn note_end(
+        &self,
+        standing: Option<&Token>,
+        token: &Token,
+        now: Timestamp,
+    ) -> Option<Call> {
+        let vanishes = |token: &Token| token.may_vanish(&self.access.retention, now);
         let time = vanishes(token)?;
         let noted = standing.and_then(vanishes);
         let earlier = noted.is_none_or(|noted| time < noted);

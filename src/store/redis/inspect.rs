@@ -357,6 +357,7 @@ fn needed(keys: &Keys, replicas: usize) -> Vec<Vec<String>> {
         "MGET KEY",
         "SET KEY v",
         "DEL KEY",
+        "PEXPIRE KEY 1",
         "HGET KEY f",
         "HMGET KEY f",
         "HSET KEY f v",

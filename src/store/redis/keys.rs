@@ -30,7 +30,7 @@
 //!
 //! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, and
 //! the seal and the directory's entry of each bucket that was full once: some 3 kB for each million of
-//! tokens. Presences and requests go by themselves.
+//! tokens. Queues, presences and requests go by themselves.
 //!
 //! Beside the keys there is one channel, `ta:wake`: who waits and should ask again.
 //!

@@ -61,7 +61,10 @@ impl LeaseStore for RedisStore {
             return Ok(Released::Absent);
         };
         let Some(tenure) = &token.tenure else {
-            return Ok(Released::Unpooled);
+            return Ok(match mark {
+                Some(_) => Released::Absent,
+                None => Released::Unpooled,
+            });
         };
         let lease = match mark {
             Some(mark) => tenure.lease(mark, now),
@@ -131,7 +134,7 @@ impl RedisStore {
             return Ok(KeptAlive::Absent);
         };
         let Some(tenure) = &token.tenure else {
-            return Ok(KeptAlive::Unpooled);
+            return Ok(KeptAlive::Absent);
         };
         match tenure.lease(mark, now).cloned() {
             Some(_) if kept => {
@@ -166,10 +169,11 @@ impl RedisStore {
                 let state = token.state(now);
                 return Ok(KeptAlive::Refused(Refusal::Over { state }));
             }
+            let goes = token.lapse_time();
             tenure.beat(&token, now);
             let tenure = Some(tenure);
             let token = Token { tenure, ..token };
-            if self.amend(line, &token, &stored, now).await? {
+            if self.amend(line, &token, &stored, goes, now).await? {
                 let token = Box::new(token);
                 return Ok(KeptAlive::Kept { token, now });
             }

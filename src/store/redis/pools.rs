@@ -7,7 +7,7 @@ use super::error::{read, unexpected};
 use super::leases::{id_in, place_of};
 use super::line::{Line, PIPELINE_MAX};
 use super::scripts::COUNT_POOL;
-use super::sight::encode_list;
+use super::sight::encode;
 use crate::domain::caller::Reach;
 use crate::domain::name::{Namespace, PoolName};
 use crate::domain::page::PageSize;
@@ -107,7 +107,7 @@ impl RedisStore {
                         .arg(place_of(&pools[*at]))
                         .arg(self.access.now())
                         .arg(absences.known_until().micros().to_string())
-                        .arg(encode_list(&absences))
+                        .arg(encode(&absences))
                 })
                 .collect();
             let answers = line.scripts(self.access.write_timeout, &calls).await?;

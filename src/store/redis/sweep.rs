@@ -182,7 +182,7 @@ impl RedisStore {
             }),
             (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
                 Some(time) if time <= now => Fate::Vanish(token, stored),
-                later => Fate::Settle(later),
+                _ => Fate::Settle(token.may_vanish(&self.access.retention, now)),
             },
             (Ok(None), Ok(None)) => {
                 let overdue = due.time.saturating_add(CREATION_TAKES_MAX) <= now;

@@ -68,6 +68,11 @@ pub(super) fn pool_text(token: &Token) -> String {
     })
 }
 
+/// A time as scripts take it, and nothing for never.
+pub(super) fn time_text(time: Option<Timestamp>) -> String {
+    time.map_or(String::new(), |time| time.micros().to_string())
+}
+
 /// Adds to a call where `token` stands from now on and its tenure: REST, pool, set, till, tenure.
 pub(super) fn placing(call: Call, token: &Token, now: Timestamp) -> Call {
     let place = Place::of(token, now);
@@ -96,7 +101,16 @@ impl RedisStore {
             bytes => tenure::decode(token.id, bytes)?,
         };
         let absences = self.absences(line, now).await?;
-        Ok(token.holding(tenure, now, &absences))
+        let token = token.holding(tenure, now, &absences);
+        match token.tenure.as_ref().and_then(|tenure| tenure.deadline) {
+            // Whoever says so was there: no absence that is noticed later can have begun before.
+            Some(gone) if token.lapsed(now) && absences.seen() < gone => {
+                let absences = self.see(line).await?;
+                let tenure = token.tenure.clone().unwrap_or_default();
+                Ok(token.holding(tenure, now, &absences))
+            }
+            _ => Ok(token),
+        }
     }
 
     /// Runs a script on a lease, which answers record, tenure, time, and whether it did what was asked.
@@ -151,12 +165,14 @@ impl RedisStore {
         }
     }
 
-    /// Writes the tenure that `token` carries, where `stored` still stands; answers whether it did.
+    /// Writes the tenure that `token` carries, where `stored` still stands, and before the token,
+    /// as it was judged, goes; answers whether it did.
     pub(super) async fn amend(
         &self,
         line: &Line<'_>,
         token: &Token,
         stored: &[u8],
+        goes: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (keys, id) = (&self.access.keys, token.id);
@@ -164,7 +180,9 @@ impl RedisStore {
             .call([keys.base(id), keys.record(id), keys.tenure(id)])
             .arg(token.revision.to_be_bytes())
             .arg(stored);
-        let call = placing(call, token, now);
+        let call = placing(call, token, now)
+            .arg(time_text(goes))
+            .arg(self.access.now());
         let answer = line.script(self.access.write_timeout, &call).await?;
         read::<u64>(answer).map(|done| done > 0)
     }

@@ -12,7 +12,7 @@ use super::line::Line;
 use super::scripts::{
     Call, DELETE_POOLED, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_POOLED, REPLACE_TOKEN,
 };
-use super::tenancy::{Reading, placing, pool_text};
+use super::tenancy::{Reading, placing, pool_text, time_text};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
@@ -67,7 +67,7 @@ impl TokenStore for RedisStore {
             let tenure = token.tenure.as_ref();
             changed.tenure = tenure.map(|tenure| tenure.changed(&token, &changed, now));
             let call = self.replacing(&token, &stored, &changed, now);
-            let end = self.note_end(Some(&token), &changed);
+            let end = self.note_end(Some(&token), &changed, now);
             if let Some(revision) = self.swap(&line, end, call).await? {
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
@@ -161,7 +161,9 @@ impl RedisStore {
             .arg(revision)
             .arg(blob)
             .arg(stored);
-        placing(call, changed, now).arg(keys.wake_channel())
+        placing(call, changed, now)
+            .arg(keys.wake_channel())
+            .arg(time_text(token.lapse_time()))
     }
 
     fn deleting(&self, token: &Token) -> Call {

@@ -242,10 +242,13 @@ impl Acts<'_> {
         let Some(origin) = &grant.origin else {
             return Ok(None);
         };
-        let Some(id) = self.acquired_by(origin, now)? else {
+        let Some((id, fingerprint)) = self.acquired_by(origin, now)? else {
             return Ok(None);
         };
         let refused = |refusal| Ok(Some(Acquired::Refused(refusal)));
+        if fingerprint != origin.fingerprint {
+            return refused(Refusal::RequestDiffers);
+        }
         let Some(Entry { row, spot, token }) = self.present(self.find(id)?, now)? else {
             return refused(Refusal::RequestUsed);
         };
@@ -254,9 +257,6 @@ impl Acts<'_> {
         let Some(lease) = lease else {
             return refused(Refusal::RequestUsed);
         };
-        if lease.origin.as_ref() != Some(origin) {
-            return refused(Refusal::RequestDiffers);
-        }
         if !lease.is_live(now) || lease.digests.len() >= LEASE_SECRETS_MAX {
             return refused(Refusal::RequestUsed);
         }
@@ -277,23 +277,36 @@ impl Acts<'_> {
         }))
     }
 
-    fn acquired_by(&self, origin: &Origin, now: Timestamp) -> Result<Option<TokenId>, Fault> {
-        let id: Option<String> = self
+    /// The token that a request acquired, and the hash of its arguments.
+    fn acquired_by(
+        &self,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<Option<(TokenId, Vec<u8>)>, Fault> {
+        let sql = "SELECT token, fingerprint FROM acquired WHERE request_key = ?1 AND until > ?2";
+        let kept: Option<(String, Vec<u8>)> = self
             .connection
-            .prepare_cached("SELECT token FROM acquired WHERE request_key = ?1 AND until > ?2")?
-            .query_row((origin.key.0, now.micros().cast_signed()), |row| row.get(0))
+            .prepare_cached(sql)?
+            .query_row((origin.key.0, now.micros().cast_signed()), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
-        let id = id.as_deref().map(TokenId::parse).transpose();
-        Ok(id.map_err(|flaw| StoreError::Corrupt(format!("the id of a token {flaw}")))?)
+        let Some((id, fingerprint)) = kept else {
+            return Ok(None);
+        };
+        let damaged = |flaw| StoreError::Corrupt(format!("the id of a token {flaw}"));
+        Ok(Some((TokenId::parse(&id).map_err(damaged)?, fingerprint)))
     }
 
     fn remember(&self, origin: &Origin, id: TokenId, now: Timestamp) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO acquired (request_key, token, until) VALUES (?1, ?2, ?3)",
+                "INSERT OR REPLACE INTO acquired (request_key, fingerprint, token, until) \
+                 VALUES (?1, ?2, ?3, ?4)",
             )?
             .execute((
                 origin.key.0,
+                origin.fingerprint,
                 id.as_str(),
                 now.saturating_add(REPLAY_WINDOW).micros().cast_signed(),
             ))?;

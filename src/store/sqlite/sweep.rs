@@ -87,7 +87,10 @@ impl Acts<'_> {
                     let entry = Box::new(kept.at(now, self.seen));
                     match entry.token.vanish_time(&self.retention) {
                         Some(time) if time <= now => Fate::Vanish(entry),
-                        later => Fate::Stay(entry, later),
+                        _ => {
+                            let later = entry.token.may_vanish(&self.retention, now);
+                            Fate::Stay(entry, later)
+                        }
                     }
                 }
                 Err(Fault::Store(StoreError::Corrupt(reason))) => {

@@ -177,7 +177,7 @@ impl Acts<'_> {
                 changed.profile.owner.as_ref().map(Owner::as_str),
                 changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
-                self.vanish_time(&changed),
+                self.vanish_time(&changed, now),
                 record::encode(&changed),
             ))?;
         if spot.is_some() || changed.tenure.is_some() {
@@ -347,15 +347,15 @@ impl Acts<'_> {
                 token.create_time.micros().cast_signed(),
                 token.revision.cast_signed(),
                 token.origin.as_ref().map(|origin| origin.key.0),
-                self.vanish_time(token),
+                self.vanish_time(token, token.create_time),
                 record::encode(token),
             ))?;
         Ok(())
     }
 
     /// The column that says when a sweep looks at the token.
-    fn vanish_time(&self, token: &Token) -> Option<i64> {
-        let time = token.vanish_time(&self.retention)?;
+    fn vanish_time(&self, token: &Token, now: Timestamp) -> Option<i64> {
+        let time = token.may_vanish(&self.retention, now)?;
         Some(time.micros().cast_signed())
     }
 

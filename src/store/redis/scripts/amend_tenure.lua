@@ -10,11 +10,17 @@
 -- ARGV[5] set of the pool in which the token stands from now on
 -- ARGV[6] until when at least, in microseconds since 1970, or "+inf"
 -- ARGV[7] new tenure
--- Reply   1 if it is written, 0 where another record or tenure, or none, stands there
--- Atomic, because what came between must not be lost.
+-- ARGV[8] until when the token was judged to live, in microseconds since 1970; "" for ever
+-- ARGV[9] the time in microseconds since 1970; "" for the server's
+-- Reply   1 if it is written, 0 where another record or tenure, or none, stands there, or where nobody
+--         kept the token alive until now
+-- Atomic, because what came between must not be lost, and who is gone must not come back.
 local record = redis.call('GET', KEYS[2])
 local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
 if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[2] then
+  return 0
+end
+if ARGV[8] ~= '' and tonumber(ARGV[8]) <= instant(ARGV[9]) then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[7])

@@ -7,10 +7,4 @@
 -- ARGV[4] the channel of bells
 -- Reply   1 if it had a place, else 0
 -- Atomic, because whoever is next must be rung for.
-local pool = pool_at(ARGV[1])
-redis.call('DEL', presence_at(ARGV[2]))
-local left = redis.call('ZREM', pool.queue, ARGV[2])
-if left == 1 then
-  ring(pool, instant(ARGV[3]), ARGV[4])
-end
-return left
+return leave(pool_at(ARGV[1]), ARGV[2], instant(ARGV[3]), ARGV[4])

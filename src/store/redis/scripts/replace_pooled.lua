@@ -12,17 +12,22 @@
 -- ARGV[7] until when at least, in microseconds since 1970, or "+inf"
 -- ARGV[8] new tenure
 -- ARGV[9] the channel of bells
--- ARGV[10] the time in microseconds since 1970; "" for the server's
+-- ARGV[10] until when the token was judged to live, in microseconds since 1970; "" for ever
+-- ARGV[11] the time in microseconds since 1970; "" for the server's
 -- Reply   {"done", new revision as text}, or {"moved", nil} where another revision or tenure, or no
---         token, stands there
--- Atomic, because a change or a lease that came between must not be lost.
+--         token, stands there, or where nobody kept the token alive until now
+-- Atomic, because a change or a lease that came between must not be lost, and who is gone must not
+-- come back.
 -- It may pass the memory limit: a revocation must not fail because memory is full.
 local record = redis.call('GET', KEYS[2])
 local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
 if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[3] then
   return { 'moved', false }
 end
-local now = instant(ARGV[10])
+local now = instant(ARGV[11])
+if ARGV[10] ~= '' and tonumber(ARGV[10]) <= now then
+  return { 'moved', false }
+end
 local revision = math.max(struct.unpack('>I8', record) + 1, now)
 redis.call('SET', KEYS[2], struct.pack('>I8', revision) .. ARGV[2])
 redis.call('SET', KEYS[3], ARGV[8])

@@ -108,15 +108,15 @@ local function beat(tenure, now)
 end
 
 -- In which of its pool's sets a token stands that is neither revoked nor disabled, and until when at
--- least; nothing for one that nobody kept alive. The clock stood still in the absences, each of which
--- is two numbers of 8 bytes.
+-- least; none, and since when, for one that nobody kept alive. The clock stood still in the absences,
+-- each of which is two numbers of 8 bytes, behind one that says when the authority was seen last.
 local function standing(tenure, now, absences)
   local lease = live(tenure, now)
   if lease then
     return 'held', text(lease.expires)
   end
   local deadline = tenure.span ~= 0 and tenure.deadline or 0
-  for at = 1, #absences, 16 do
+  for at = 9, #absences, 16 do
     local from, till = struct.unpack('>I8I8', absences, at)
     if deadline <= from then
       break
@@ -133,6 +133,13 @@ local function standing(tenure, now, absences)
   elseif expires then
     return 'out', '+inf'
   end
+  return nil, till
+end
+
+-- Whether an absence that is noticed later could begin before that instant. Nobody may be taken to be
+-- gone since then before the authority was seen: the absence would bring it back.
+local function unseen(absences, since)
+  return struct.unpack('>I8', absences) < since
 end
 
 -- Puts a token into one set of its pool and out of the others; into none where none is named.
@@ -148,7 +155,7 @@ local function put(pool, rest, set, till)
 end
 
 -- Puts tokens whose time in their set has come where they belong now, so many of each set at most;
--- answers whether there may be more.
+-- answers whether there may be more, or nil where the authority must be seen first.
 local function settle(pool, now, absences, most)
   local more = false
   for _, from in ipairs({ 'held', 'free', 'out' }) do
@@ -158,6 +165,9 @@ local function settle(pool, now, absences, most)
       local set, till
       if bytes then
         set, till = standing(open(bytes), now, absences)
+        if not set and unseen(absences, till) then
+          return nil
+        end
       end
       -- One that was switched off stays so.
       put(pool, rest, set and from == 'out' and 'out' or set, till)
@@ -178,13 +188,16 @@ local function is_present(waiter, now)
   return till and now < tonumber(till)
 end
 
--- Removes those from the head of a queue who have gone, of so many at most.
+-- Removes those from the head of a queue who have gone, of so many at most; answers whether there were
+-- any, and so may be more behind.
 local function drop_gone(pool, now, most)
+  local dropped = 0
   for _, waiter in ipairs(redis.call('ZRANGE', pool.queue, 0, most - 1)) do
     if not is_present(waiter, now) then
-      redis.call('ZREM', pool.queue, waiter)
+      dropped = dropped + redis.call('ZREM', pool.queue, waiter)
     end
   end
+  return dropped > 0
 end
 
 -- Rings for as many of those who wait first as there are tokens for. It only makes things sooner, so
@@ -206,6 +219,16 @@ local function ring(pool, now, channel)
       redis.call('ZREM', pool.queue, waiter)
     end
   end
+end
+
+-- Gives up the place of a call that waits no longer; answers 1 if it had one, else 0.
+local function leave(pool, waiter, now, channel)
+  redis.call('DEL', presence_at(waiter))
+  local left = redis.call('ZREM', pool.queue, waiter)
+  if left == 1 then
+    ring(pool, now, channel)
+  end
+  return left
 end
 
 -- Whether a pool's namespace is among those of a text such as ":one:two:"; "*" is all of them.

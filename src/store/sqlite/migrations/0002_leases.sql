@@ -35,6 +35,8 @@ CREATE INDEX tokens_due ON tokens (pool_id, place, due) WHERE due IS NOT NULL;
 -- Requests that acquired a lease, remembered as long as they may be repeated.
 CREATE TABLE acquired (
     request_key BLOB    NOT NULL PRIMARY KEY,
+    -- Hash of its arguments.
+    fingerprint BLOB    NOT NULL,
     token       TEXT    NOT NULL,
     until       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -28,7 +28,7 @@ fn name(pool: &Pool) -> String {
 pub(super) fn pool_exhausted(pool: &Pool, retry_after: Duration, message: String) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     let subject = format!("pool:{}", name(pool));
-    details.add_quota_failure_violation(subject, "every token in force is leased");
+    details.add_quota_failure_violation(subject, "no token in force is free for this call");
     let (code, reason) = (Code::ResourceExhausted, ErrorReason::PoolExhausted);
     with(details, code, reason, &place(pool), message)
 }
