@@ -261,6 +261,7 @@ on_both_stores! {
         a_lease_ends_with_its_token,
         whoever_shows_the_secret_of_a_lease_gives_up_that_lease_alone,
         limits_are_of_the_token_whoever_holds_it,
+        a_limited_token_is_shown_with_the_lease_that_it_has_now,
         a_worker_leases_and_whoever_manages_takes_back,
         leases_and_fences_survive_a_restart,
     }
