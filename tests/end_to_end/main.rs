@@ -147,6 +147,7 @@ on_both_stores! {
         an_oversized_message_is_refused_and_the_server_lives_on,
         an_unknown_method_is_unimplemented,
         a_broken_frame_is_an_invalid_argument,
+        a_call_that_never_says_what_it_wants_is_ended_in_time,
     }
     health {
         health_is_told_of_every_name,

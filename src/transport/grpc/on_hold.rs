@@ -4,6 +4,7 @@
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 use tonic::Request;
@@ -28,10 +29,29 @@ pub(super) struct Wanted(
     #[allow(dead_code, reason = "its end is the message")] oneshot::Sender<()>,
 );
 
+/// In the extensions of a call that may wait: whether its message was read, so that it is bound by
+/// its wait from then on. A call that sends none must not last as long as a wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl HeldCall {
+    /// For a call whose message was read.
     pub(super) fn of<T>(request: &Request<T>) -> (Self, Wanted) {
         let (alive, gone) = oneshot::channel();
         let extensions = request.extensions();
+        if let Some(heard) = extensions.get::<Heard>() {
+            heard.note();
+        }
         let connection = extensions.get::<Arc<Connection>>().cloned();
         let held = Self {
             gone,
