@@ -65,7 +65,7 @@ impl Authority {
     /// the order of those who do; `on_hold` is asked for patience meanwhile.
     ///
     /// Whatever becomes of the caller, no place in the queue is left behind, and no lease that was
-    /// granted to somebody who has gone.
+    /// granted to somebody who has gone, unless a request_id says that they may come back for it.
     pub async fn acquire(
         &self,
         right: &mut Right<act::Acquire>,
@@ -83,6 +83,7 @@ impl Authority {
         let namespace = right.in_namespace(namespace.as_ref())?;
         let pool = Pool { namespace, name };
         let caller = right.caller().identity.to_string();
+        let named = request_id.is_some();
         let origin = request_id.map(|request_id| Origin {
             key: RequestKey::of_acquire(&caller, &pool, &request_id),
             fingerprint: lease::fingerprint(&pool, &holder, duration),
@@ -98,14 +99,17 @@ impl Authority {
         let granted = self.granted(&pool, grant, wait, on_hold).await;
         let granted = granted.map_err(|error| self.counted(error))?;
         right.about(granted.token.id);
-        self.handed_over(granted, &digits, on_hold).await
+        self.handed_over(granted, &digits, named, on_hold).await
     }
 
-    /// Puts together what the holder gets; a holder that has gone gets nothing, and holds nothing.
+    /// Puts together what the holder gets. Where nobody is there any more to get it, the lease is
+    /// given back; but that of a request with a name is kept for whoever asks by that name again,
+    /// and may have been answered to them already.
     async fn handed_over(
         &self,
         granted: Granted,
         digits: &Zeroizing<String>,
+        named: bool,
         on_hold: &mut dyn OnHold,
     ) -> Result<Leased, Error> {
         let Granted {
@@ -117,22 +121,34 @@ impl Authority {
         if !replayed {
             self.metrics.leases_granted.inc();
         }
-        if on_hold.has_gone() && !replayed {
-            let target = LeaseTarget::Lease(LeaseId {
-                token: token.id,
-                mark: lease.mark,
-            });
-            self.store.release(target, &Reach::All).await?;
-            self.metrics.lease_ended(LeaseEnd::Released);
-            return Err(Error::CallerGone);
-        }
         let secret = self.mint.assemble(&token.id, digits);
-        let seen = self.see(Arc::new(*token), now).await?;
+        let id = LeaseId {
+            token: token.id,
+            mark: lease.mark,
+        };
+        let seen = self.see(Arc::new(*token), now).await;
+        // At the very last, so that nobody goes unnoticed meanwhile.
+        let seen = match on_hold.has_gone() {
+            true => Err(Error::CallerGone),
+            false => seen,
+        };
+        if seen.is_err() && !replayed && !named {
+            self.taken_back(id).await;
+        }
         Ok(Leased {
-            seen,
+            seen: seen?,
             lease: *lease,
             secret,
         })
+    }
+
+    /// Ends a lease that nobody was told of. Where the store cannot be told, it ends by itself.
+    async fn taken_back(&self, id: LeaseId) {
+        let released = self.store.release(LeaseTarget::Lease(id), &Reach::All);
+        match released.await {
+            Ok(_) => self.metrics.lease_ended(LeaseEnd::Released),
+            Err(why) => tracing::debug!(%why, "a lease that nobody holds is left to itself"),
+        }
     }
 
     fn counted(&self, error: Error) -> Error {

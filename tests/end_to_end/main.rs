@@ -24,6 +24,7 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod gone;
 mod harness;
 mod health;
 mod healthcheck;
