@@ -99,7 +99,8 @@ impl Authority {
         let granted = self.granted(&pool, grant, wait, on_hold).await;
         let granted = granted.map_err(|error| self.counted(error))?;
         right.about(granted.token.id);
-        self.handed_over(granted, &digits, named, on_hold).await
+        self.handed_over(right, granted, &digits, named, on_hold)
+            .await
     }
 
     /// Puts together what the holder gets. Where nobody is there any more to get it, the lease is
@@ -107,6 +108,7 @@ impl Authority {
     /// and may have been answered to them already.
     async fn handed_over(
         &self,
+        right: &Right<act::Acquire>,
         granted: Granted,
         digits: &Zeroizing<String>,
         named: bool,
@@ -117,6 +119,7 @@ impl Authority {
             lease,
             now,
             replayed,
+            waited,
         } = granted;
         if !replayed {
             self.metrics.leases_granted.inc();
@@ -126,13 +129,21 @@ impl Authority {
             token: token.id,
             mark: lease.mark,
         };
-        let seen = self.see(Arc::new(*token), now).await;
+        let may = match waited {
+            true => still_may(right, &token.namespace, on_hold).await,
+            false => Ok(()),
+        };
+        let seen = match may {
+            Ok(()) => self.see(Arc::new(*token), now).await,
+            Err(lost) => Err(lost),
+        };
         // At the very last, so that nobody goes unnoticed meanwhile.
         let seen = match on_hold.has_gone() {
-            true => Err(Error::CallerGone),
+            true => seen.and(Err(Error::CallerGone)),
             false => seen,
         };
-        if seen.is_err() && !replayed && !named {
+        let may_come_back = named && !matches!(&seen, Err(error) if is_denial(error));
+        if seen.is_err() && !replayed && !may_come_back {
             self.taken_back(id).await;
         }
         Ok(Leased {
@@ -254,6 +265,23 @@ impl Authority {
 pub trait KeepsLease: Act {}
 impl KeepsLease for act::KeepAlive {}
 impl KeepsLease for act::KeepAliveStream {}
+
+/// Whether a call that waited may still have what it waited for: its caller may be revoked by now.
+async fn still_may(
+    right: &Right<act::Acquire>,
+    namespace: &Namespace,
+    on_hold: &mut dyn OnHold,
+) -> Result<(), Error> {
+    let by_now = on_hold.caller_by_now().await?;
+    right.recheck(&by_now, namespace)
+}
+
+fn is_denial(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unauthenticated(_) | Error::PermissionMissing { .. }
+    )
+}
 
 fn mark() -> Result<LeaseMark, Error> {
     let digits = entropy::digits(LeaseMark::DIGITS)?;

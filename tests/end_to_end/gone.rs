@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use token_authority::authority::act;
 use token_authority::authority::error::Error;
 use token_authority::authority::leases::{AcquireOrder, Leased};
 use token_authority::authority::waiting::{Interruption, OnHold};
+use token_authority::domain::caller::Caller;
 use token_authority::domain::lease::Holder;
 use token_authority::domain::name::{PoolName, RequestId};
 use token_authority::domain::profile::Profile;
@@ -27,6 +29,10 @@ impl OnHold for Line {
     ) -> Result<(), Interruption> {
         over.await;
         Ok(())
+    }
+
+    async fn caller_by_now(&mut self) -> Result<Arc<Caller>, Error> {
+        Err(Error::Internal("nobody waits here".to_owned()))
     }
 
     fn has_gone(&mut self) -> bool {

@@ -286,6 +286,7 @@ on_both_stores! {
         a_stop_does_not_wait_for_those_who_wait,
         no_more_wait_than_may_and_others_are_served_meanwhile,
         a_wait_may_outlast_every_deadline_of_other_calls,
+        who_loses_the_right_while_waiting_gets_nothing,
     }
     pools {
         every_token_of_a_pool_is_counted_once,

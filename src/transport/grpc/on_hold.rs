@@ -9,14 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tonic::Request;
 
+use crate::authority::Authority;
+use crate::authority::error::Error;
 use crate::authority::waiting::{Interruption, OnHold};
+use crate::domain::caller::Caller;
 use crate::transport::connections::{Connection, Lasting};
 use crate::transport::gate::Pass;
 
 use super::call::Leaving;
+use super::caller::Shown;
 
 /// What a call that waits is bound to.
 pub(super) struct HeldCall {
+    shown: Shown,
+    authority: Arc<Authority>,
     /// Over when nobody wants the answer any more.
     gone: oneshot::Receiver<()>,
     leaving: Leaving,
@@ -45,8 +51,12 @@ impl Heard {
 }
 
 impl HeldCall {
-    /// For a call whose message was read.
-    pub(super) fn of<T>(request: &Request<T>) -> (Self, Wanted) {
+    /// For a call whose message was read, and what its caller shows.
+    pub(super) fn of<T>(
+        request: &Request<T>,
+        shown: Shown,
+        authority: &Arc<Authority>,
+    ) -> (Self, Wanted) {
         let (alive, gone) = oneshot::channel();
         let extensions = request.extensions();
         if let Some(heard) = extensions.get::<Heard>() {
@@ -54,6 +64,8 @@ impl HeldCall {
         }
         let connection = extensions.get::<Arc<Connection>>().cloned();
         let held = Self {
+            shown,
+            authority: authority.clone(),
             gone,
             leaving: match connection {
                 Some(connection) => Box::pin(connection.leaving()),
@@ -80,6 +92,11 @@ impl OnHold for HeldCall {
             alone = &mut self.leaving => Err(Interruption::Leaving { alone }),
             () = over => Ok(()),
         }
+    }
+
+    async fn caller_by_now(&mut self) -> Result<Arc<Caller>, Error> {
+        let (proof, call) = (self.shown.proof(), &self.shown.call);
+        self.authority.caller_by_now(proof, call).await
     }
 
     fn has_gone(&mut self) -> bool {
