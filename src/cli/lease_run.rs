@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::transport::grpc::pb;
 use pb::{keep_alive_request, release_request};
@@ -32,6 +32,9 @@ const NO_SUCH_COMMAND: u8 = 127;
 
 /// Longest wait for the answer to a release that nobody waits for.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// Time between two looks whether any of what the command started is left.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The caller's own secret, which is not the command's.
 const CALLERS: [&str; 2] = ["TOKEN_AUTHORITY_TOKEN", "TOKEN_AUTHORITY_TOKEN_FILE"];
@@ -216,7 +219,7 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                _ = self.tree.child.wait() => return LOST,
+                () = self.tree.gone() => return LOST,
                 signal = self.signals.next() => self.tree.send(signal),
                 () = sleep_until(kill_at) => break,
             }
@@ -230,6 +233,7 @@ impl Run {
 /// The command with all that it started, as far as signals reach.
 struct Tree {
     child: Child,
+    id: Option<Pid>,
     /// Whether it is a group of its own. It is not where it is to read the terminal, which also
     /// tells it of interrupts itself.
     group: bool,
@@ -250,13 +254,25 @@ impl Tree {
             command.process_group(0);
         }
         let child = command.spawn()?;
-        Ok(Self { child, group })
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw);
+        Ok(Self { child, id, group })
     }
 
-    /// Sends a signal, unless the command has ended.
+    /// Waits until the command has ended, and with it all of its group.
+    async fn gone(&mut self) {
+        let _ = self.child.wait().await;
+        while let (Some(id), true) = (self.id, self.group)
+            && test_kill_process_group(id).is_ok()
+        {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Sends a signal, unless the command has ended, and all of its group. Its id is nobody else's
+    /// while one of them is there.
     fn send(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        let Some(id) = id.and_then(Pid::from_raw) else {
+        let Some(id) = self.id.filter(|_| self.group || self.child.id().is_some()) else {
             return;
         };
         let from_terminal = !matches!(signal, Signal::TERM | Signal::KILL);
