@@ -243,6 +243,24 @@ pub(crate) async fn who_loses_the_right_while_waiting_gets_nothing(authority: Au
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_those_who_wait_leave_the_queue_of_a_slow_store() {
+    let mut authority = Authority::on_redis();
+    let mut root = authority.root().await;
+    fill(&mut root, 1).await;
+    acquire(&mut root, any()).await;
+    let waiter = spawned(&root, waiting(600 * SECOND));
+    queued(&mut root, 1).await;
+    authority.redis().signal("STOP");
+    authority.signal("TERM");
+    // Longer than the last bytes of finished calls may take.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    authority.redis().signal("CONT");
+    let end = waiter.await.unwrap().unwrap_err();
+    assert_eq!(told(&end), (Code::Unavailable, "DRAINING".to_owned()));
+    assert_eq!(authority.exited(), Some(0), "{}", authority.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_is_one_over_all_servers() {
     let one = Authority::on_redis();
     let mut root = one.root().await;
