@@ -21,7 +21,8 @@ use super::client::Client;
 use super::failure::{Exit, Failure, withheld};
 use super::lease::acquire_request;
 use super::lease_args::RunArgs;
-use super::lease_keeper::{Held, Keeper, held_since};
+use super::lease_keeper::{Asked, Held, Keeper, held_since};
+use super::slept::slept;
 use super::table::printable;
 
 /// Exit codes beside the command's own, as `timeout` and `env` use them.
@@ -35,6 +36,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// Time between two looks whether any of what the command started is left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Time between two looks whether the machine has slept.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 
 /// The caller's own secret, which is not the command's.
 const CALLERS: [&str; 2] = ["TOKEN_AUTHORITY_TOKEN", "TOKEN_AUTHORITY_TOKEN_FILE"];
@@ -123,7 +127,7 @@ async fn hold_and_run(session: &mut Session<'_>, args: RunArgs) -> Result<u8, Fa
 /// Acquires a lease. After a wait nobody here knows when it began, so a beat asks what is left.
 async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acquired, Failure> {
     let (waits, duration) = (request.wait.is_some(), request.lease_duration);
-    let asked = Instant::now();
+    let asked = Asked::now();
     let pb::AcquireResponse {
         token,
         lease,
@@ -136,7 +140,7 @@ async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acqu
             target: Some(keep_alive_request::Target::LeaseId(lease.lease_id.clone())),
             lease_duration: duration,
         };
-        let asked = Instant::now();
+        let asked = Asked::now();
         let kept = match client.keep_alive(beat).await {
             Ok(kept) => kept,
             Err(failure) => {
@@ -145,9 +149,9 @@ async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acqu
                 return Err(failure);
             }
         };
-        held_since(asked, &kept).unwrap_or((Held::since(asked, left), asked))
+        held_since(asked, &kept).unwrap_or((Held::since(asked, left), asked.at))
     } else {
-        (Held::since(asked, left), asked + left / 3)
+        (Held::since(asked, left), asked.at + left / 3)
     };
     let expires = lease.expire_time.map(|end| end.to_string());
     let expires = expires.unwrap_or_default();
@@ -202,15 +206,18 @@ impl Run {
         let mut keeper = pin!(keeper);
         let (why, kill_at) = loop {
             let held = *self.news.borrow_and_update();
+            let asleep = slept();
             tokio::select! {
                 biased;
                 ended = self.tree.child.wait() => return ended.map_or(LOST, code_of),
                 signal = self.signals.next() => self.tree.send(signal),
-                () = sleep_until(held.leave_at(self.grace)) => {
-                    break ("it could not be kept alive in time".to_owned(), held.over_at);
+                () = sleep_until(held.leave_at(self.grace, asleep)) => {
+                    break ("it could not be kept alive in time".to_owned(), held.over_at(asleep));
                 }
                 why = &mut keeper => break (why, Instant::now() + self.grace),
                 _ = self.news.changed() => {}
+                // No timer tells that the machine slept.
+                () = sleep(LOOK_UP_EVERY) => {}
             }
         };
         let line = format!("the lease is lost: {}; ending the command", printable(&why));
