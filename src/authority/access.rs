@@ -73,6 +73,13 @@ const CALL: Use = Use {
     dry_run: false,
 };
 
+/// A look at who calls that takes nothing.
+const LOOK: Use = Use {
+    cost: 0,
+    dry_run: true,
+    ..CALL
+};
+
 /// The right to do `A`, held by one caller for one call, in some namespaces.
 ///
 /// There is no way to come by one but [`Authority::permit`], and no use case without one. It
@@ -98,7 +105,7 @@ impl Authority {
         proof: Proof<'_>,
         call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(proof, call.peer).await {
+        match self.known_caller(proof, call.peer, CALL).await {
             Ok((caller, own)) => Ok(Session { caller, own, call }),
             Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
             Err(error) => {
@@ -116,10 +123,17 @@ impl Authority {
         error
     }
 
+    /// Finds out who calls by now, for a call that took its time since it was let in.
+    pub async fn caller_by_now(&self, proof: Proof<'_>, call: &Call) -> Result<Arc<Caller>, Error> {
+        let (caller, _) = self.known_caller(proof, call.peer, LOOK).await?;
+        Ok(caller)
+    }
+
     async fn known_caller(
         &self,
         proof: Proof<'_>,
         peer: Option<IpAddr>,
+        use_: Use,
     ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
         let Some(secret) = proof.secret else {
             let names = proof
@@ -141,7 +155,7 @@ impl Authority {
                 false => Verdict::NotFound,
             }
         };
-        let decision = self.decide(&presented, &Reach::All, judge, CALL).await?;
+        let decision = self.decide(&presented, &Reach::All, judge, use_).await?;
         let Some(own) = decision else {
             return Err(refused);
         };
@@ -151,7 +165,7 @@ impl Authority {
             (Verdict::RateLimited, Some(left)) => {
                 return Err(Error::CallerLimited {
                     caller: Identity::of(token),
-                    retry_after: left.retry_after(token, CALL.cost).unwrap_or_default(),
+                    retry_after: left.retry_after(token, use_.cost).unwrap_or_default(),
                 });
             }
             _ => return Err(refused),
@@ -251,6 +265,18 @@ impl<A: Act> Right<A> {
             permission: A::PERMISSION,
             namespace: Some(namespace),
         })
+    }
+
+    /// Refuses what the caller, as it is by now, may not do in `namespace` any more.
+    pub(super) fn recheck(&self, by_now: &Caller, namespace: &Namespace) -> Result<(), Error> {
+        let reach = by_now.grants.reach(A::PERMISSION);
+        match reach.is_some_and(|reach| reach.covers(namespace)) {
+            true => Ok(()),
+            false => Err(Error::PermissionMissing {
+                permission: A::PERMISSION,
+                namespace: Some(namespace.clone()),
+            }),
+        }
     }
 
     /// Judges what stands against a change of a token: that it is out of sight, or carries a scope

@@ -112,10 +112,6 @@ impl Authority {
         // As early as can be: whether its time has come is asked by whoever takes.
         let now = Timestamp::from_micros(0);
         let own = self.mint.guess(&token, presented, reach)?;
-        if matches!(own, Credential::Lease { .. }) {
-            // A lease ends without a change of the record, so that whoever takes would not notice.
-            return None;
-        }
         let token = Some(token);
         (judge(token.as_ref()?, own, now) == Verdict::Valid).then_some(Found { now, token })
     }
@@ -128,10 +124,18 @@ impl Authority {
 
     fn remember(&self, presented: &Presented, found: &Found) {
         match &found.token {
-            Some(token) if token.is_limited() => self.known.remember(token),
+            Some(token) if token.is_limited() && !is_for_lease(token) => {
+                self.known.remember(token);
+            }
             _ => self.known.forget(presented.id),
         }
     }
+}
+
+/// Whether others may hold the token. How it is held, and so how long it lives, changes without its
+/// record, so that whoever takes would not notice.
+fn is_for_lease(token: &Token) -> bool {
+    token.profile.pool.is_some()
 }
 
 fn counts(token: &Token, scope: Scope) -> bool {

@@ -65,7 +65,7 @@ impl Authority {
     /// the order of those who do; `on_hold` is asked for patience meanwhile.
     ///
     /// Whatever becomes of the caller, no place in the queue is left behind, and no lease that was
-    /// granted to somebody who has gone.
+    /// granted to somebody who has gone, unless a request_id says that they may come back for it.
     pub async fn acquire(
         &self,
         right: &mut Right<act::Acquire>,
@@ -83,6 +83,7 @@ impl Authority {
         let namespace = right.in_namespace(namespace.as_ref())?;
         let pool = Pool { namespace, name };
         let caller = right.caller().identity.to_string();
+        let named = request_id.is_some();
         let origin = request_id.map(|request_id| Origin {
             key: RequestKey::of_acquire(&caller, &pool, &request_id),
             fingerprint: lease::fingerprint(&pool, &holder, duration),
@@ -98,14 +99,19 @@ impl Authority {
         let granted = self.granted(&pool, grant, wait, on_hold).await;
         let granted = granted.map_err(|error| self.counted(error))?;
         right.about(granted.token.id);
-        self.handed_over(granted, &digits, on_hold).await
+        self.handed_over(right, granted, &digits, named, on_hold)
+            .await
     }
 
-    /// Puts together what the holder gets; a holder that has gone gets nothing, and holds nothing.
+    /// Puts together what the holder gets. Where nobody is there any more to get it, the lease is
+    /// given back; but that of a request with a name is kept for whoever asks by that name again,
+    /// and may have been answered to them already.
     async fn handed_over(
         &self,
+        right: &Right<act::Acquire>,
         granted: Granted,
         digits: &Zeroizing<String>,
+        named: bool,
         on_hold: &mut dyn OnHold,
     ) -> Result<Leased, Error> {
         let Granted {
@@ -113,26 +119,47 @@ impl Authority {
             lease,
             now,
             replayed,
+            waited,
         } = granted;
         if !replayed {
             self.metrics.leases_granted.inc();
         }
-        if on_hold.has_gone() && !replayed {
-            let target = LeaseTarget::Lease(LeaseId {
-                token: token.id,
-                mark: lease.mark,
-            });
-            self.store.release(target, &Reach::All).await?;
-            self.metrics.lease_ended(LeaseEnd::Released);
-            return Err(Error::CallerGone);
-        }
         let secret = self.mint.assemble(&token.id, digits);
-        let seen = self.see(Arc::new(*token), now).await?;
+        let id = LeaseId {
+            token: token.id,
+            mark: lease.mark,
+        };
+        let may = match waited {
+            true => still_may(right, &token.namespace, on_hold).await,
+            false => Ok(()),
+        };
+        let seen = match may {
+            Ok(()) => self.see(Arc::new(*token), now).await,
+            Err(lost) => Err(lost),
+        };
+        // At the very last, so that nobody goes unnoticed meanwhile.
+        let seen = match on_hold.has_gone() {
+            true => seen.and(Err(Error::CallerGone)),
+            false => seen,
+        };
+        let may_come_back = named && !matches!(&seen, Err(error) if is_denial(error));
+        if seen.is_err() && !replayed && !may_come_back {
+            self.taken_back(id).await;
+        }
         Ok(Leased {
-            seen,
+            seen: seen?,
             lease: *lease,
             secret,
         })
+    }
+
+    /// Ends a lease that nobody was told of. Where the store cannot be told, it ends by itself.
+    async fn taken_back(&self, id: LeaseId) {
+        let released = self.store.release(LeaseTarget::Lease(id), &Reach::All);
+        match released.await {
+            Ok(_) => self.metrics.lease_ended(LeaseEnd::Released),
+            Err(why) => tracing::debug!(%why, "a lease that nobody holds is left to itself"),
+        }
     }
 
     fn counted(&self, error: Error) -> Error {
@@ -238,6 +265,23 @@ impl Authority {
 pub trait KeepsLease: Act {}
 impl KeepsLease for act::KeepAlive {}
 impl KeepsLease for act::KeepAliveStream {}
+
+/// Whether a call that waited may still have what it waited for: its caller may be revoked by now.
+async fn still_may(
+    right: &Right<act::Acquire>,
+    namespace: &Namespace,
+    on_hold: &mut dyn OnHold,
+) -> Result<(), Error> {
+    let by_now = on_hold.caller_by_now().await?;
+    right.recheck(&by_now, namespace)
+}
+
+fn is_denial(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unauthenticated(_) | Error::PermissionMissing { .. }
+    )
+}
 
 fn mark() -> Result<LeaseMark, Error> {
     let digits = entropy::digits(LeaseMark::DIGITS)?;

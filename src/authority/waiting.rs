@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::domain::caller::Caller;
 use crate::domain::lease::{Lease, WaiterId};
 use crate::domain::pool::Pool;
 use crate::domain::tenure::Grant;
@@ -32,6 +33,9 @@ pub trait OnHold: Send {
         over: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Result<(), Interruption>;
 
+    /// Who calls, as that is judged by now.
+    async fn caller_by_now(&mut self) -> Result<Arc<Caller>, Error>;
+
     /// Whether nobody wants the answer any more.
     fn has_gone(&mut self) -> bool;
 }
@@ -52,6 +56,8 @@ pub(super) struct Granted {
     pub(super) lease: Box<Lease>,
     pub(super) now: Timestamp,
     pub(super) replayed: bool,
+    /// The call was on hold before.
+    pub(super) waited: bool,
 }
 
 /// When to try again where no end of a lease is known.
@@ -86,11 +92,12 @@ impl Authority {
         };
         asking.waiter = Some(place.waiter);
         let end = Instant::now() + wait;
+        let mut waited = false;
         loop {
             let turn = match self.asked(&asking).await {
                 Ok(Ok(granted)) => {
                     place.left = true;
-                    return Ok(granted);
+                    return Ok(Granted { waited, ..granted });
                 }
                 Ok(Err(turn)) => turn,
                 Err(error) => {
@@ -105,6 +112,7 @@ impl Authority {
             }
             let pause = turn.unwrap_or(ASK_AGAIN).clamp(PAUSE_MIN, ASK_AGAIN);
             let again = end.min(now + pause);
+            waited = true;
             let held = {
                 let over = async {
                     tokio::select! {
@@ -137,6 +145,7 @@ impl Authority {
                 lease,
                 now,
                 replayed,
+                waited: false,
             })),
             Acquired::Busy { now, turn } => Ok(Err(turn.map(|turn| turn.saturating_since(now)))),
             Acquired::Empty => Err(Error::PoolNotFound(asking.pool.clone())),

@@ -11,31 +11,53 @@ use pb::keep_alive_request::Target;
 use pb::keep_alive_stream_response::Result as Answer;
 
 use super::client::{Beats, Client};
+use super::slept::slept;
+
+/// When a question was asked, on this process's own clock, which stands still while the machine
+/// sleeps, and how long the machine had slept by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub at: Instant,
+    slept: Duration,
+}
+
+impl Asked {
+    pub(super) fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            slept: slept(),
+        }
+    }
+}
 
 /// Until when the lease is held at least, on this process's own clock: whoever looks at it needs no
 /// other clock, and no server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// When the lease is over.
-    pub over_at: Instant,
-    /// How long it was to last when that was found.
+    asked: Asked,
+    /// How long it was to last from there.
     left: Duration,
 }
 
 impl Held {
-    /// A lease that has `left` to last, as the answer to a question said that was asked at `asked`.
-    /// The clocks of this machine and of the store may run apart by a hundredth.
-    pub(super) fn since(asked: Instant, left: Duration) -> Self {
+    /// A lease that has `left` to last, as the answer to that question said. The clocks of this
+    /// machine and of the store may run apart by a hundredth.
+    pub(super) fn since(asked: Asked, left: Duration) -> Self {
         let left = left - left / 100;
-        Self {
-            over_at: asked + left,
-            left,
-        }
+        Self { asked, left }
+    }
+
+    /// When the lease is over, if the machine has slept for `slept` by then.
+    pub(super) fn over_at(&self, slept: Duration) -> Instant {
+        let meanwhile = slept.saturating_sub(self.asked.slept);
+        self.asked.at + self.left.saturating_sub(meanwhile)
     }
 
     /// When to begin to end what needs the lease and may take `grace` for it.
-    pub(super) fn leave_at(&self, grace: Duration) -> Instant {
-        self.over_at - grace.min(self.left / 3)
+    pub(super) fn leave_at(&self, grace: Duration, slept: Duration) -> Instant {
+        let meanwhile = slept.saturating_sub(self.asked.slept);
+        let early = meanwhile.saturating_add(grace.min(self.left / 3));
+        self.asked.at + self.left.saturating_sub(early)
     }
 }
 
@@ -94,7 +116,7 @@ impl Keeper {
     /// Opens a stream and beats on it, at once and whenever the server says, until it breaks.
     async fn stream(&mut self) -> Broken {
         let (beats, outgoing) = mpsc::channel(1);
-        let mut asked = Instant::now();
+        let mut asked = Asked::now();
         let mut id = 0;
         // Before the stream is open, since a server may open it with its first answer.
         if beats.send(self.beat(id)).await.is_err() {
@@ -125,7 +147,7 @@ impl Keeper {
                 _ = answers.message() => return Broken::Stream,
             }
             id += 1;
-            asked = Instant::now();
+            asked = Asked::now();
             if beats.send(self.beat(id)).await.is_err() {
                 return Broken::Stream;
             }
@@ -143,7 +165,7 @@ impl Keeper {
     }
 
     /// Notes what the answer to a beat of `asked` says, and answers when the next is due.
-    fn note(&self, asked: Instant, kept: &pb::KeepAliveResponse) -> Option<Instant> {
+    fn note(&self, asked: Asked, kept: &pb::KeepAliveResponse) -> Option<Instant> {
         let (held, next) = held_since(asked, kept)?;
         self.held.send_replace(held);
         Some(next)
@@ -158,10 +180,10 @@ impl Keeper {
 
 /// How long the lease is held as the answer to a beat of `asked` says, and when the next is due. A
 /// beat is due after a third of what is left, so that says how much that is, by the server's clock.
-pub(super) fn held_since(asked: Instant, kept: &pb::KeepAliveResponse) -> Option<(Held, Instant)> {
+pub(super) fn held_since(asked: Asked, kept: &pb::KeepAliveResponse) -> Option<(Held, Instant)> {
     let third = Duration::try_from(kept.next_beat_after?).ok()?;
     let held = Held::since(asked, third.saturating_mul(3));
-    Some((held, asked + third.max(BEAT_MIN)))
+    Some((held, asked.at + third.max(BEAT_MIN)))
 }
 
 /// The answer to that beat; those to others are passed over.
@@ -182,18 +204,37 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn asked(slept: u64) -> Asked {
+        Asked {
+            at: Instant::now(),
+            slept: seconds(slept),
+        }
+    }
+
     #[test]
     fn a_lease_is_held_from_the_question_on_and_a_hundredth_less() {
-        let asked = Instant::now();
+        let asked = asked(7);
         let held = Held::since(asked, seconds(100));
-        assert_eq!(held.over_at, asked + seconds(99));
-        assert_eq!(held.leave_at(seconds(10)), asked + seconds(89));
-        assert_eq!(held.leave_at(seconds(90)), asked + seconds(66));
+        let awake = seconds(7);
+        assert_eq!(held.over_at(awake), asked.at + seconds(99));
+        assert_eq!(held.leave_at(seconds(10), awake), asked.at + seconds(89));
+        assert_eq!(held.leave_at(seconds(90), awake), asked.at + seconds(66));
+    }
+
+    #[test]
+    fn a_lease_goes_on_to_its_end_while_the_machine_sleeps() {
+        let asked = asked(7);
+        let held = Held::since(asked, seconds(100));
+        assert_eq!(held.over_at(seconds(27)), asked.at + seconds(79));
+        let leave_at = held.leave_at(seconds(10), seconds(27));
+        assert_eq!(leave_at, asked.at + seconds(69));
+        assert_eq!(held.over_at(seconds(9999)), asked.at, "long over");
+        assert_eq!(held.leave_at(seconds(10), seconds(9999)), asked.at);
     }
 
     #[test]
     fn a_third_of_what_is_left_tells_how_much_that_is() {
-        let asked = Instant::now();
+        let asked = asked(0);
         let kept = |seconds| pb::KeepAliveResponse {
             next_beat_after: Some(prost_types::Duration { seconds, nanos: 0 }),
             ..pb::KeepAliveResponse::default()
@@ -201,10 +242,10 @@ mod tests {
         let (held, next) = held_since(asked, &kept(20)).unwrap();
         assert_eq!(
             (held, next),
-            (Held::since(asked, seconds(60)), asked + seconds(20))
+            (Held::since(asked, seconds(60)), asked.at + seconds(20))
         );
         let (_, next) = held_since(asked, &kept(0)).unwrap();
-        assert!(asked < next, "no server makes a client spin");
+        assert!(asked.at < next, "no server makes a client spin");
         assert_eq!(held_since(asked, &pb::KeepAliveResponse::default()), None);
     }
 }

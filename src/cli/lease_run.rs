@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::transport::grpc::pb;
 use pb::{keep_alive_request, release_request};
@@ -21,7 +21,8 @@ use super::client::Client;
 use super::failure::{Exit, Failure, withheld};
 use super::lease::acquire_request;
 use super::lease_args::RunArgs;
-use super::lease_keeper::{Held, Keeper, held_since};
+use super::lease_keeper::{Asked, Held, Keeper, held_since};
+use super::slept::slept;
 use super::table::printable;
 
 /// Exit codes beside the command's own, as `timeout` and `env` use them.
@@ -32,6 +33,12 @@ const NO_SUCH_COMMAND: u8 = 127;
 
 /// Longest wait for the answer to a release that nobody waits for.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// Time between two looks whether any of what the command started is left.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Time between two looks whether the machine has slept.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 
 /// The caller's own secret, which is not the command's.
 const CALLERS: [&str; 2] = ["TOKEN_AUTHORITY_TOKEN", "TOKEN_AUTHORITY_TOKEN_FILE"];
@@ -120,7 +127,7 @@ async fn hold_and_run(session: &mut Session<'_>, args: RunArgs) -> Result<u8, Fa
 /// Acquires a lease. After a wait nobody here knows when it began, so a beat asks what is left.
 async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acquired, Failure> {
     let (waits, duration) = (request.wait.is_some(), request.lease_duration);
-    let asked = Instant::now();
+    let asked = Asked::now();
     let pb::AcquireResponse {
         token,
         lease,
@@ -133,7 +140,7 @@ async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acqu
             target: Some(keep_alive_request::Target::LeaseId(lease.lease_id.clone())),
             lease_duration: duration,
         };
-        let asked = Instant::now();
+        let asked = Asked::now();
         let kept = match client.keep_alive(beat).await {
             Ok(kept) => kept,
             Err(failure) => {
@@ -142,9 +149,9 @@ async fn acquire(mut client: Client, request: pb::AcquireRequest) -> Result<Acqu
                 return Err(failure);
             }
         };
-        held_since(asked, &kept).unwrap_or((Held::since(asked, left), asked))
+        held_since(asked, &kept).unwrap_or((Held::since(asked, left), asked.at))
     } else {
-        (Held::since(asked, left), asked + left / 3)
+        (Held::since(asked, left), asked.at + left / 3)
     };
     let expires = lease.expire_time.map(|end| end.to_string());
     let expires = expires.unwrap_or_default();
@@ -199,15 +206,18 @@ impl Run {
         let mut keeper = pin!(keeper);
         let (why, kill_at) = loop {
             let held = *self.news.borrow_and_update();
+            let asleep = slept();
             tokio::select! {
                 biased;
                 ended = self.tree.child.wait() => return ended.map_or(LOST, code_of),
                 signal = self.signals.next() => self.tree.send(signal),
-                () = sleep_until(held.leave_at(self.grace)) => {
-                    break ("it could not be kept alive in time".to_owned(), held.over_at);
+                () = sleep_until(held.leave_at(self.grace, asleep)) => {
+                    break ("it could not be kept alive in time".to_owned(), held.over_at(asleep));
                 }
                 why = &mut keeper => break (why, Instant::now() + self.grace),
                 _ = self.news.changed() => {}
+                // No timer tells that the machine slept.
+                () = sleep(LOOK_UP_EVERY) => {}
             }
         };
         let line = format!("the lease is lost: {}; ending the command", printable(&why));
@@ -216,7 +226,7 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                _ = self.tree.child.wait() => return LOST,
+                () = self.tree.gone() => return LOST,
                 signal = self.signals.next() => self.tree.send(signal),
                 () = sleep_until(kill_at) => break,
             }
@@ -230,6 +240,7 @@ impl Run {
 /// The command with all that it started, as far as signals reach.
 struct Tree {
     child: Child,
+    id: Option<Pid>,
     /// Whether it is a group of its own. It is not where it is to read the terminal, which also
     /// tells it of interrupts itself.
     group: bool,
@@ -250,13 +261,25 @@ impl Tree {
             command.process_group(0);
         }
         let child = command.spawn()?;
-        Ok(Self { child, group })
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw);
+        Ok(Self { child, id, group })
     }
 
-    /// Sends a signal, unless the command has ended.
+    /// Waits until the command has ended, and with it all of its group.
+    async fn gone(&mut self) {
+        let _ = self.child.wait().await;
+        while let (Some(id), true) = (self.id, self.group)
+            && test_kill_process_group(id).is_ok()
+        {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Sends a signal, unless the command has ended, and all of its group. Its id is nobody else's
+    /// while one of them is there.
     fn send(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        let Some(id) = id.and_then(Pid::from_raw) else {
+        let Some(id) = self.id.filter(|_| self.group || self.child.id().is_some()) else {
             return;
         };
         let from_terminal = !matches!(signal, Signal::TERM | Signal::KILL);

@@ -24,6 +24,7 @@ mod pages;
 mod pool;
 mod secret;
 mod server;
+mod slept;
 mod span;
 mod table;
 mod token;

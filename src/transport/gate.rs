@@ -20,6 +20,8 @@ pub struct Gate {
     /// What sets the limits: keys in the configuration, mostly.
     keys: [&'static str; 2],
     in_hand: AtomicUsize,
+    /// Those in hand and those that stand aside.
+    inside: AtomicUsize,
     closed: AtomicBool,
     left: Notify,
 }
@@ -75,6 +77,7 @@ impl Gate {
             count_of_one,
             keys,
             in_hand: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             left: Notify::new(),
         })
@@ -87,6 +90,7 @@ impl Gate {
     ) -> Result<Pass, Closed> {
         // Counted before the look at `closed`, so that whoever waits for the gate to be empty after
         // closing it sees every call that got in.
+        self.inside.fetch_add(1, Ordering::SeqCst);
         let before = self.in_hand.fetch_add(1, Ordering::SeqCst);
         let of_one = neighbours.map(|one| (self.count_of_one)(one).fetch_add(1, Ordering::SeqCst));
         let pass = Pass {
@@ -118,16 +122,17 @@ impl Gate {
     }
 
     fn leave(&self) {
-        if self.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
+        self.in_hand.fetch_sub(1, Ordering::SeqCst);
+        if self.inside.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.left.notify_waiters();
         }
     }
 
-    /// Waits until no call is in hand.
+    /// Waits until no call is in hand, and none stands aside, which has its place to give up.
     pub async fn emptied(&self) {
         loop {
             let left = self.left.notified();
-            if self.in_hand() == 0 {
+            if self.inside.load(Ordering::SeqCst) == 0 {
                 return;
             }
             left.await;
@@ -139,7 +144,7 @@ impl Pass {
     /// Lets others in while the call waits for something that they may bring about. It stays one of
     /// those of its address, and comes back when it goes on, whoever is there.
     pub(crate) fn aside(&self) -> Aside<'_> {
-        self.gate.leave();
+        self.gate.in_hand.fetch_sub(1, Ordering::SeqCst);
         Aside(&self.gate)
     }
 }
@@ -181,6 +186,26 @@ mod tests {
         );
         drop(first);
         assert!(gate.enter(None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_gate_is_not_empty_while_a_call_stands_aside() {
+        let gate = Gate::of_calls(1, 2);
+        let waiting = gate.enter(None).unwrap();
+        let aside = waiting.aside();
+        assert_eq!(gate.in_hand(), 0);
+        gate.close();
+        let emptying = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.emptied().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!emptying.is_finished());
+        drop(aside);
+        tokio::task::yield_now().await;
+        assert!(!emptying.is_finished());
+        drop(waiting);
+        emptying.await.unwrap();
     }
 
     #[tokio::test]

@@ -189,6 +189,24 @@ fn a_command_that_does_not_end_is_killed_with_all_that_it_started() {
 }
 
 #[test]
+fn what_the_command_started_does_not_outlive_the_lease() {
+    let fixture = Fixture::new();
+    let stubborn = "trap '' TERM; while [ ! -e over ]; do touch alive; sleep 0.02; done";
+    // The shell ends when it is told to, and what it started does not.
+    let script = format!("({stubborn}) > log 2>&1 & while :; do sleep 0.02; done");
+    let words = [
+        "lease", "run", "--pool", "lost", "--grace", "300ms", "--", "sh", "-c", &script,
+    ];
+    let ran = ended(fixture.spawn(&words));
+    assert_eq!(ran.code, 124, "{}", ran.err);
+    fs::remove_file(fixture.file("alive")).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let alive = fixture.file("alive").exists();
+    fs::write(fixture.file("over"), "").unwrap();
+    assert!(!alive, "it runs on though the lease is lost");
+}
+
+#[test]
 fn a_lease_that_cannot_be_kept_alive_ends_the_command_before_its_own_end() {
     let fixture = Fixture::new();
     let ran = ended(fixture.held(

@@ -86,6 +86,9 @@ pub(crate) async fn a_beat_by_token_leaves_its_lease_as_it_is(authority: Authori
     let lease = kept.lease.unwrap();
     assert_eq!(lease.expire_time, held.lease.expire_time);
     assert_eq!(lease.lease_id, "", "whoever manages is not its holder");
+    // Of what the beat extends, which is 300 seconds after the lease.
+    let third = kept.next_beat_after.unwrap().seconds;
+    assert!((100..=120).contains(&third), "{third}");
     let longer = KeepAliveRequest {
         lease_duration: Some(span(SECOND)),
         ..token_beat(&token.token_id)

@@ -17,7 +17,7 @@ use crate::harness::{
 };
 use crate::leasing::{
     Held, POOL, acquire, any, beat_of, caller, fill, forced, keep_alive, lease_for, micros, pooled,
-    release, release_of, standing,
+    release, release_of, standing, token_beat,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -362,6 +362,42 @@ pub(crate) async fn limits_are_of_the_token_whoever_holds_it(authority: Authorit
         verdict(&mut root, &second.secret).await,
         Verdict::RateLimited
     );
+}
+
+pub(crate) async fn a_limited_token_is_shown_with_the_lease_that_it_has_now(authority: Authority) {
+    let mut root = authority.root().await;
+    let limited = token_authority::transport::grpc::pb::CreateRequest {
+        rate_limits: vec![RateLimit {
+            requests: 1000,
+            ..RateLimit::default()
+        }],
+        keep_alive_ttl: Some(span(Duration::from_secs(1))),
+        ..pooled()
+    };
+    let (token, own) = create(&mut root, limited).await;
+    let mut beats = root.clone();
+    let mut shown = async || {
+        let beat = token_beat(&token.token_id);
+        keep_alive(&mut beats, beat).await.unwrap();
+        let answer = ask(&mut beats, presenting(&own)).await;
+        assert_eq!(answer.verdict(), Verdict::Valid);
+        answer.token.unwrap().lease.map(|lease| lease.fence)
+    };
+    assert_eq!(shown().await, None);
+    let first = acquire(&mut root, any()).await;
+    assert_eq!(shown().await, Some(first.lease.fence));
+    release(&mut root, first.release()).await.unwrap();
+    assert_eq!(shown().await, None);
+    let second = acquire(&mut root, any()).await;
+    assert_eq!(shown().await, Some(second.lease.fence));
+    // It lives on for a second from here, and not from the end of the lease that might have been.
+    release(&mut root, second.release()).await.unwrap();
+    let released = tokio::time::Instant::now();
+    while verdict(&mut root, &own).await == Verdict::Valid {
+        assert!(released.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(verdict(&mut root, &own).await, Verdict::NotFound);
 }
 
 pub(crate) async fn a_worker_leases_and_whoever_manages_takes_back(authority: Authority) {

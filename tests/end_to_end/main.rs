@@ -24,6 +24,7 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod gone;
 mod harness;
 mod health;
 mod healthcheck;
@@ -147,6 +148,7 @@ on_both_stores! {
         an_oversized_message_is_refused_and_the_server_lives_on,
         an_unknown_method_is_unimplemented,
         a_broken_frame_is_an_invalid_argument,
+        a_call_that_never_says_what_it_wants_is_ended_in_time,
     }
     health {
         health_is_told_of_every_name,
@@ -261,6 +263,7 @@ on_both_stores! {
         a_lease_ends_with_its_token,
         whoever_shows_the_secret_of_a_lease_gives_up_that_lease_alone,
         limits_are_of_the_token_whoever_holds_it,
+        a_limited_token_is_shown_with_the_lease_that_it_has_now,
         a_worker_leases_and_whoever_manages_takes_back,
         leases_and_fences_survive_a_restart,
     }
@@ -283,6 +286,7 @@ on_both_stores! {
         a_stop_does_not_wait_for_those_who_wait,
         no_more_wait_than_may_and_others_are_served_meanwhile,
         a_wait_may_outlast_every_deadline_of_other_calls,
+        who_loses_the_right_while_waiting_gets_nothing,
     }
     pools {
         every_token_of_a_pool_is_counted_once,

@@ -1,6 +1,7 @@
 //! Bytes that no client library would send: undecodable, oversized, to methods that do not exist.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -70,6 +71,27 @@ pub(crate) async fn send(
         .unary(request, path, Raw)
         .await
         .map(tonic::Response::into_inner)
+}
+
+pub(crate) async fn a_call_that_never_says_what_it_wants_is_ended_in_time(
+    mut authority: Authority,
+) {
+    authority.stop("TERM");
+    let mut authority = authority.with(&["--set", "limits.call_deadline=1s"]);
+    authority.start();
+    authority.serving(true).await;
+    for method in ["Get", "Acquire"] {
+        let channel = authority.endpoint().connect().await.expect("a connection");
+        let mut client = tonic::client::Grpc::new(channel);
+        client.ready().await.expect("a ready channel");
+        let path = format!("/tokenauthority.v1.TokenService/{method}");
+        let path = http::uri::PathAndQuery::from_str(&path).expect("a sound path");
+        let silence = tokio_stream::pending::<Vec<u8>>();
+        let calling = client.client_streaming(Request::new(silence), path, Raw);
+        let end = tokio::time::timeout(Duration::from_secs(5), calling).await;
+        let end = end.expect("an answer in time").map(drop).unwrap_err();
+        assert_eq!(end.code(), Code::DeadlineExceeded, "{method}: {end:?}");
+    }
 }
 
 pub(crate) async fn text_that_is_not_utf8_is_an_invalid_argument(authority: Authority) {

@@ -25,14 +25,14 @@ use token_authority::store::{Store, StoreStatus};
 
 use crate::support::redis_server::RedisServer;
 
-struct Bench {
+pub(crate) struct Bench {
     store: Arc<RedisStore>,
-    authority: Authority,
+    pub(crate) authority: Authority,
     _server: RedisServer,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = RedisServer::start();
         let options = RedisOptions {
             connections: 1,
@@ -58,7 +58,7 @@ impl Bench {
         }
     }
 
-    fn right<A: act::Act>(&self) -> Right<A> {
+    pub(crate) fn right<A: act::Act>(&self) -> Right<A> {
         use token_authority::domain::caller::{Caller, Grants, Identity};
         let identity = Identity::Root {
             name: "test".to_owned(),
@@ -75,7 +75,7 @@ impl Bench {
         self.create_saying(Profile::default()).await
     }
 
-    async fn create_saying(&self, profile: Profile) -> String {
+    pub(crate) async fn create_saying(&self, profile: Profile) -> String {
         let order = Order {
             namespace: None,
             profile,

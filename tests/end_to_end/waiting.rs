@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use token_authority::transport::grpc::pb::{AcquireRequest, AcquireResponse};
+use token_authority::transport::grpc::pb::revoke_request::Target;
+use token_authority::transport::grpc::pb::{
+    AcquireRequest, AcquireResponse, CreateRequest, RevokeRequest, Token,
+};
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Authority, Client, PATIENCE, create, out_of_time, span, told};
+use crate::harness::{Authority, Client, PATIENCE, create, named, out_of_time, span, told, update};
 use crate::leasing::{Held, acquire, any, fill, lease_for, pooled, release, standing, waiting};
 use crate::scrape::Scrape;
 
@@ -198,6 +201,63 @@ pub(crate) async fn a_wait_may_outlast_every_deadline_of_other_calls(mut authori
     fill(&mut root, 1).await;
     acquire(&mut root, lease_for(6 * SECOND)).await;
     acquire(&mut root, waiting(30 * SECOND)).await;
+}
+
+pub(crate) async fn who_loses_the_right_while_waiting_gets_nothing(authority: Authority) {
+    let mut root = authority.root().await;
+    fill(&mut root, 1).await;
+    let held = acquire(&mut root, any()).await;
+    let mut waiters = Vec::new();
+    for place in 1..=2 {
+        let request = CreateRequest {
+            scopes: vec!["authority:lease".to_owned()],
+            ..named("worker")
+        };
+        let (token, secret) = create(&mut root, request).await;
+        let worker = authority.client(Some(&secret));
+        waiters.push((token, spawned(&worker, waiting(60 * SECOND))));
+        queued(&mut root, place).await;
+    }
+    let next = spawned(&root, waiting(60 * SECOND));
+    queued(&mut root, 3).await;
+    let target = Some(Target::TokenId(waiters[0].0.token_id.clone()));
+    let reason = String::new();
+    root.revoke(RevokeRequest { target, reason }).await.unwrap();
+    let without = Token {
+        scopes: vec!["authority:read".to_owned()],
+        ..waiters[1].0.clone()
+    };
+    update(&mut root, &without, &["scopes"]).await;
+    release(&mut root, held.release()).await.unwrap();
+    next.await
+        .unwrap()
+        .expect("it does not wait for their leases");
+    for ((_, waiter), expected) in waiters.into_iter().zip([
+        (Code::Unauthenticated, "CREDENTIAL_INVALID"),
+        (Code::PermissionDenied, "PERMISSION_MISSING"),
+    ]) {
+        let end = waiter.await.unwrap().unwrap_err();
+        assert_eq!(told(&end), (expected.0, expected.1.to_owned()));
+    }
+    assert_eq!(standing(&mut root).await, [0, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_those_who_wait_leave_the_queue_of_a_slow_store() {
+    let mut authority = Authority::on_redis();
+    let mut root = authority.root().await;
+    fill(&mut root, 1).await;
+    acquire(&mut root, any()).await;
+    let waiter = spawned(&root, waiting(600 * SECOND));
+    queued(&mut root, 1).await;
+    authority.redis().signal("STOP");
+    authority.signal("TERM");
+    // Longer than the last bytes of finished calls may take.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    authority.redis().signal("CONT");
+    let end = waiter.await.unwrap().unwrap_err();
+    assert_eq!(told(&end), (Code::Unavailable, "DRAINING".to_owned()));
+    assert_eq!(authority.exited(), Some(0), "{}", authority.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

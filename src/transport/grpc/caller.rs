@@ -46,11 +46,15 @@ impl Shown {
         rpc: &'static str,
         authority: &Authority,
     ) -> Result<Session, Error> {
-        let proof = Proof {
+        let call = self.call.clone();
+        authority.authenticate(rpc, self.proof(), call).await
+    }
+
+    pub(super) fn proof(&self) -> Proof<'_> {
+        Proof {
             secret: self.secret.as_ref().map(|secret| secret.as_str()),
             certificate: self.connection.as_ref().and_then(|own| own.names()),
-        };
-        authority.authenticate(rpc, proof, self.call.clone()).await
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layer around all services: the gate, the deadline, and statuses that say what is wrong.
 
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +20,7 @@ use crate::transport::connections::{Connection, Keeper, Lasting};
 use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
+use super::on_hold::Heard;
 use super::pb::token_service_server::SERVICE_NAME;
 use super::{deadline, status};
 
@@ -148,9 +149,13 @@ where
             leaving
         });
         let mut longest = settings.call_deadline;
+        let mut heard = None;
         if path == WAITS {
             longest += settings.authority.lease_terms().wait_max();
             Lasting::note(&mut request);
+            request
+                .extensions_mut()
+                .insert(heard.insert(Heard::default()).clone());
         }
         let longest = deadline::of_call(request.headers(), longest);
         let uri = request.uri().clone();
@@ -159,15 +164,22 @@ where
         request.extensions_mut().insert(pass);
         let answer = begun.scope(self.inner.call(request));
         let answer = answer.instrument(settings.span(&begun));
+        let unheard = unheard(heard, settings.call_deadline);
         Box::pin(async move {
+            let answer = async {
+                tokio::select! {
+                    answer = answer => Some(answer),
+                    () = unheard => None,
+                }
+            };
             let response = match tokio::time::timeout(longest, answer).await {
-                Ok(Ok(response)) => match bare_status(&response) {
+                Ok(Some(Ok(response))) => match bare_status(&response) {
                     Some(bare) => begun
                         .naming(|| explained(bare, uri.path(), &settings))
                         .into_http(),
                     None => response,
                 },
-                Err(_) => begun.naming(status::deadline_exceeded).into_http(),
+                Ok(None) | Err(_) => begun.naming(status::deadline_exceeded).into_http(),
             };
             if settings.manages(begun.rpc) {
                 settings.authority.recorded().await;
@@ -175,6 +187,17 @@ where
             Ok(begun.answer(response, leaving))
         })
     }
+}
+
+/// Over when a call that may wait has not said for `most` what it waits for; never for others.
+async fn unheard(heard: Option<Heard>, most: Duration) {
+    if let Some(heard) = heard {
+        tokio::time::sleep(most).await;
+        if !heard.is_noted() {
+            return;
+        }
+    }
+    pending().await
 }
 
 /// Explains a status that the transport, or a service that is not ours, made.

@@ -19,7 +19,8 @@ impl TokenServiceHandler {
         &self,
         request: Request<pb::AcquireRequest>,
     ) -> Result<Response<pb::AcquireResponse>, Status> {
-        let (mut on_hold, wanted) = HeldCall::of(&request);
+        let shown = Shown::by(act::Acquire::RPC, &request, &self.authority)?;
+        let (mut on_hold, wanted) = HeldCall::of(&request, shown, &self.authority);
         let permitted = self.permitted::<act::Acquire, _>(request);
         let permitted = tokio::time::timeout(self.call_deadline, permitted).await;
         let (mut right, in_hand, message) =

@@ -4,18 +4,25 @@
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 use tonic::Request;
 
+use crate::authority::Authority;
+use crate::authority::error::Error;
 use crate::authority::waiting::{Interruption, OnHold};
+use crate::domain::caller::Caller;
 use crate::transport::connections::{Connection, Lasting};
 use crate::transport::gate::Pass;
 
 use super::call::Leaving;
+use super::caller::Shown;
 
 /// What a call that waits is bound to.
 pub(super) struct HeldCall {
+    shown: Shown,
+    authority: Arc<Authority>,
     /// Over when nobody wants the answer any more.
     gone: oneshot::Receiver<()>,
     leaving: Leaving,
@@ -28,12 +35,37 @@ pub(super) struct Wanted(
     #[allow(dead_code, reason = "its end is the message")] oneshot::Sender<()>,
 );
 
+/// In the extensions of a call that may wait: whether its message was read, so that it is bound by
+/// its wait from then on. A call that sends none must not last as long as a wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl HeldCall {
-    pub(super) fn of<T>(request: &Request<T>) -> (Self, Wanted) {
+    /// For a call whose message was read, and what its caller shows.
+    pub(super) fn of<T>(
+        request: &Request<T>,
+        shown: Shown,
+        authority: &Arc<Authority>,
+    ) -> (Self, Wanted) {
         let (alive, gone) = oneshot::channel();
         let extensions = request.extensions();
+        if let Some(heard) = extensions.get::<Heard>() {
+            heard.note();
+        }
         let connection = extensions.get::<Arc<Connection>>().cloned();
         let held = Self {
+            shown,
+            authority: authority.clone(),
             gone,
             leaving: match connection {
                 Some(connection) => Box::pin(connection.leaving()),
@@ -60,6 +92,11 @@ impl OnHold for HeldCall {
             alone = &mut self.leaving => Err(Interruption::Leaving { alone }),
             () = over => Ok(()),
         }
+    }
+
+    async fn caller_by_now(&mut self) -> Result<Arc<Caller>, Error> {
+        let (proof, call) = (self.shown.proof(), &self.shown.call);
+        self.authority.caller_by_now(proof, call).await
     }
 
     fn has_gone(&mut self) -> bool {

@@ -177,7 +177,9 @@ pub(in crate::transport::grpc) fn kept(
     let tenure = token.tenure.as_ref();
     let live = tenure.and_then(|tenure| tenure.live(*now));
     let deadline = token.keep_alive_deadline(*now);
-    let soonest = live.map(|lease| lease.expire_time).or(deadline);
+    // A beat by token leaves the lease as it is, and is not due with it.
+    let extended = live.filter(|_| named.is_some());
+    let soonest = extended.map(|lease| lease.expire_time).or(deadline);
     pb::KeepAliveResponse {
         lease: live.map(|lease| wire_lease(lease, named, *now)),
         keep_alive_deadline: deadline.map(timestamp),
