@@ -56,8 +56,8 @@ impl Acts<'_> {
         // Read while nobody else takes: a use of the token as it was before a change must not write
         // over what was taken from it since.
         let mut rates = limiter.lock(token.id);
-        let standing = self.find(token.id)?;
         let now = self.time.now();
+        let standing = self.find(token.id)?;
         let standing = self.present(standing, now)?.map(|entry| entry.token);
         let same = standing.as_ref().map(|standing| standing.revision) == Some(token.revision);
         if !same || until.is_some_and(|until| until <= now) {

@@ -164,8 +164,9 @@ impl Inner {
     fn find(&self, id: TokenId) -> Result<Found, StoreError> {
         let found = self.points.with(|connection| {
             let acts = self.acts(connection);
-            let kept = acts.find(id)?;
+            // Before it is read: who is kept alive just then would seem to be gone.
             let now = self.time.now();
+            let kept = acts.find(id)?;
             let token = acts.present(kept, now)?.map(|entry| Arc::new(entry.token));
             Ok(Found { now, token })
         })?;
