@@ -124,18 +124,10 @@ impl Authority {
 
     fn remember(&self, presented: &Presented, found: &Found) {
         match &found.token {
-            Some(token) if token.is_limited() && !is_for_lease(token) => {
-                self.known.remember(token);
-            }
-            _ => self.known.forget(presented.id),
+            Some(token) => self.known.remember(token),
+            None => self.known.forget(presented.id),
         }
     }
-}
-
-/// Whether others may hold the token. How it is held, and so how long it lives, changes without its
-/// record, so that whoever takes would not notice.
-fn is_for_lease(token: &Token) -> bool {
-    token.profile.pool.is_some()
 }
 
 fn counts(token: &Token, scope: Scope) -> bool {

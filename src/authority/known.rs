@@ -34,12 +34,10 @@ impl Known {
         Some(token)
     }
 
-    /// Remembers a token if it has limits: others need no guess.
-    ///
-    /// Nor one of which nothing tells the taker that it may be gone sooner than was seen: who holds it
-    /// may give it back early, which changes no record, and its life counts from there.
+    /// Remembers a token if it has limits: others need no guess. Nor one in a pool: how it is held,
+    /// and so how long it lives, changes without its record, so that whoever takes would not notice.
     pub(super) fn remember(&self, token: &Arc<Token>) {
-        if !token.is_limited() || may_be_cut(token) {
+        if !token.is_limited() || token.profile.pool.is_some() {
             return self.forget(token.id);
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,14 +49,6 @@ impl Known {
         known.young.remove(&id);
         known.old.remove(&id);
     }
-}
-
-/// Whether a token lives until a time after a lease that may still be ended before.
-fn may_be_cut(token: &Token) -> bool {
-    token.tenure.as_ref().is_some_and(|tenure| {
-        let last = tenure.leases.first();
-        tenure.deadline.is_some() && last.is_some_and(|lease| lease.ended.is_none())
-    })
 }
 
 impl Generations {
@@ -73,19 +63,21 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::lease::{Holder, LeaseEnd, LeaseMark};
     use crate::domain::limit::Quota;
     use crate::domain::name::PoolName;
     use crate::domain::profile::Profile;
-    use crate::domain::tenure::{Grant, Tenure};
     use crate::domain::token::Draft;
     use crate::domain::token::tests::{at, draft};
     use crate::entropy;
-    use std::time::Duration;
 
     fn token(quota: Option<Quota>) -> Arc<Token> {
+        in_pool(quota, None)
+    }
+
+    fn in_pool(quota: Option<Quota>, pool: Option<PoolName>) -> Arc<Token> {
         let profile = Profile {
             quota,
+            pool,
             ..Profile::default()
         };
         let id = entropy::token_id().unwrap();
@@ -101,43 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn a_leased_token_is_not_remembered_whose_life_may_be_cut() {
+    fn a_token_that_may_be_leased_is_not_remembered() {
         let known = Known::default();
-        let profile = Profile {
-            quota: Quota::new(1, None).ok(),
-            pool: PoolName::parse("gpu").ok(),
-            keep_alive_ttl: Some(Duration::from_secs(300)),
-            ..Profile::default()
-        };
-        let draft = Draft { profile, ..draft() };
-        let free = draft.issue(at(1)).unwrap();
-        let grant = Grant {
-            mark: LeaseMark::parse(&"m".repeat(22)).unwrap(),
-            holder: Holder::default(),
-            duration: Duration::from_secs(3600),
-            origin: None,
-            digest: draft.digest.clone(),
-        };
-        let holding = |act: &dyn Fn(&mut Tenure)| {
-            let mut tenure = free.tenure.clone().unwrap();
-            tenure.grant(&free, at(2), grant.clone());
-            act(&mut tenure);
-            let tenure = Some(tenure);
-            Arc::new(Token {
-                tenure,
-                ..free.clone()
-            })
-        };
-        let (leased, released) = (
-            holding(&|_| ()),
-            holding(&|tenure| tenure.release(&free, at(3), LeaseEnd::Released)),
-        );
-        known.remember(&Arc::new(free.clone()));
-        assert!(known.guess(free.id).is_some());
-        known.remember(&leased);
-        assert!(known.guess(free.id).is_none());
-        known.remember(&released);
-        assert!(known.guess(free.id).is_some());
+        let pooled = in_pool(Quota::new(1, None).ok(), PoolName::parse("gpu").ok());
+        known.remember(&pooled);
+        assert!(known.guess(pooled.id).is_none());
     }
 
     #[test]
