@@ -310,6 +310,24 @@ async fn an_index_that_lies_leases_no_token_twice() {
 }
 
 #[tokio::test]
+async fn a_damaged_tenure_is_put_aside_and_holds_up_no_other() {
+    let (server, options) = marked_server().await;
+    let store = open(options).await;
+    let damaged = created(&store, lasting()).await;
+    let _: String = server.ask(&["SET", &key('h', damaged.id), "x"]).await;
+    let sound = created(&store, lasting()).await;
+    for _ in 0..8 {
+        let held = acquired(&store, &asking(&gpu())).await;
+        assert_eq!(held.0.id, sound.id);
+        released(&store, &held).await;
+    }
+    let found = store.find(damaged.id).await;
+    assert!(matches!(found, Err(StoreError::Corrupt(_))), "{found:?}");
+    let told = standing(&store).await.unwrap();
+    assert_eq!((told.tokens(), told.leased), (2, 0));
+}
+
+#[tokio::test]
 async fn many_leases_that_end_together_hold_nobody_up() {
     const TOKENS: usize = 200;
     let (_server, mut options) = marked_server().await;

@@ -94,7 +94,7 @@ end
 local record, bytes = redis.call('GET', record_at(rest)), redis.call('GET', tenure_at(rest))
 local tenure = bytes and open(bytes)
 local set, till
-if record and tenure then
+if record and bytes then
   set, till = standing(tenure, now, absences)
 end
 if set ~= 'free' then

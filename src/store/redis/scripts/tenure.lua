@@ -61,14 +61,19 @@ local function first_lease(bytes)
   return lease, string.sub(bytes, 67 + length)
 end
 
--- Reads a tenure.
-local function open(bytes)
+local function parse(bytes)
   local tenure, size = {}, nil
   tenure.fence, tenure.span, tenure.deadline, tenure.ends, size =
     struct.unpack('>I8I8I8I8B', bytes)
   tenure.place = string.sub(bytes, 34, 33 + size)
   tenure.lease, tenure.older = first_lease(string.sub(bytes, 34 + size))
   return tenure
+end
+
+-- Reads a tenure; nothing of one that is damaged, which must not hold up all others of its pool.
+local function open(bytes)
+  local whole, tenure = pcall(parse, bytes)
+  return whole and tenure or nil
 end
 
 -- Writes a tenure, as it was read but for what was changed.
@@ -111,6 +116,10 @@ end
 -- least; none, and since when, for one that nobody kept alive. The clock stood still in the absences,
 -- each of which is two numbers of 8 bytes, behind one that says when the authority was seen last.
 local function standing(tenure, now, absences)
+  if not tenure then
+    -- Its tenure cannot be read; it may be mended, so it is kept.
+    return 'out', '+inf'
+  end
   local lease = live(tenure, now)
   if lease then
     return 'held', text(lease.expires)
