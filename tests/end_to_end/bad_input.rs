@@ -300,7 +300,8 @@ pub(crate) async fn page_tokens_of_other_filters_are_refused(authority: Authorit
     })
     .await
     .expect("another page size is the same filter");
-    let forged = format!("{}A", &token[..token.len() - 1]);
+    let other = if token.ends_with('A') { 'B' } else { 'A' };
+    let forged = format!("{}{other}", &token[..token.len() - 1]);
     for request in [
         ListRequest {
             owner: "ann".to_owned(),
