@@ -8,6 +8,18 @@ pub fn is_base62(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// Exactly `N` base62 digits; `None` of any other text.
+pub fn digits<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes().try_into().ok();
+    digits.filter(|_| is_base62(text))
+}
+
+/// The text of some digits.
+pub fn text(digits: &[u8]) -> &str {
+    // Base62 digits are ASCII.
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
 /// The digit for one random byte, or `None` for the 8 values that would favour some digits.
 ///
 /// Rejecting them keeps each digit equally likely.

@@ -30,19 +30,12 @@ impl LeaseMark {
     pub const DIGITS: usize = 22;
 
     pub fn parse(text: &str) -> Result<Self, Flaw> {
-        let digits = <[u8; Self::DIGITS]>::try_from(text.as_bytes()).ok();
-        match digits.filter(|_| alphabet::is_base62(text)) {
-            Some(digits) => Ok(Self(digits)),
-            None => Err(Flaw::new(format!(
-                "must be {} base62 characters",
-                Self::DIGITS
-            ))),
-        }
+        let unlike = || Flaw::new(format!("must be {} base62 characters", Self::DIGITS));
+        alphabet::digits(text).map(Self).ok_or_else(unlike)
     }
 
     pub fn as_str(&self) -> &str {
-        // Base62 digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        alphabet::text(&self.0)
     }
 }
 
@@ -93,20 +86,14 @@ impl WaiterId {
     pub const DIGITS: usize = 22;
 
     pub fn parse(text: &str) -> Result<Self, Flaw> {
-        let digits = <[u8; Self::DIGITS]>::try_from(text.as_bytes()).ok();
-        match digits.filter(|_| alphabet::is_base62(text)) {
-            Some(digits) => Ok(Self(digits)),
-            None => Err(Flaw::new(format!(
-                "must be {} base62 characters; got {}",
-                Self::DIGITS,
-                quoted(text)
-            ))),
-        }
+        alphabet::digits(text).map(Self).ok_or_else(|| {
+            let (count, got) = (Self::DIGITS, quoted(text));
+            Flaw::new(format!("must be {count} base62 characters; got {got}"))
+        })
     }
 
     pub fn as_str(&self) -> &str {
-        // Base62 digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        alphabet::text(&self.0)
     }
 }
 

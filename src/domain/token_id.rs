@@ -20,15 +20,10 @@ impl TokenId {
     pub const TAG_DIGITS: usize = 8;
 
     pub fn parse(text: &str) -> Result<Self, Flaw> {
-        let digits = <[u8; Self::DIGITS]>::try_from(text.as_bytes()).ok();
-        match digits.filter(|_| alphabet::is_base62(text)) {
-            Some(digits) => Ok(Self(digits)),
-            None => Err(Flaw::new(format!(
-                "must be {} base62 characters; got {}",
-                Self::DIGITS,
-                quoted(text)
-            ))),
-        }
+        alphabet::digits(text).map(Self).ok_or_else(|| {
+            let (count, got) = (Self::DIGITS, quoted(text));
+            Flaw::new(format!("must be {count} base62 characters; got {got}"))
+        })
     }
 
     /// The id whose every digit follows from `key`, so that a replayed request names one token.
@@ -58,8 +53,7 @@ impl TokenId {
     }
 
     pub fn as_str(&self) -> &str {
-        // Base62 digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        alphabet::text(&self.0)
     }
 
     /// The routing tag.

@@ -15,7 +15,7 @@ use token_authority::domain::token::{
 use token_authority::store::redis::RedisStore;
 use token_authority::store::{Change, Creation, Deletion, Rule, StoreError, TokenStore};
 
-use crate::kit::{created, everything, listed, marked_server, memory, open, requested_in};
+use crate::kit::{bytes_of_each, created, everything, listed, marked_server, open, requested_in};
 use crate::support::drafts::{draft, owned, pooled, requested, revoking, willing};
 
 fn of_default() -> Filter {
@@ -60,22 +60,7 @@ async fn a_found_token_costs_one_round_trip_an_absent_or_a_new_one_two() {
 
 #[tokio::test]
 async fn a_plain_token_takes_at_most_500_bytes_of_redis() {
-    const TOKENS: usize = 20_000;
-    let (server, options) = marked_server().await;
-    let store = Arc::new(open(options).await);
-    created(&store, draft()).await;
-    let before = memory(&server).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..50 {
-        let store = store.clone();
-        tasks.spawn(async move {
-            for _ in 0..TOKENS / 50 {
-                created(&store, draft()).await;
-            }
-        });
-    }
-    tasks.join_all().await;
-    let each = (memory(&server).await - before) / TOKENS as u64;
+    let each = bytes_of_each(draft).await;
     assert!(each <= 500, "{each} bytes");
 }
 

@@ -156,3 +156,23 @@ impl std::io::Write for Lines {
         Ok(())
     }
 }
+
+/// How many bytes of Redis each of many such tokens takes.
+pub(crate) async fn bytes_of_each(draft: fn() -> Draft) -> u64 {
+    const TOKENS: usize = 20_000;
+    let (server, options) = marked_server().await;
+    let store = Arc::new(open(options).await);
+    created(&store, draft()).await;
+    let before = memory(&server).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..TOKENS / 50 {
+                created(&store, draft()).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    (memory(&server).await - before) / TOKENS as u64
+}

@@ -15,7 +15,7 @@ use token_authority::store::leases::{Acquired, Asking, KeptAlive, LeaseTarget, R
 use token_authority::store::redis::RedisStore;
 use token_authority::store::{Change, LeaseStore, Rule, StoreError, Sweeping, TokenStore};
 
-use crate::kit::{created, marked_server, memory, open, system_time, until, usable};
+use crate::kit::{bytes_of_each, created, marked_server, open, system_time, until, usable};
 use crate::proxies::copy_to;
 use crate::support::drafts::{swept, willing};
 use crate::support::leases::{
@@ -373,22 +373,7 @@ async fn many_tokens_that_expire_together_are_leased_to_nobody() {
 
 #[tokio::test]
 async fn an_idle_pooled_token_takes_at_most_800_bytes_of_redis() {
-    const TOKENS: usize = 20_000;
-    let (server, options) = marked_server().await;
-    let store = Arc::new(open(options).await);
-    created(&store, lasting()).await;
-    let before = memory(&server).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..50 {
-        let store = store.clone();
-        tasks.spawn(async move {
-            for _ in 0..TOKENS / 50 {
-                created(&store, lasting()).await;
-            }
-        });
-    }
-    tasks.join_all().await;
-    let each = (memory(&server).await - before) / TOKENS as u64;
+    let each = bytes_of_each(lasting).await;
     assert!(each <= 800, "{each} bytes");
 }
 

@@ -331,20 +331,6 @@ async fn a_repeated_acquire_is_the_same_lease_until_it_ends() {
 
 #[tokio::test]
 async fn an_idle_pooled_token_takes_less_than_500_bytes_of_disk() {
-    const COUNT: u64 = 20_000;
-    let bench = Bench::new();
-    bench.clock.set(at(1_800_000_000));
-    let store = bench.open();
-    let clock = Arc::clone(&bench.clock);
-    let filled = store.inner.writer.carry_out(move |acts| {
-        for _ in 0..COUNT {
-            clock.advance(Duration::from_millis(1));
-            acts.create(&pooled(Some(SPAN)))?;
-        }
-        Ok(())
-    });
-    filled.await.unwrap();
-    store.close().await;
-    let each = fs::metadata(bench.path()).unwrap().len() / COUNT;
+    let each = bytes_of_each(|| pooled(Some(SPAN))).await;
     assert!(each <= 500, "{each} bytes for each token");
 }
