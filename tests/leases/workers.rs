@@ -14,8 +14,6 @@ use crate::history::{History, Kind, Micros, Recorder, now};
 const LEASE: Duration = Duration::from_secs(1);
 /// How often a worker dies.
 const DEATHS: Duration = Duration::from_millis(80);
-/// How many die between two disturbances.
-const DYING: u32 = 10;
 /// Leases and looks at the pool without which nothing is shown, and how long they may take.
 const LEASES_MIN: usize = 200;
 const LOOKS_MIN: usize = 50;
@@ -28,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) tokens: u64,
     pub(crate) time: Duration,
+    /// How many die between two disturbances.
+    pub(crate) dying: u32,
 }
 
 /// One who works, until told to stop or killed.
@@ -138,9 +138,9 @@ pub(crate) async fn run(
             begun.elapsed() < ENOUGH_WITHIN + plan.time,
             "too little happens"
         );
-        let next = tokio::time::Instant::now() + DEATHS * DYING;
+        let next = tokio::time::Instant::now() + DEATHS * plan.dying;
         disturb().await;
-        for _ in 0..DYING {
+        for _ in 0..plan.dying {
             // Whatever it holds, and wherever it waits, it lets go of without a word.
             let dying = draw(workers.len());
             workers[dying].abort();
