@@ -1,0 +1,62 @@
+//! Four running authorities over one redis-server.
+
+use std::sync::Arc;
+
+use crate::doors::{Door, Wire};
+use crate::harness::Authority;
+use crate::kit::{connect, marked_redis, quiet};
+use crate::proxy::Proxy;
+use crate::support::redis_server::RedisServer;
+
+pub(crate) const REPLICAS: usize = 4;
+
+/// The fields are dropped in this order: the processes before what they work on.
+pub(crate) struct Replicas {
+    pub(crate) authorities: Vec<Authority>,
+    pub(crate) redis: RedisServer,
+}
+
+impl Replicas {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[], &[]).await
+    }
+
+    /// The same with settings of Redis and flags of the authorities.
+    pub(crate) async fn with(settings: &[&str], flags: &[&str]) -> Self {
+        let redis = marked_redis(settings);
+        let urls = [(); REPLICAS].map(|()| redis.url());
+        let authorities = serving(&urls, flags).await;
+        Self { authorities, redis }
+    }
+
+    /// The last of them reaches Redis through a proxy.
+    pub(crate) async fn with_proxy(flags: &[&str]) -> (Self, Proxy) {
+        let redis = marked_redis(&[]);
+        let proxy = Proxy::before(redis.port).await;
+        let mut urls = [(); REPLICAS].map(|()| redis.url());
+        urls[REPLICAS - 1] = proxy.url();
+        let authorities = serving(&urls, flags).await;
+        (Self { authorities, redis }, proxy)
+    }
+
+    /// A door to each, over a connection of its own.
+    pub(crate) fn doors(&self) -> Vec<Arc<dyn Door>> {
+        let door = |authority| -> Arc<dyn Door> { Arc::new(Wire(connect(authority))) };
+        self.authorities.iter().map(door).collect()
+    }
+}
+
+async fn serving(urls: &[String], flags: &[&str]) -> Vec<Authority> {
+    let mut authorities: Vec<_> = urls.iter().map(|url| Authority::over(url)).collect();
+    authorities = authorities
+        .into_iter()
+        .map(|authority| quiet(authority).with(flags))
+        .collect();
+    for authority in &mut authorities {
+        authority.start();
+    }
+    for authority in &authorities {
+        authority.serving(true).await;
+    }
+    authorities
+}
