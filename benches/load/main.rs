@@ -6,7 +6,10 @@
 //! server that authenticates nobody and returns a prebuilt answer, and the real program on each
 //! store. Each is a process of its own on loopback, and each answer is checked; one that is not the
 //! expected VERDICT_VALID, or the end of the very lease, fails the run. Of leases, at most 64 workers
-//! take some at once, and what counts as a call is both, Acquire and Release. The load generator shares the machine with the servers and
+//! take some at once, and what counts as a call is both, Acquire and Release. A second table says how long
+//! Revoke takes, with 1 and with 4 servers that may answer from memory: few callers ask, so that what is
+//! seen is how long a change takes to be known everywhere; each makes the tokens that it revokes, which
+//! is not timed. The load generator shares the machine with the servers and
 //! makes their calls/s look more alike than they are; the CPU per call is the server's alone.
 
 #![allow(
@@ -21,6 +24,7 @@ mod figures;
 mod leasing;
 mod machine;
 mod options;
+mod revoking;
 mod rows;
 mod servers;
 mod table;
@@ -89,7 +93,8 @@ async fn run(options: &Options) -> Result<(), Fault> {
     println!("{}\noptions: {options}", machine::facts());
     let rows = Rows::prepare(options).await?;
     let rounds = rows.measure(options).await?;
-    println!("\n{}", table::of(rows.names(), &rounds));
+    println!("\n{}", table::of(table::RATIOS, rows.compared(), &rounds));
+    println!("{}", table::of(table::LATENCIES, rows.revoking(), &rounds));
     println!("{}", table::notes(&rounds));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::figures::Figures;
 use crate::options::Options;
 use crate::servers::{ROOT_TOKEN, Server};
 use crate::window::{self, Work};
-use crate::{Fault, leasing};
+use crate::{Fault, leasing, revoking};
 
 /// How long it may take until all servers serve, and on top of that for each token.
 const PREPARATION_MAX: Duration = Duration::from_secs(120);
@@ -45,10 +45,11 @@ impl Rows {
         let sqlite = Server::on_sqlite(options.connections).await?;
         let redis = Server::on_redis(1, options.connections).await?;
         let replicas = Server::on_redis(REPLICAS, options.connections).await?;
+        let [sqlite, redis, replicas] = [sqlite, redis, replicas].map(Arc::new);
         let mut rows = Vec::new();
         for (server, [plain, by_root, limited, leased]) in [
             (
-                Arc::new(sqlite),
+                sqlite,
                 [
                     "Validate, SQLite",
                     "Validate, SQLite, root calls",
@@ -57,7 +58,7 @@ impl Rows {
                 ],
             ),
             (
-                Arc::new(redis),
+                redis.clone(),
                 [
                     "Validate, Redis",
                     "Validate, Redis, root calls",
@@ -86,7 +87,18 @@ impl Rows {
             rows.push(leasing_row(leased, server, options).await?);
         }
         let several = "Acquire+Release, Redis, 4 servers";
-        rows.push(leasing_row(several, Arc::new(replicas), options).await?);
+        rows.push(leasing_row(several, replicas.clone(), options).await?);
+        for (name, server) in [
+            ("Revoke, Redis, 1 server", redis),
+            ("Revoke, Redis, 4 servers", replicas),
+        ] {
+            rows.push(Row {
+                name,
+                server,
+                caller: Caller::bearing(ROOT_TOKEN),
+                work: Work::Revoke,
+            });
+        }
         for row in &rows {
             row.sees_a_wrong_answer().await?;
         }
@@ -94,8 +106,20 @@ impl Rows {
         Ok(Self(rows))
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(|row| row.name)
+    /// Place and name of each row that is compared with the ceiling.
+    pub(crate) fn compared(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.named(|work| !matches!(work, Work::Revoke))
+    }
+
+    /// Place and name of each row of which only the latencies are told.
+    pub(crate) fn revoking(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.named(|work| matches!(work, Work::Revoke))
+    }
+
+    fn named(&self, which: fn(&Work) -> bool) -> impl Iterator<Item = (usize, &'static str)> {
+        let rows = self.0.iter().enumerate();
+        rows.filter(move |(_, row)| which(&row.work))
+            .map(|(at, row)| (at, row.name))
     }
 
     /// The figures of all rows, round by round.
@@ -125,11 +149,15 @@ impl Row {
     /// An error unless the check of answers passes what is right and notices what is not: without
     /// it the run would show how fast something else is.
     async fn sees_a_wrong_answer(&self) -> Result<(), Fault> {
-        let Work::Validate(subjects) = &self.work else {
-            let mut client = TokenServiceClient::new(self.server.connections[0].clone());
-            return leasing::sees_a_wrong_lease(&mut client, &self.caller).await;
+        let connections = &self.server.connections;
+        let subject = match &self.work {
+            Work::Validate(subjects) => &subjects[0],
+            Work::Lease => {
+                let mut client = TokenServiceClient::new(connections[0].clone());
+                return leasing::sees_a_wrong_lease(&mut client, &self.caller).await;
+            }
+            Work::Revoke => return revoking::are_seen(connections, &self.caller).await,
         };
-        let subject = &subjects[0];
         let mut question = asking::question(&subject.secret);
         let right = self.ask(question.clone()).await?;
         asking::check(&right, subject)?;

@@ -1,15 +1,16 @@
-//! The one table: medians over the rounds, with the least and the most below them.
+//! The tables: medians over the rounds, with the least and the most below them.
 
 use crate::figures::Figures;
 
 /// How a column comes from a row's figures and those of the ceiling in the same round.
-struct Column {
+pub(crate) struct Column {
     title: &'static str,
     decimals: usize,
     value: fn(&Figures, &Figures) -> Option<f64>,
 }
 
-const COLUMNS: [Column; 9] = [
+/// What is compared with the ceiling.
+pub(crate) const RATIOS: &[Column] = &[
     Column {
         title: "calls/s",
         decimals: 0,
@@ -57,15 +58,39 @@ const COLUMNS: [Column; 9] = [
     },
 ];
 
-/// The table in Markdown. Each round holds the figures of all rows, the ceiling's first.
-pub(crate) fn of(names: impl Iterator<Item = &'static str>, rounds: &[Vec<Figures>]) -> String {
-    let titles = COLUMNS.iter().map(|column| column.title.to_owned());
+/// What is told of a call that waits for others, and is no matter of calls/s.
+pub(crate) const LATENCIES: &[Column] = &[
+    Column {
+        title: "p50 ms",
+        decimals: 2,
+        value: |own, _| Some(own.p50 / 1e3),
+    },
+    Column {
+        title: "p99 ms",
+        decimals: 2,
+        value: |own, _| Some(own.p99 / 1e3),
+    },
+    Column {
+        title: "p99.9 ms",
+        decimals: 2,
+        value: |own, _| Some(own.p999 / 1e3),
+    },
+];
+
+/// A table in Markdown, of the rows at these places. Each round holds the figures of all rows, the
+/// ceiling's first.
+pub(crate) fn of(
+    columns: &[Column],
+    rows: impl Iterator<Item = (usize, &'static str)>,
+    rounds: &[Vec<Figures>],
+) -> String {
+    let titles = columns.iter().map(|column| column.title.to_owned());
     let head = [String::new()].into_iter().chain(titles).collect();
     let mut lines: Vec<Vec<String>> = vec![head];
-    for (at, name) in names.enumerate() {
+    for (at, name) in rows {
         let mut medians = vec![name.to_owned()];
         let mut ranges = vec!["least to most".to_owned()];
-        for column in &COLUMNS {
+        for column in columns {
             let values = rounds
                 .iter()
                 .map(|round| (column.value)(&round[at], &round[0]));

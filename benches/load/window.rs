@@ -12,7 +12,7 @@ use crate::asking::{self, Caller, Subject};
 use crate::figures::Figures;
 use crate::options::Options;
 use crate::servers::Server;
-use crate::{Fault, leasing, machine};
+use crate::{Fault, leasing, machine, revoking};
 
 /// What callers do, again and again.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(crate) enum Work {
     Validate(Arc<[Subject]>),
     /// They take a lease and give it back.
     Lease,
+    /// They revoke tokens that they made for it.
+    Revoke,
 }
 
 impl Work {
@@ -29,6 +31,7 @@ impl Work {
         match self {
             Self::Validate(_) => options.callers(),
             Self::Lease => options.callers().min(leasing::WORKERS_MAX),
+            Self::Revoke => options.callers().min(revoking::CALLERS_MAX),
         }
     }
 }
@@ -84,6 +87,7 @@ pub(crate) async fn measure(
                 callers.spawn(asking.validate(subjects.clone(), first));
             }
             Work::Lease => drop(callers.spawn(asking.lease())),
+            Work::Revoke => drop(callers.spawn(asking.revoke())),
         }
     }
     tokio::time::sleep(options.warm_up()).await;
@@ -160,6 +164,22 @@ impl Asking {
         while !self.is_over() {
             let begun = Instant::now();
             leasing::acquire_and_release(&mut client, &self.caller).await?;
+            self.note(&mut latencies, begun);
+        }
+        Ok(latencies)
+    }
+
+    /// Revokes one token after the other; answers how long each took, without the making of them.
+    async fn revoke(self) -> Result<Vec<Duration>, Fault> {
+        let mut client = TokenServiceClient::new(self.connection.clone());
+        let (mut latencies, mut stock) = (Vec::new(), Vec::new());
+        while !self.is_over() {
+            let Some(subject) = stock.pop() else {
+                stock = revoking::stock(&mut client, &self.caller).await?;
+                continue;
+            };
+            let begun = Instant::now();
+            revoking::revoke(&mut client, &self.caller, &subject.token_id).await?;
             self.note(&mut latencies, begun);
         }
         Ok(latencies)
