@@ -8,13 +8,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::board::{Board, Numbered};
 use crate::doors::{Door, Subject, Unanswered};
-use crate::draw;
 use crate::history::{History, Life, Look, Nanos, Way, now};
 use crate::kit::{HEALED_WITHIN, within};
+use crate::{draw, millis};
 
 /// How many ask at each replica, one question after the other.
 const ASKERS: usize = 3;
-/// How long an asker waits before it asks again a store that cannot be asked.
+/// What an asker pauses at most before it asks again, in milliseconds: so little that the replicas
+/// always have something to do, and so much that changes are not left waiting for a processor.
+const PAUSE_MS: usize = 5;
+/// How long anybody waits before asking again for what could not be answered.
 const UNANSWERED_PAUSE: Duration = Duration::from_millis(10);
 /// How long the last questions may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -176,11 +179,8 @@ impl Scene {
                 tokio::time::sleep(UNANSWERED_PAUSE).await;
                 continue;
             };
-            let look = self.ask(replica, &subject).await;
-            if look.told.is_none() {
-                tokio::time::sleep(UNANSWERED_PAUSE).await;
-            }
-            looks.push(look);
+            looks.push(self.ask(replica, &subject).await);
+            tokio::time::sleep(millis(0, PAUSE_MS)).await;
         }
         looks
     }
