@@ -7,8 +7,10 @@ use tokio::task::JoinSet;
 
 use crate::board::{Numbered, PLACES};
 use crate::checker::{Wrong, is_right, judge};
-use crate::doors::Door;
+use crate::doors::{Door, Wire};
+use crate::harness::Authority;
 use crate::history::{History, Spans, Way};
+use crate::kit::{connect, quiet};
 use crate::replicas::{REPLICAS, Replicas};
 use crate::scene::Scene;
 use crate::twin::{Fault, Twin};
@@ -93,7 +95,7 @@ async fn keep_changing(
         };
         let subject = match known {
             Some(known) => known,
-            None => scene.make(draw(REPLICAS), way).await.expect("all is well"),
+            None => scene.make(scene.any(), way).await.expect("all is well"),
         };
         scene.board.put(place, subject.clone());
         scene.board.light(place);
@@ -101,10 +103,10 @@ async fn keep_changing(
         tokio::time::sleep(millis(0, 5)).await;
         if manner == Manner::HangingUp {
             // Dropped before the answer, or not.
-            let first = scene.change(draw(REPLICAS), &subject);
+            let first = scene.change(scene.any(), &subject);
             let _ = tokio::time::timeout(millis(0, 8), first).await;
         }
-        let answered = scene.change(draw(REPLICAS), &subject).await;
+        let answered = scene.change(scene.any(), &subject).await;
         answered.expect("the change is answered");
         scene.look_everywhere(&subject).await;
         beside.await.expect("it does not panic");
@@ -122,13 +124,13 @@ async fn look_at_times(scene: Scene, subject: Numbered) {
 }
 
 /// Checks that a history is right, and that enough happened in it.
-fn shows_enough(history: &History, rounds: usize) {
+fn shows_enough(history: &History, rounds: usize, replicas: usize) {
     is_right(history);
     assert_eq!(history.done(Way::Revoked), REVOCATIONS * rounds);
     for way in &Way::ALL[1..] {
         assert_eq!(history.done(*way), OTHERS * rounds, "{way:?}");
     }
-    for replica in 0..REPLICAS {
+    for replica in 0..replicas {
         let close = history.close_looks(replica);
         assert!(close > CLOSE_LOOKS_MIN * rounds, "{close} at {replica}");
     }
@@ -138,7 +140,7 @@ async fn twin(fault: Fault, manner: Manner) -> Vec<Wrong> {
     let doors = Twin::replicas(fault, REPLICAS);
     let history = run(doors, &changes(1), manner).await;
     if fault == Fault::Nothing {
-        shows_enough(&history, 1);
+        shows_enough(&history, 1, REPLICAS);
     }
     let wrong = judge(&history);
     eprintln!("{fault:?}: {} wrongs", wrong.len());
@@ -176,21 +178,34 @@ async fn a_repetition_that_waits_for_nobody_is_caught() {
 }
 
 /// A change is seen by whoever asks after it was answered.
-async fn across(manner: Manner) {
-    let replicas = Replicas::start().await;
-    let history = run(replicas.doors(), &changes(rounds()), manner).await;
-    shows_enough(&history, rounds());
+async fn across(doors: Vec<Arc<dyn Door>>, manner: Manner) {
+    let count = doors.len();
+    let history = run(doors, &changes(rounds()), manner).await;
+    shows_enough(&history, rounds(), count);
     assert_eq!(history.unanswered(), 0, "all was well");
     let spans = Spans::of_changes(&history);
-    eprintln!("{manner:?}: {spans}; {} looks", history.looks.len());
+    let looks = history.looks.len();
+    eprintln!("{manner:?}, {count} replicas: {spans}; {looks} looks");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_after_a_change_sees_it_on_every_replica() {
-    across(Manner::Patient).await;
+    let replicas = Replicas::start().await;
+    across(replicas.doors(), Manner::Patient).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_caller_hung_up_is_seen_once_its_repetition_is_answered() {
-    across(Manner::HangingUp).await;
+    let replicas = Replicas::start().await;
+    across(replicas.doors(), Manner::HangingUp).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_after_a_change_sees_it_on_sqlite() {
+    let mut authority = quiet(Authority::before_sqlite_start());
+    authority.start();
+    authority.serving(true).await;
+    let door = || -> Arc<dyn Door> { Arc::new(Wire(connect(&authority))) };
+    across(vec![door()], Manner::Patient).await;
+    across(vec![door()], Manner::HangingUp).await;
 }

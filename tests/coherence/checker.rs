@@ -42,8 +42,9 @@ fn fault(look: &Look, life: &Life) -> Option<Wrong> {
 /// Fails the test if anything is wrong, and says what.
 pub(crate) fn is_right(history: &History) {
     let wrong = judge(history);
-    let some = &wrong[..wrong.len().min(9)];
-    assert!(wrong.is_empty(), "{} wrongs: {some:#?}", wrong.len());
+    let some = wrong.iter().take(9).map(|wrong| format!("{wrong:?}"));
+    let some = some.collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} wrongs:\n{some}", wrong.len());
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::harness::{Client, change, named, presenting, rotation};
 use crate::history::Way;
-use crate::kit::{by_id, deletion};
+use crate::kit::{by_id, deletion, is_an_answer};
 
 /// The scope that every question asks for, and one that nobody asks for.
 const ASKED: &str = "orders:read";
@@ -46,10 +46,14 @@ pub(crate) trait Door: Send + Sync {
 /// A running authority, by gRPC.
 pub(crate) struct Wire(pub(crate) Client);
 
-/// Tells a question that could not be answered from what must not be answered.
+/// Tells a question that could not be answered, or whose connection ended, from what must not be
+/// answered.
 fn unanswered(status: &Status) -> Unanswered {
-    let excused = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled];
-    assert!(excused.contains(&status.code()), "{status:?}");
+    let excused = matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+    );
+    assert!(excused || !is_an_answer(status), "{status:?}");
     Unanswered
 }
 
@@ -170,7 +174,7 @@ impl Door for Wire {
             Way::Deleted => match client.delete(deletion(id)).await {
                 Ok(_) => Ok(()),
                 // As whoever repeats it is told.
-                Err(status) if status.code() == Code::NotFound => Ok(()),
+                Err(status) if is_an_answer(&status) && status.code() == Code::NotFound => Ok(()),
                 Err(status) => Err(unanswered(&status)),
             },
             Way::Released => {

@@ -2,6 +2,7 @@
 //! it is answered soon.
 
 mod killed_redis;
+mod restarted;
 mod stopped;
 mod swallowed;
 

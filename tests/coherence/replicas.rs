@@ -6,7 +6,7 @@ use crate::doors::{Door, Wire};
 use crate::harness::Authority;
 use crate::kit::{connect, marked_redis, quiet};
 use crate::proxy::Proxy;
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{RedisServer, free_port};
 
 pub(crate) const REPLICAS: usize = 4;
 
@@ -47,11 +47,12 @@ impl Replicas {
 }
 
 async fn serving(urls: &[String], flags: &[&str]) -> Vec<Authority> {
-    let mut authorities: Vec<_> = urls.iter().map(|url| Authority::over(url)).collect();
-    authorities = authorities
-        .into_iter()
-        .map(|authority| quiet(authority).with(flags))
-        .collect();
+    let replica = |url: &String| {
+        // One that is started again is found where it was.
+        let place = format!("127.0.0.1:{}", free_port());
+        quiet(Authority::over(url)).with(flags).listening_on(&place)
+    };
+    let mut authorities: Vec<_> = urls.iter().map(replica).collect();
     for authority in &mut authorities {
         authority.start();
     }

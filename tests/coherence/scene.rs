@@ -48,6 +48,10 @@ impl Scene {
         (scene, askers)
     }
 
+    pub(crate) fn any(&self) -> usize {
+        draw(self.doors.len())
+    }
+
     /// All replicas but those, beginning with any of them.
     pub(crate) fn others(&self, without: &[usize]) -> Vec<usize> {
         let mut others: Vec<usize> = (0..self.doors.len()).collect();
