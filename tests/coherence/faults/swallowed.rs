@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 use super::{heated, is_right_in_time};
 use crate::board::Numbered;
 use crate::history::Way;
+use crate::proxy::Proxy;
 use crate::replicas::{REPLICAS, Replicas};
 use crate::scene::Scene;
 use crate::{draw, millis, rounds};
@@ -13,6 +14,44 @@ use crate::{draw, millis, rounds};
 const VICTIM: usize = REPLICAS - 1;
 /// How many questions it is asked about each subject directly after its change.
 const AFTERWARDS: usize = 5;
+/// How often bytes come through when they come in gusts.
+const GUSTS: usize = 5;
+
+/// What becomes of the bytes between the victim and Redis.
+#[derive(Clone, Copy)]
+enum Silence {
+    /// They are lost, and so is whatever comes over these connections later.
+    Swallowed,
+    /// They come when it is over.
+    Late,
+    /// They come late, now and then.
+    Gusts,
+}
+
+impl Silence {
+    async fn lasts(self, proxy: &Proxy) {
+        match self {
+            Self::Swallowed => {
+                proxy.swallow_everything();
+                tokio::time::sleep(millis(1500, 3000)).await;
+                proxy.swallow_the_old();
+            }
+            Self::Late => {
+                proxy.hold(true);
+                tokio::time::sleep(millis(1500, 3000)).await;
+                proxy.hold(false);
+            }
+            Self::Gusts => {
+                for _ in 0..GUSTS {
+                    proxy.hold(true);
+                    tokio::time::sleep(millis(100, 950)).await;
+                    proxy.hold(false);
+                    tokio::time::sleep(millis(1, 10)).await;
+                }
+            }
+        }
+    }
+}
 
 /// Changes a subject, one in three first at the replica that cannot reach the store, and asks there
 /// about it; answers how often the change had to be repeated.
@@ -44,20 +83,12 @@ async fn a_replica_whose_connections_went_silent_shows_nothing_of_before() {
     for round in 0..rounds() {
         let everywhere = scene.others(&[]);
         let subjects = heated(&scene, &everywhere, &Way::ALL).await;
-        let comes_late = round % 2 == 1;
-        match comes_late {
-            true => proxy.hold(true),
-            false => proxy.swallow_everything(),
-        }
+        let silence = [Silence::Swallowed, Silence::Late, Silence::Gusts][round % 3];
         let mut changes = JoinSet::new();
         for subject in &subjects {
             changes.spawn(change_behind(scene.clone(), subject.clone()));
         }
-        tokio::time::sleep(millis(1500, 3000)).await;
-        match comes_late {
-            true => proxy.hold(false),
-            false => proxy.swallow_the_old(),
-        }
+        silence.lasts(&proxy).await;
         repeated += changes.join_all().await.iter().sum::<usize>();
         for subject in &subjects {
             scene.is_answered_everywhere(subject).await;
