@@ -4,6 +4,7 @@ pub mod absence;
 pub mod address;
 pub mod alphabet;
 pub mod caller;
+pub mod coherence;
 pub mod endpoint;
 pub mod flaw;
 mod hash;
