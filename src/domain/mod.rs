@@ -6,6 +6,7 @@ pub mod alphabet;
 pub mod caller;
 pub mod endpoint;
 pub mod flaw;
+pub mod freshness;
 mod hash;
 pub mod lease;
 pub mod limit;
