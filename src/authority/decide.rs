@@ -31,6 +31,8 @@ pub(super) struct Decision {
     pub(super) now: Timestamp,
     /// What is left of the limits, where they were judged.
     pub(super) left: Option<Left>,
+    /// The store could not be asked, and the token may have changed since it last could.
+    pub(super) degraded: bool,
 }
 
 impl Authority {
@@ -66,6 +68,7 @@ impl Authority {
                     credential,
                     now,
                     left,
+                    degraded: false,
                 }))
             };
             let verdict = judge(&token, credential, now);
