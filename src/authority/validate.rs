@@ -80,8 +80,7 @@ impl Authority {
             request,
             cost,
             dry_run,
-            // Every answer comes from the store, so that either demand is met.
-            consistency: Consistency::Cached | Consistency::Strong,
+            consistency,
         } = question;
         let reach = right.within(namespaces)?;
         let unknown = |verdict| Validation {
@@ -101,8 +100,8 @@ impl Authority {
             dry_run: *dry_run,
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let decision = self.decide(&presented, &reach, judge, use_).await?;
-        let Some(decision) = decision else {
+        let decision = self.decide(&presented, &reach, judge, use_, *consistency);
+        let Some(decision) = decision.await? else {
             return Ok(unknown(Verdict::NotFound));
         };
         let Decision {
