@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::RedisStore;
-use crate::domain::coherence::registry::{Announced, Attendance, Renewal, Renewed};
+use crate::domain::coherence::registry::{Absent, Announced, Attendance, Renewal, Renewed};
 use crate::domain::coherence::{Invalidation, ReplicaId};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ impl RegistryStore for RedisStore {
         Err(StoreError::Closed)
     }
 
-    async fn strike(&self, _absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+    async fn strike(&self, _absent: &Absent) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
