@@ -7,6 +7,7 @@ pub mod caller;
 pub mod coherence;
 pub mod endpoint;
 pub mod flaw;
+pub mod freshness;
 mod hash;
 pub mod lease;
 pub mod limit;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_authority::domain::coherence::registry::{Member, News};
+use token_authority::domain::coherence::registry::{Absent, Member, News};
 use token_authority::domain::coherence::{ANNOUNCED_MAX, LOG_MAX};
 use token_authority::entropy;
 use token_authority::store::registry::Heard;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::fixture::Bench;
 use crate::support::registries::{
-    change, changes, first, having, member, renewed, replica, standing, walk,
+    absent, change, changes, first, having, member, renewed, replica, standing, walk,
 };
 
 /// How long a test waits for what comes by itself.
@@ -32,7 +32,7 @@ pub(crate) async fn a_new_replica_drops_all_and_is_known_from_then_on(bench: Ben
     assert_eq!(now, bench.now());
     let member = Member {
         applied: 0,
-        renewals: 1,
+        renewal: 1,
     };
     assert_eq!(standing(store, one).await, Some(member));
     let again = renewed(store, &having(one, told.epoch, 3)).await;
@@ -117,8 +117,8 @@ pub(crate) async fn an_announcement_tells_who_answers_from_memory(bench: Bench) 
     renewed(store, &having(one, epoch, 2)).await;
     let announced = store.announce(&changes(3)).await.unwrap();
     assert_eq!((announced.epoch, announced.last), (epoch, 5));
-    let known = |applied, renewals| Member { applied, renewals };
-    let expected = [(one, known(2, 2)), (other, known(0, 1))].into();
+    let known = |applied, renewal| Member { applied, renewal };
+    let expected = [(one, known(2, 3)), (other, known(0, 2))].into();
     assert_eq!(announced.members, expected);
     let attendance = store.attendance().await.unwrap();
     assert_eq!(attendance.epoch, epoch);
@@ -154,23 +154,37 @@ pub(crate) async fn a_replica_that_has_renewed_since_is_not_struck_off(bench: Be
     let (one, epoch) = member(store).await;
     let (other, _) = member(store).await;
     renewed(store, &having(one, epoch, 0)).await;
-    store.strike(&[(one, 1), (other, 1)]).await.unwrap();
-    assert_eq!(standing(store, one).await.unwrap().renewals, 2);
+    let both = Absent {
+        epoch,
+        members: vec![(one, 1), (other, 2)],
+    };
+    store.strike(&both).await.unwrap();
+    assert_eq!(standing(store, one).await.unwrap().renewal, 3);
     assert_eq!(standing(store, other).await, None);
-    store.strike(&[(one, 3), (replica(), 1)]).await.unwrap();
-    assert!(standing(store, one).await.is_some());
-    store.strike(&[(one, 2)]).await.unwrap();
+    let foreign = entropy::epoch().unwrap();
+    for struck in [
+        absent(epoch, one, 4),
+        absent(epoch, replica(), 3),
+        absent(foreign, one, 3),
+    ] {
+        store.strike(&struck).await.unwrap();
+        assert!(standing(store, one).await.is_some());
+    }
+    store.strike(&absent(epoch, one, 3)).await.unwrap();
     assert_eq!(standing(store, one).await, None);
 }
 
 pub(crate) async fn a_replica_that_was_struck_off_drops_all(bench: Bench) {
     let store = &*bench.store;
     let (one, epoch) = member(store).await;
-    store.strike(&[(one, 1)]).await.unwrap();
+    store.strike(&absent(epoch, one, 1)).await.unwrap();
     assert_eq!(store.announce(&changes(1)).await.unwrap().members.len(), 0);
     let told = renewed(store, &having(one, epoch, 0)).await;
     assert_eq!(told.news, News::DropAll);
     assert_eq!(standing(store, one).await.unwrap().applied, 0);
+    // Somebody else waited for it in vain, too, before it came back.
+    store.strike(&absent(epoch, one, 1)).await.unwrap();
+    assert!(standing(store, one).await.is_some());
 }
 
 pub(crate) async fn a_replica_that_has_resigned_is_waited_for_no_more(bench: Bench) {
@@ -207,7 +221,7 @@ pub(crate) async fn what_is_announced_is_heard_everywhere(bench: Bench) {
     assert_eq!(nudge.epoch, epoch);
     assert!(announced.contains(&(nudge.last, nudge.entries)));
     // It is no renewal.
-    assert_eq!(standing(&*beside, one).await.unwrap().renewals, 1);
+    assert_eq!(standing(&*beside, one).await.unwrap().renewal, 1);
 }
 
 pub(crate) async fn a_store_keeps_its_registry_as_the_rule_does(bench: Bench) {

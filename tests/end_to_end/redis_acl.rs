@@ -25,7 +25,7 @@ use crate::harness::{
 use crate::support::drafts::willing;
 use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
-use crate::support::registries::{changes, having, member, renewed, standing};
+use crate::support::registries::{absent, changes, having, member, renewed, standing};
 
 const EXAMPLE: &str = include_str!("../../deploy/redis/users.acl.example");
 
@@ -198,7 +198,7 @@ async fn a_registry_is_kept(guarded: &Guarded) {
     assert!(matches!(heard.unwrap(), Ok(Heard::Nudge(_))));
     let told = renewed(&store, &having(one, epoch, 0)).await;
     assert_eq!(told.last, 2);
-    store.strike(&[(one, 2)]).await.unwrap();
+    store.strike(&absent(epoch, one, 2)).await.unwrap();
     assert_eq!(standing(&store, one).await, None);
     store.resign(one).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! What replicas and changes say to a registry, and random acts on one beside the pure rule.
 
 use token_authority::domain::coherence::registry::{
-    Known, Member, News, Registry, Renewal, Renewed,
+    Absent, Known, Member, News, Registry, Renewal, Renewed,
 };
 use token_authority::domain::coherence::{ANNOUNCED_MAX, Epoch, Invalidation, LOG_MAX, ReplicaId};
 use token_authority::domain::token::TokenId;
@@ -54,6 +54,12 @@ pub(crate) async fn member(store: &dyn Store) -> (ReplicaId, Epoch) {
     (replica, renewed.epoch)
 }
 
+/// One that was waited for in vain.
+pub(crate) fn absent(epoch: Epoch, replica: ReplicaId, renewal: u64) -> Absent {
+    let members = vec![(replica, renewal)];
+    Absent { epoch, members }
+}
+
 /// What is known of a member.
 pub(crate) async fn standing(store: &dyn Store, replica: ReplicaId) -> Option<Member> {
     let attendance = store.attendance().await.expect("the store answers");
@@ -103,11 +109,12 @@ impl Walk {
                 assert_eq!(told, Ok(expected));
             }
             16..18 => {
-                let absent = [self.absent(), self.absent()];
+                let absent = Absent {
+                    epoch: self.epoch(),
+                    members: vec![self.absent(), self.absent()],
+                };
                 store.strike(&absent).await.expect("the store answers");
-                for (replica, renewals) in absent {
-                    self.rule.strike(replica, renewals);
-                }
+                self.rule.strike(&absent);
             }
             18 => {
                 let replica = self.replica();
@@ -116,6 +123,10 @@ impl Walk {
             }
             _ => assert_eq!(store.attendance().await, Ok(self.rule.attendance())),
         }
+    }
+
+    fn epoch(&mut self) -> Epoch {
+        self.epochs[usize::from(self.numbers.below(10) == 0)]
     }
 
     fn replica(&mut self) -> ReplicaId {
@@ -139,7 +150,7 @@ impl Walk {
             _ => self.last.saturating_sub(lacking),
         };
         let known = Some(Known {
-            epoch: self.epochs[usize::from(self.numbers.below(10) == 0)],
+            epoch: self.epoch(),
             applied,
             long: self.numbers.below(100) == 0,
         });
@@ -161,11 +172,11 @@ impl Walk {
         (0..count).map(change).collect()
     }
 
-    /// A member with as many renewals as it has, or one less.
+    /// A member with its last renewal, or the one before.
     fn absent(&mut self) -> (ReplicaId, u64) {
         let replica = self.replica();
         let members = self.rule.attendance().members;
-        let renewals = members.get(&replica).map_or(0, |member| member.renewals);
-        (replica, renewals.saturating_sub(self.numbers.below(2)))
+        let renewal = members.get(&replica).map_or(0, |member| member.renewal);
+        (replica, renewal.saturating_sub(self.numbers.below(2)))
     }
 }

@@ -92,6 +92,12 @@ impl Replica {
         })
     }
 
+    /// Whether there is nothing in a nudge that was not applied already.
+    pub fn is_beyond(&self, nudge: &Nudge) -> bool {
+        self.known
+            .is_some_and(|known| known.epoch == nudge.epoch && nudge.last <= known.applied)
+    }
+
     /// Notes that what was due was applied: only now does the lease count that came with it.
     pub fn applied(&mut self, due: Due) {
         self.known = Some(due.known);

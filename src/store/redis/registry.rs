@@ -17,7 +17,7 @@ use super::keys::Keys;
 use super::line::Line;
 use super::scripts::{ANNOUNCE_CHANGES, Call, MAKE_REGISTRY, RENEW_REPLICA, STRIKE_REPLICAS};
 use crate::domain::coherence::registry::{
-    Announced, Attendance, Member, Members, News, Renewal, Renewed,
+    Absent, Announced, Attendance, Member, Members, News, Renewal, Renewed,
 };
 use crate::domain::coherence::{Epoch, Invalidation, LOG_MAX, Nudge, ReplicaId};
 use crate::domain::time::Timestamp;
@@ -89,14 +89,15 @@ impl RegistryStore for RedisStore {
         })
     }
 
-    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
-        let text = |(replica, renewals): &(ReplicaId, u64)| (*replica, renewals.to_string());
-        self.strike_off(absent.iter().map(text)).await
+    async fn strike(&self, absent: &Absent) -> Result<(), StoreError> {
+        let text = |(replica, renewal): &(ReplicaId, u64)| (*replica, renewal.to_string());
+        let members = absent.members.iter().map(text);
+        self.strike_off(absent.epoch.as_str(), members).await
     }
 
     async fn resign(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        self.strike_off([(replica, String::new())].into_iter())
-            .await
+        let whoever = [(replica, String::new())].into_iter();
+        self.strike_off("", whoever).await
     }
 
     fn nudges(&self) -> broadcast::Receiver<Heard> {
@@ -128,17 +129,20 @@ impl RedisStore {
         }
     }
 
-    /// Strikes off each that has not renewed more often than that; however often, where it is not said.
+    /// Strikes off each whose last renewal is still that one, or whichever, where none is said; in any
+    /// epoch, where none is said.
     async fn strike_off(
         &self,
+        epoch: &str,
         absent: impl Iterator<Item = (ReplicaId, String)>,
     ) -> Result<(), StoreError> {
         let line = self.access.links.line()?;
         let call = STRIKE_REPLICAS
             .call([self.access.keys.registry()])
-            .arg(line.server_run());
-        let call = absent.fold(call, |call, (replica, renewals)| {
-            call.arg(replica.as_str()).arg(renewals)
+            .arg(line.server_run())
+            .arg(epoch);
+        let call = absent.fold(call, |call, (replica, renewal)| {
+            call.arg(replica.as_str()).arg(renewal)
         });
         let answer = line.script(self.access.write_timeout, &call).await;
         answer.map(drop)
@@ -188,6 +192,8 @@ impl Kept {
         let mut head = |name: &str| fields.remove(name.as_bytes()).unwrap_or_default();
         let (run, epoch, settled, last) =
             (head("run"), head("epoch"), head("settled"), head("last"));
+        // For scripts only, and no replica.
+        head("renewals");
         let members = fields.iter().map(|(id, member)| read_member(id, member));
         Ok(Self {
             run,
@@ -229,10 +235,10 @@ fn read_renewed(answer: Value) -> Result<(Renewed, Timestamp), StoreError> {
 
 fn read_member(id: &[u8], member: &[u8]) -> Option<(ReplicaId, Member)> {
     let id = std::str::from_utf8(id).ok()?;
-    let (applied, renewals) = member.split_first_chunk()?;
+    let (applied, renewal) = member.split_first_chunk()?;
     let member = Member {
         applied: u64::from_be_bytes(*applied),
-        renewals: u64::from_be_bytes(renewals.try_into().ok()?),
+        renewal: u64::from_be_bytes(renewal.try_into().ok()?),
     };
     Some((ReplicaId::parse(id).ok()?, member))
 }

@@ -11,5 +11,6 @@ if redis.call('HGET', KEYS[1], 'run') == ARGV[1] then
   return 0
 end
 redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'settled', ARGV[3], 'last', '0')
+redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'settled', ARGV[3],
+  'last', '0', 'renewals', '0')
 return 1

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renews the lease of a replica that answers from memory, and tells it what it lacks.
--- KEYS[1] the registry: its head, and for each replica the number of the last entry that it has applied
---         and how often it renewed (8 bytes each, big-endian)
+-- KEYS[1] the registry: its head, and for each replica the numbers of the last entry that it has applied
+--         and of its last renewal (8 bytes each, big-endian)
 -- KEYS[2] its log
 -- ARGV[1] the server's run
 -- ARGV[2] id of the replica
@@ -12,7 +12,7 @@
 -- Reply   {time, epoch, settled, number of the newest entry, how many replicas there are, the entries
 --         that it lacks, or nil where it has to drop all}; nothing where this run keeps no registry
 -- Atomic, because what is told to be applied must be all there is, and the lease is for that.
-local head = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'settled', 'last', ARGV[2])
+local head = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'settled', 'last', ARGV[2], 'renewals')
 if head[1] ~= ARGV[1] then
   return {}
 end
@@ -23,11 +23,7 @@ if same and ARGV[5] == '1' and settled == '0' then
   settled = '1'
   redis.call('HSET', KEYS[1], 'settled', settled)
 end
-local applied, renewals = 0, 0
-if member then
-  applied, renewals = struct.unpack('>I8I8', member)
-end
-local entries = false
+local applied, entries = 0, false
 if same and member then
   local lacking = last - known
   if lacking == 0 then
@@ -35,17 +31,15 @@ if same and member then
   elseif lacking <= redis.call('LLEN', KEYS[2]) then
     entries = redis.call('LRANGE', KEYS[2], -lacking, -1)
   end
-  if entries then
-    applied = known
-  end
-else
-  applied = 0
+  applied = entries and known or struct.unpack('>I8', member)
 end
-redis.call('HSET', KEYS[1], ARGV[2], struct.pack('>I8I8', applied, renewals + 1))
+local renewals = head[6] + 1
+redis.call('HSET', KEYS[1], 'renewals', string.format('%.0f', renewals),
+  ARGV[2], struct.pack('>I8I8', applied, renewals))
 local now = ARGV[6]
 if now == '' then
   local time = redis.call('TIME')
   now = string.format('%.0f', time[1] * 1000000 + time[2])
 end
--- Beside the replicas there are the four fields of the head.
-return { now, epoch, settled, head[4], redis.call('HLEN', KEYS[1]) - 4, entries }
+-- Beside the replicas there are the five fields of the head.
+return { now, epoch, settled, head[4], redis.call('HLEN', KEYS[1]) - 5, entries }
