@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 use token_authority::domain::caller::Reach;
+use token_authority::domain::coherence::registry::News;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
 use token_authority::store::registry::Heard;
@@ -197,8 +198,10 @@ async fn a_registry_is_kept(guarded: &Guarded) {
     let heard = tokio::time::timeout(PATIENCE, nudges.recv()).await;
     assert!(matches!(heard.unwrap(), Ok(Heard::Nudge(_))));
     let told = renewed(&store, &having(one, epoch, 0)).await;
-    assert_eq!(told.last, 2);
-    store.strike(&absent(epoch, one, 2)).await.unwrap();
+    assert!(matches!(told.news, News::Entries(_)), "{told:?}");
+    let seen = standing(&store, one).await.unwrap();
+    let struck = absent(epoch, one, seen.renewal);
+    store.strike(&struck).await.unwrap();
     assert_eq!(standing(&store, one).await, None);
     store.resign(one).await.unwrap();
 }
