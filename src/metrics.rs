@@ -2,6 +2,7 @@
 //!
 //! Every label is a word out of a closed list, so that nothing a caller sends makes a new series.
 
+mod cache;
 mod connections;
 mod exposition;
 mod rpc;
@@ -18,8 +19,9 @@ use crate::domain::lease::LeaseEnd;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
+pub use cache::CacheTimes;
 pub use connections::{Connections, Ended};
-pub use exposition::{About, Exposition, Format, Now};
+pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 
@@ -37,6 +39,7 @@ pub struct Metrics {
     pub rpcs: Rpcs,
     pub store: StoreTimes,
     pub connections: Connections,
+    pub cache: CacheTimes,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
@@ -78,6 +81,7 @@ impl Metrics {
             rpcs: Rpcs::new(methods),
             store: StoreTimes::default(),
             connections: Connections::default(),
+            cache: CacheTimes::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),

@@ -4,14 +4,16 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod batch;
+mod cache;
 pub mod call;
 pub mod certificates;
 pub mod changes;
+pub mod coherence;
 mod decide;
 pub mod error;
 pub mod heartbeat;
-mod known;
 pub mod leases;
+mod look;
 pub mod mint;
 mod missing_peppers;
 pub mod namespaces;
@@ -36,8 +38,9 @@ use crate::store::Store;
 use crate::trail::Trail;
 
 use access::Root;
+pub use cache::CacheBounds;
 use certificates::CertificateCallers;
-use known::Known;
+use coherence::Coherence;
 use mint::Mint;
 use numbering::Numbering;
 use surrender::PeerBudgets;
@@ -51,7 +54,7 @@ pub struct Authority {
     roots: Vec<Root>,
     certificates: CertificateCallers,
     mint: Mint,
-    known: Known,
+    coherence: Arc<Coherence>,
     policies: Arc<Policies>,
     validation_ids: Numbering,
     call_ids: Numbering,
@@ -67,19 +70,21 @@ impl Authority {
     /// Audit lines go into the log, and what is counted is read by nobody, unless
     /// [`Authority::observed`] says otherwise.
     pub fn new(store: Arc<dyn Store>, roots: Vec<Root>, mint: Mint) -> Result<Self, EntropyError> {
+        let metrics = Arc::new(Metrics::new([]));
+        let coherence = Coherence::new(store.clone(), CacheBounds::default(), metrics.clone())?;
         Ok(Self {
+            coherence: Arc::new(coherence),
             store,
             roots,
             certificates: CertificateCallers::default(),
             mint,
-            known: Known::default(),
             policies: Arc::default(),
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
-            metrics: Arc::new(Metrics::new([])),
+            metrics,
             trail: Arc::new(Trail::to_log()),
         })
     }
@@ -88,10 +93,24 @@ impl Authority {
     pub fn observed(self, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
         Self {
             mint: self.mint.counting(metrics.clone()),
+            coherence: Arc::new(self.coherence.counting(metrics.clone())),
             metrics,
             trail,
             ..self
         }
+    }
+
+    /// Remembers no more than this.
+    pub fn with_cache(self, bounds: CacheBounds) -> Self {
+        Self {
+            coherence: Arc::new(self.coherence.within(bounds)),
+            ..self
+        }
+    }
+
+    /// What keeps answers from memory true; [`Coherence::keep`] has to run for there to be any.
+    pub fn coherence(&self) -> Arc<Coherence> {
+        self.coherence.clone()
     }
 
     /// Waits until the audit lines so far are written, or are known to wait.

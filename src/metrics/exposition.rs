@@ -1,7 +1,9 @@
 //! The text that a scraper reads: OpenMetrics, or the older Prometheus text made from it.
 
 use std::fmt::{self, Write};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
@@ -32,8 +34,18 @@ pub struct Now {
     pub calls_in_hand: usize,
     pub validates: bool,
     pub manages: bool,
+    /// What is remembered to answer from.
+    pub cache: Remembered,
     /// Durability class of the store, once it is known.
     pub durability: Option<&'static str>,
+}
+
+/// What is remembered, and for how long it may be answered from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remembered {
+    pub records: usize,
+    pub bytes: u64,
+    pub lease_left: Duration,
 }
 
 /// All metrics of a process, ready to be read.
@@ -49,6 +61,14 @@ struct Pages {
     calls_in_hand: Gauge,
     ready: Family<Use, Gauge>,
     store: Family<StoreLabels, Gauge>,
+    cache: CacheGauges,
+}
+
+/// What [`Remembered`] is shown in.
+struct CacheGauges {
+    records: Gauge,
+    bytes: Gauge,
+    lease_left: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,6 +145,8 @@ impl Pages {
         let help = "Tokens that a caller deleted here";
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         register_leases(&mut registry, metrics);
+        metrics.cache.register(&mut registry);
+        let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
         let connections = &metrics.connections;
@@ -158,6 +180,7 @@ impl Pages {
             calls_in_hand,
             ready,
             store,
+            cache,
         }
     }
 
@@ -168,6 +191,7 @@ impl Pages {
             let ready = self.ready.get_or_create(&Use { r#use: word });
             ready.set(i64::from(can));
         }
+        self.cache.show(now.cache);
         // The class may change while the process runs; the old one does not stay.
         self.store.clear();
         let labels = StoreLabels {
@@ -175,6 +199,31 @@ impl Pages {
             durability: now.durability.unwrap_or("unknown"),
         };
         self.store.get_or_create(&labels).set(1);
+    }
+}
+
+impl CacheGauges {
+    fn register(registry: &mut Registry) -> Self {
+        let lease_left = Gauge::<f64, AtomicU64>::default();
+        let (records, bytes) = (Gauge::default(), Gauge::default());
+        let help = "Records that are remembered";
+        registry.register("cache_records", help, records.clone());
+        let help = "Memory that they take, as far as it is known";
+        registry.register_with_unit("cache_size", help, Unit::Bytes, bytes.clone());
+        let help = "For how long answers may come from memory, unless the lease is renewed";
+        registry.register_with_unit("cache_lease_left", help, Unit::Seconds, lease_left.clone());
+        Self {
+            records,
+            bytes,
+            lease_left,
+        }
+    }
+
+    fn show(&self, now: Remembered) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.records.set(number(now.records as u64));
+        self.bytes.set(number(now.bytes));
+        self.lease_left.set(now.lease_left.as_secs_f64());
     }
 }
 
@@ -214,8 +263,6 @@ fn plain(open: &str) -> Result<String, fmt::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     fn exposition(metrics: &Metrics) -> Exposition {
         let about = About {
             version: "1.2.3",
@@ -225,6 +272,7 @@ mod tests {
             calls_in_hand: 2,
             validates: true,
             manages: false,
+            cache: Remembered::default(),
             durability: None,
         })
     }

@@ -13,6 +13,7 @@ use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
 use super::queue::Queues;
 use super::reader::Readers;
+use super::registry::HeldRegistry;
 use super::schema::{self, Kind};
 use super::seen::Seen;
 use super::time::StoreTime;
@@ -64,10 +65,13 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
     let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
-    let seen = sight(&connection, &time, meta.mark).map_err(faulty)?;
-    let seen = Arc::new(seen);
+    let seen = Arc::new(sight(&connection, &time, meta.mark).map_err(faulty)?);
     let queues = Arc::new(Queues::default());
     let bells = Bells::default();
+    let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
     let limiter = Arc::new(Limiter::default());
     let desk = Desk {
         connection,
@@ -98,6 +102,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         seen,
         queues,
         bells,
+        registry,
         peppers,
         writer,
     })
