@@ -11,7 +11,7 @@ use crate::doors::{Door, Wire};
 use crate::harness::Authority;
 use crate::history::{History, Spans, Way};
 use crate::kit::{connect, quiet};
-use crate::replicas::{REPLICAS, Replicas};
+use crate::replicas::{NO_BUDGET, REPLICAS, Replicas, remembered};
 use crate::scene::Scene;
 use crate::twin::{Fault, Twin};
 use crate::{draw, millis, rounds};
@@ -192,20 +192,23 @@ async fn across(doors: Vec<Arc<dyn Door>>, manner: Manner) {
 async fn whoever_asks_after_a_change_sees_it_on_every_replica() {
     let replicas = Replicas::start().await;
     across(replicas.doors(), Manner::Patient).await;
+    replicas.remembered();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_caller_hung_up_is_seen_once_its_repetition_is_answered() {
     let replicas = Replicas::start().await;
     across(replicas.doors(), Manner::HangingUp).await;
+    replicas.remembered();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_after_a_change_sees_it_on_sqlite() {
-    let mut authority = quiet(Authority::before_sqlite_start());
+    let mut authority = quiet(Authority::before_sqlite_start()).with(&NO_BUDGET);
     authority.start();
     authority.serving(true).await;
     let door = || -> Arc<dyn Door> { Arc::new(Wire(connect(&authority))) };
     across(vec![door()], Manner::Patient).await;
     across(vec![door()], Manner::HangingUp).await;
+    remembered(&authority);
 }

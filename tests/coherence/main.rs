@@ -33,6 +33,9 @@ mod kit;
 #[path = "../crashes/proxy.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod proxy;
+#[path = "../end_to_end/scrape.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod scrape;
 #[path = "../support/mod.rs"]
 mod support;
 
