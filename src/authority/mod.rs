@@ -4,6 +4,7 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod batch;
+mod budgets;
 pub mod call;
 pub mod certificates;
 pub mod changes;
