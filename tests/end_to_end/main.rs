@@ -42,6 +42,7 @@ mod peppers;
 mod policies;
 mod pools;
 mod process;
+mod quiet_streams;
 mod quotas;
 mod raw_bytes;
 mod redis_acl;
@@ -276,6 +277,12 @@ on_both_stores! {
         one_stream_keeps_all_leases_of_a_worker_alive,
         a_stream_ends_with_the_right_of_its_caller,
         a_stream_ends_when_the_server_leaves,
+    }
+    quiet_streams {
+        a_quiet_stream_ends_when_its_caller_is_revoked_and_others_stay,
+        a_quiet_stream_ends_when_its_caller_loses_the_permission,
+        a_quiet_stream_ends_when_its_caller_expires,
+        a_quiet_stream_outlasts_an_outage_of_the_store,
     }
     waiting {
         who_waits_longest_is_served_first_and_at_once,
