@@ -51,6 +51,8 @@ pub struct Metrics {
     pub leases_waiting: Gauge,
     /// Questions that could not be answered because a pepper is not configured.
     pub missing_pepper: Counter,
+    /// Calls that the store was not read for, since secrets of the same client failed too often.
+    pub failures_shed: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     certificate_end: Gauge,
     /// Readings of the certificates' files that were of no use.
@@ -88,6 +90,7 @@ impl Metrics {
             leases_refused: Counter::default(),
             leases_waiting: Gauge::default(),
             missing_pepper: Counter::default(),
+            failures_shed: Counter::default(),
             certificate_end: Gauge::default(),
             certificate_reloads_failed: Counter::default(),
             audit_pending: Gauge::default(),

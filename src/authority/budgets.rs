@@ -49,6 +49,21 @@ impl<K: Hash + Eq> Budgets<K> {
         Ok(())
     }
 
+    /// Takes nothing; where none is left, answers how long until one is.
+    pub(super) fn look(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let whole = self.shard(key).get(key).copied();
+        self.wait(whole, now)
+    }
+
+    /// Takes one, also where none is left. The debt is bounded by a whole budget, so that none lasts
+    /// longer than a budget takes to be whole.
+    pub(super) fn charge(&self, key: K, now: Instant) {
+        let most = now + self.refill * self.burst * 2;
+        let mut shard = self.shard(&key);
+        let whole = shard.get(&key).copied();
+        self.note(&mut shard, key, self.later(whole, now).min(most), now);
+    }
+
     /// When the budget is whole again if one more is taken from it.
     fn later(&self, whole: Option<Instant>, now: Instant) -> Instant {
         whole.unwrap_or(now).max(now) + self.refill
@@ -124,14 +139,48 @@ mod tests {
     }
 
     #[test]
+    fn a_look_takes_nothing() {
+        let budgets = budgets(64);
+        let now = Instant::now();
+        assert!((0..9).all(|_| budgets.look(&1, now).is_ok()));
+        assert_eq!(remembered(&budgets), 0);
+        (0..3).for_each(|_| budgets.charge(1, now));
+        assert_eq!(budgets.look(&1, now), Err(SECOND));
+        assert!(budgets.look(&1, now + SECOND).is_ok());
+    }
+
+    #[test]
+    fn a_debt_is_paid_off_and_never_more_than_a_whole_budget() {
+        let budgets = budgets(64);
+        let now = Instant::now();
+        (0..5).for_each(|_| budgets.charge(1, now));
+        assert_eq!(budgets.look(&1, now), Err(3 * SECOND), "two are owed");
+        (0..1000).for_each(|_| budgets.charge(1, now));
+        assert_eq!(budgets.look(&1, now), Err(4 * SECOND), "three, no more");
+        assert!(budgets.look(&1, now + 4 * SECOND).is_ok());
+    }
+
+    #[test]
     fn a_full_table_is_bounded_and_refuses_nobody_new() {
         let budgets = budgets(64);
         let now = Instant::now();
         for key in 0..10_000 {
+            assert!(budgets.look(&key, now).is_ok(), "{key}");
             assert!((0..3).all(|_| budgets.take(key, now).is_ok()), "{key}");
             assert!(remembered(&budgets) <= 64);
         }
         assert!(remembered(&budgets) >= 32, "it is used as far as it goes");
+    }
+
+    #[test]
+    fn who_owes_the_most_is_remembered_in_a_crowd_of_strangers() {
+        let budgets = budgets(64);
+        let now = Instant::now();
+        (0..6).for_each(|_| budgets.charge(1, now));
+        for stranger in 2..10_000 {
+            budgets.charge(stranger, now);
+        }
+        assert_eq!(budgets.look(&1, now), Err(4 * SECOND));
     }
 
     #[test]

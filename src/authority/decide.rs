@@ -13,6 +13,7 @@ use crate::store::{Found, Take, Taken};
 
 use super::Authority;
 use super::error::Error;
+use super::failures::Suspect;
 
 /// What a use costs, and whether it is only asked about.
 #[derive(Clone, Copy, Debug)]
@@ -39,24 +40,30 @@ impl Authority {
     ///
     /// `judge` judges all but the limits. A limited token that was seen before is judged as it was
     /// then, and taken from in the same step that finds it unchanged; a refusal is never guessed.
+    ///
+    /// Where the store has to be read, `suspect` must have failures left; what is read and then fails
+    /// is one. Nobody is suspected who was let in with the same secret before.
     pub(super) async fn decide(
         &self,
+        suspect: Option<Suspect<'_>>,
         presented: &Presented,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,
     ) -> Result<Option<Decision>, Error> {
-        let mut found = match self.guessed(presented, reach, &judge, use_.scope) {
-            Some(guess) => guess,
-            None => self.found(presented).await?,
+        let (mut found, mut read_for) = match self.guessed(presented, reach, &judge, use_.scope) {
+            Some(guess) => (guess, None),
+            None => (self.found(suspect, presented).await?, suspect),
         };
         for _ in 0..TAKE_ATTEMPTS {
             let Found { now, token } = found;
             let Some(token) = token else {
+                self.failed(read_for, Verdict::NotFound);
                 return Ok(None);
             };
             let Some(credential) = self.mint.recognise(&token, presented, reach)? else {
                 self.store.confirm().await?;
+                self.failed(read_for, Verdict::NotFound);
                 return Ok(None);
             };
             let decided = |verdict, now, left| {
@@ -70,6 +77,7 @@ impl Authority {
             };
             let verdict = judge(&token, credential, now);
             if verdict != Verdict::Valid || !counts(&token, use_.scope) {
+                self.failed(read_for, verdict);
                 return decided(verdict, now, None);
             }
             let take = Take {
@@ -89,7 +97,7 @@ impl Authority {
                 }
                 Taken::Moved(moved) => {
                     self.remember(presented, &moved);
-                    found = moved;
+                    (found, read_for) = (moved, None);
                 }
             }
         }
@@ -116,10 +124,26 @@ impl Authority {
         (judge(token.as_ref()?, own, now) == Verdict::Valid).then_some(Found { now, token })
     }
 
-    async fn found(&self, presented: &Presented) -> Result<Found, Error> {
+    async fn found(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        presented: &Presented,
+    ) -> Result<Found, Error> {
+        if let Some((budgets, suspect)) = self.failures.as_ref().zip(suspect) {
+            budgets.admit(suspect).inspect_err(|_| {
+                self.metrics.failures_shed.inc();
+            })?;
+        }
         let found = self.store.find(presented.id).await?;
         self.remember(presented, &found);
         Ok(found)
+    }
+
+    /// Counts a verdict against whom the store was read for, if it was, and if it is a failure.
+    fn failed(&self, read_for: Option<Suspect<'_>>, verdict: Verdict) {
+        if let Some((budgets, suspect)) = self.failures.as_ref().zip(read_for) {
+            budgets.judged(suspect, verdict);
+        }
     }
 
     fn remember(&self, presented: &Presented, found: &Found) {

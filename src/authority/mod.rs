@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod changes;
 mod decide;
 pub mod error;
+pub mod failures;
 pub mod heartbeat;
 mod known;
 pub mod leases;
@@ -38,6 +39,7 @@ use crate::trail::Trail;
 
 use access::Root;
 use certificates::CertificateCallers;
+use failures::FailureBudgets;
 use known::Known;
 use mint::Mint;
 use numbering::Numbering;
@@ -57,6 +59,8 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    /// `None` where nobody's failures are counted.
+    failures: Option<FailureBudgets>,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -78,6 +82,7 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
             metrics: Arc::new(Metrics::new([])),
@@ -113,6 +118,15 @@ impl Authority {
         Self {
             terms,
             waiting_max,
+            ..self
+        }
+    }
+
+    /// Reads the store no more for a client of whom so many secrets in a minute were not in force;
+    /// 0, or without, for as many as come.
+    pub fn with_failure_budget(self, per_minute: u32) -> Self {
+        Self {
+            failures: FailureBudgets::new(per_minute),
             ..self
         }
     }

@@ -90,7 +90,9 @@ impl Authority {
             dry_run: *dry_run,
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let decision = self.decide(&presented, &reach, judge, use_).await?;
+        let suspect = Some(right.suspect(request.client_ip));
+        let deciding = self.decide(suspect, &presented, &reach, judge, use_);
+        let decision = deciding.await?;
         let Some(decision) = decision else {
             return Ok(unknown(Verdict::NotFound));
         };

@@ -149,6 +149,8 @@ impl Pages {
         );
         let help = "Secrets that could not be judged, as their pepper is not configured";
         registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+        let help = "Calls refused since secrets of the same client were not in force too often";
+        registry.register("failures_shed", help, metrics.failures_shed.clone());
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";
