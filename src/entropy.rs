@@ -7,6 +7,7 @@ use rand::rngs::SysRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::alphabet::{self, fair_digit};
+use crate::domain::coherence::{Epoch, ReplicaId};
 use crate::domain::secret::RANDOM_DIGITS;
 use crate::domain::token::TokenId;
 
@@ -39,6 +40,18 @@ pub fn digits(count: usize) -> Result<Zeroizing<String>, EntropyError> {
 pub fn token_id() -> Result<TokenId, EntropyError> {
     let text = digits(TokenId::DIGITS)?;
     TokenId::parse(&text).map_err(|flaw| EntropyError(flaw.to_string()))
+}
+
+/// A fresh name of a process that answers from memory.
+pub fn replica_id() -> Result<ReplicaId, EntropyError> {
+    let text = digits(ReplicaId::DIGITS)?;
+    ReplicaId::parse(&text).map_err(|flaw| EntropyError(flaw.to_string()))
+}
+
+/// A fresh name of a registry.
+pub fn epoch() -> Result<Epoch, EntropyError> {
+    let text = digits(Epoch::DIGITS)?;
+    Epoch::parse(&text).map_err(|flaw| EntropyError(flaw.to_string()))
 }
 
 /// The random part of a fresh secret.

@@ -2,6 +2,7 @@
 //!
 //! Every label is a word out of a closed list, so that nothing a caller sends makes a new series.
 
+mod cache;
 mod connections;
 mod exposition;
 mod rpc;
@@ -18,8 +19,9 @@ use crate::domain::lease::LeaseEnd;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
+pub use cache::CacheTimes;
 pub use connections::{Connections, Ended};
-pub use exposition::{About, Exposition, Format, Now};
+pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 
@@ -37,6 +39,7 @@ pub struct Metrics {
     pub rpcs: Rpcs,
     pub store: StoreTimes,
     pub connections: Connections,
+    pub cache: CacheTimes,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
@@ -51,7 +54,7 @@ pub struct Metrics {
     pub leases_waiting: Gauge,
     /// Questions that could not be answered because a pepper is not configured.
     pub missing_pepper: Counter,
-    /// Calls that the store was not read for, since secrets of the same client failed too often.
+    /// Secrets that the store was not read for, since too many of the same client failed.
     pub failures_shed: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     certificate_end: Gauge,
@@ -80,6 +83,7 @@ impl Metrics {
             rpcs: Rpcs::new(methods),
             store: StoreTimes::default(),
             connections: Connections::default(),
+            cache: CacheTimes::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),

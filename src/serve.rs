@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::authority::Authority;
 use crate::authority::access::Root;
 use crate::authority::heartbeat;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::authority::sweeper;
+use crate::authority::{Authority, CacheBounds};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, RootToken};
 use crate::store::Store;
@@ -176,6 +176,11 @@ fn authority(
         .map_err(|error| ServeError::Failed(error.to_string()))?;
     Ok(authority
         .with_policies(config.policies.clone())
+        .with_cache(CacheBounds {
+            entries: config.cache.max_entries,
+            bytes: config.cache.max_bytes,
+        })
+        .with_failure_budget(config.limits.failures_per_minute)
         .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
 }
@@ -191,6 +196,8 @@ async fn serve_store(
 ) -> Result<(), ServeError> {
     let (metrics, trail) = (observation.metrics.clone(), observation.trail.clone());
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
+    let coherence = authority.coherence();
+    let renewing = tokio::spawn(coherence.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
@@ -210,6 +217,7 @@ async fn serve_store(
     let sights = Sights {
         gate: gate.clone(),
         store: store.clone(),
+        coherence: coherence.clone(),
         readiness: readiness.clone(),
         draining: draining.clone(),
     };
@@ -237,6 +245,8 @@ async fn serve_store(
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();
         beating.abort();
+        renewing.abort();
+        coherence.give_up().await;
         store.close().await;
         trail.close().await;
         if let Some(showing) = showing {

@@ -13,7 +13,7 @@ use crate::domain::name::Namespace;
 use crate::domain::peer_name::PeerName;
 use crate::domain::spending::Scope;
 use crate::domain::token::{Refusal, Token, TokenId};
-use crate::domain::verdict::{self, Verdict};
+use crate::domain::verdict::{self, Consistency, Verdict};
 use crate::trail::Trail;
 
 use super::Authority;
@@ -161,9 +161,9 @@ impl Authority {
                 false => Verdict::NotFound,
             }
         };
-        let deciding = self.decide(suspect, &presented, &Reach::All, judge, use_);
-        let decision = deciding.await?;
-        let Some(own) = decision else {
+        let cached = Consistency::Cached;
+        let decision = self.decide(suspect, &presented, &Reach::All, judge, use_, cached);
+        let Some(own) = decision.await? else {
             return Err(refused);
         };
         let token = &own.token;

@@ -1,8 +1,10 @@
 //! Changing a token: update, rotate, reset its limits, revoke, delete.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use crate::domain::caller::Reach;
+use crate::domain::coherence::Invalidation;
 use crate::domain::name::{Reason, RequestId};
 use crate::domain::rotation::{Grace, Rotation};
 use crate::domain::spending::Scope;
@@ -10,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Origin, Refusal, RequestKey, Revocation, Ruling, Token, TokenId};
 use crate::domain::update::Patch;
 use crate::store::limits::TAKE_ATTEMPTS;
-use crate::store::{Change, Deletion, Rule, Take, Taken};
+use crate::store::{Change, Deletion, Rule, StoreError, Take, Taken};
 
 use super::Authority;
 use super::access::Right;
@@ -145,7 +147,7 @@ impl Authority {
             seen.get_or_init(|| token.namespace.clone());
             guard(token).map_or(Ruling::Keep, Ruling::Refuse)
         });
-        let deleted = match self.store.delete(id, rule).await? {
+        match self.known(id, self.store.delete(id, rule)).await? {
             Deletion::Deleted => {
                 if let Some(namespace) = place.get() {
                     right.found_in(namespace);
@@ -155,9 +157,33 @@ impl Authority {
             }
             Deletion::Absent => Err(Error::TokenNotFound(id)),
             Deletion::Refused(refusal) => self.unseen(refused(refusal, id, "")).await,
-        };
-        self.known.forget(id);
-        deleted
+        }
+    }
+
+    /// Carries out what may change the token `id`, and makes it known to every server before it is
+    /// answered: also where nothing was to be changed, or is there any more. It may be the repeat of
+    /// a call that was cut off when it had changed the token, and had told nobody.
+    pub(super) async fn known<T: Changing>(
+        &self,
+        id: TokenId,
+        act: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Error> {
+        match act.await {
+            Ok(done) => {
+                let revision = done.revision().unwrap_or(u64::MAX);
+                let change = Invalidation {
+                    token: id,
+                    revision,
+                };
+                self.coherence.changed(change).await?;
+                Ok(done)
+            }
+            Err(error) => {
+                // Nobody knows whether it was changed.
+                self.coherence.doubt(id);
+                Err(error.into())
+            }
+        }
     }
 
     /// Applies `rule` to a token that the right covers.
@@ -173,7 +199,7 @@ impl Authority {
             Some(refusal) => Ruling::Refuse(refusal),
             None => rule(token, now),
         });
-        match self.store.change(id, rule).await? {
+        match self.known(id, self.store.change(id, rule)).await? {
             Change::Changed(token) => {
                 right.found_in(&token.namespace);
                 let (now, changed) = (token.update_time, true);
@@ -238,6 +264,28 @@ impl Authority {
             self.store.confirm().await?;
         }
         Err(error)
+    }
+}
+
+/// What a store answers that was to change a token.
+pub(super) trait Changing {
+    /// The revision of the token as it stands by then; `None` where it is not told, or there is no
+    /// token.
+    fn revision(&self) -> Option<u64>;
+}
+
+impl Changing for Change {
+    fn revision(&self) -> Option<u64> {
+        match self {
+            Self::Changed(token) | Self::Kept(token, _) => Some(token.revision),
+            Self::Absent | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl Changing for Deletion {
+    fn revision(&self) -> Option<u64> {
+        None
     }
 }
 

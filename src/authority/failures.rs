@@ -11,8 +11,10 @@ use crate::domain::address::subscriber;
 use crate::domain::caller::Identity;
 use crate::domain::verdict::Verdict;
 
+use super::Authority;
 use super::budgets::Budgets;
 use super::error::Error;
+use super::look::Place;
 
 /// Most suspects that are remembered: some 4 MB, where each is another caller.
 const SUSPECTS_MAX: usize = 16_384;
@@ -114,6 +116,39 @@ impl FailureBudgets {
     pub(super) fn judged(&self, suspect: Suspect<'_>, verdict: Verdict) {
         if is_failure(verdict) {
             self.budgets.charge(suspect.key(), Instant::now());
+        }
+    }
+}
+
+impl Authority {
+    /// Lets the store be read for `suspect`. One whose secrets failed too often is refused, unless
+    /// this one `is_known`.
+    pub(super) fn admit(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        is_known: impl FnOnce() -> bool,
+    ) -> Result<(), Error> {
+        let Some((budgets, suspect)) = self.failures.as_ref().zip(suspect) else {
+            return Ok(());
+        };
+        let admitted = budgets.admit(suspect);
+        if admitted.is_ok() || is_known() {
+            return Ok(());
+        }
+        self.metrics.failures_shed.inc();
+        admitted
+    }
+
+    /// Counts a verdict, if it is a failure of what was read for `suspect`.
+    pub(super) fn count_failure(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        place: Place,
+        verdict: Verdict,
+    ) {
+        let read_for = suspect.filter(|_| place == Place::Store);
+        if let Some((budgets, suspect)) = self.failures.as_ref().zip(read_for) {
+            budgets.judged(suspect, verdict);
         }
     }
 }

@@ -5,15 +5,17 @@ pub mod act;
 mod audit;
 pub mod batch;
 mod budgets;
+mod cache;
 pub mod call;
 pub mod certificates;
 pub mod changes;
+pub mod coherence;
 mod decide;
 pub mod error;
 pub mod failures;
 pub mod heartbeat;
-mod known;
 pub mod leases;
+mod look;
 pub mod mint;
 mod missing_peppers;
 pub mod namespaces;
@@ -38,9 +40,10 @@ use crate::store::Store;
 use crate::trail::Trail;
 
 use access::Root;
+pub use cache::CacheBounds;
 use certificates::CertificateCallers;
+use coherence::Coherence;
 use failures::FailureBudgets;
-use known::Known;
 use mint::Mint;
 use numbering::Numbering;
 use surrender::PeerBudgets;
@@ -54,7 +57,7 @@ pub struct Authority {
     roots: Vec<Root>,
     certificates: CertificateCallers,
     mint: Mint,
-    known: Known,
+    coherence: Arc<Coherence>,
     policies: Arc<Policies>,
     validation_ids: Numbering,
     call_ids: Numbering,
@@ -72,12 +75,14 @@ impl Authority {
     /// Audit lines go into the log, and what is counted is read by nobody, unless
     /// [`Authority::observed`] says otherwise.
     pub fn new(store: Arc<dyn Store>, roots: Vec<Root>, mint: Mint) -> Result<Self, EntropyError> {
+        let metrics = Arc::new(Metrics::new([]));
+        let coherence = Coherence::new(store.clone(), CacheBounds::default(), metrics.clone())?;
         Ok(Self {
+            coherence: Arc::new(coherence),
             store,
             roots,
             certificates: CertificateCallers::default(),
             mint,
-            known: Known::default(),
             policies: Arc::default(),
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
@@ -85,7 +90,7 @@ impl Authority {
             failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
-            metrics: Arc::new(Metrics::new([])),
+            metrics,
             trail: Arc::new(Trail::to_log()),
         })
     }
@@ -94,10 +99,24 @@ impl Authority {
     pub fn observed(self, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
         Self {
             mint: self.mint.counting(metrics.clone()),
+            coherence: Arc::new(self.coherence.counting(metrics.clone())),
             metrics,
             trail,
             ..self
         }
+    }
+
+    /// Remembers no more than this.
+    pub fn with_cache(self, bounds: CacheBounds) -> Self {
+        Self {
+            coherence: Arc::new(self.coherence.within(bounds)),
+            ..self
+        }
+    }
+
+    /// What keeps answers from memory true; [`Coherence::keep`] has to run for there to be any.
+    pub fn coherence(&self) -> Arc<Coherence> {
+        self.coherence.clone()
     }
 
     /// Waits until the audit lines so far are written, or are known to wait.

@@ -76,7 +76,7 @@ impl Authority {
                 Err(_) => Ruling::Refuse(Refusal::Undecidable),
             }
         });
-        match self.store.change(id, rule).await? {
+        match self.known(id, self.store.change(id, rule)).await? {
             Change::Changed(_) => {
                 self.metrics.tokens_revoked.inc();
                 Ok("done")

@@ -167,7 +167,7 @@ impl Authority {
                 (ruling, _) => ruling,
             }
         });
-        match self.store.change(id, rule).await? {
+        match self.known(id, self.store.change(id, rule)).await? {
             Change::Changed(token) => {
                 let now = token.update_time;
                 let seen = self.see(Arc::new(token), now).await?;

@@ -1,12 +1,14 @@
 //! The question of all questions: may this secret do what is asked, now?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::caller::Namespaces;
+use crate::domain::freshness::Answer;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
-use crate::domain::verdict::{self, Credential, Request, Verdict};
+use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
 use super::access::Right;
@@ -23,6 +25,7 @@ pub struct Question {
     pub cost: u64,
     /// Only asked: nothing is spent.
     pub dry_run: bool,
+    pub consistency: Consistency,
 }
 
 /// A judgement and what it was about.
@@ -33,6 +36,10 @@ pub struct Validation {
     pub subject: Option<Subject>,
     /// What the judged use cost.
     pub cost: u64,
+    /// How long whoever asked may repeat the answer to itself; zero for not at all.
+    pub cache_ttl: Duration,
+    /// The store could not be asked, and the token may have changed since it last could.
+    pub degraded: bool,
     /// Unique over all processes.
     pub id: String,
 }
@@ -73,12 +80,15 @@ impl Authority {
             request,
             cost,
             dry_run,
+            consistency,
         } = question;
         let reach = right.within(namespaces)?;
         let unknown = |verdict| Validation {
             verdict,
             subject: None,
             cost: *cost,
+            cache_ttl: Duration::ZERO,
+            degraded: false,
             id: self.validation_ids.next().to_string(),
         };
         let Some(presented) = self.mint.read(secret) else {
@@ -91,9 +101,8 @@ impl Authority {
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
         let suspect = Some(right.suspect(request.client_ip));
-        let deciding = self.decide(suspect, &presented, &reach, judge, use_);
-        let decision = deciding.await?;
-        let Some(decision) = decision else {
+        let decision = self.decide(suspect, &presented, &reach, judge, use_, *consistency);
+        let Some(decision) = decision.await? else {
             return Ok(unknown(Verdict::NotFound));
         };
         let Decision {
@@ -102,7 +111,18 @@ impl Authority {
             credential,
             now,
             left,
+            degraded,
         } = decision;
+        let answer = Answer {
+            verdict,
+            token: &token,
+            credential,
+            now,
+            dry_run: *dry_run,
+            degraded,
+        };
+        let freshness = self.policies.of(&token.namespace).freshness();
+        let cache_ttl = freshness.cache_ttl(&answer);
         let subject = Subject {
             token,
             credential,
@@ -111,6 +131,8 @@ impl Authority {
         };
         Ok(Validation {
             subject: Some(subject),
+            cache_ttl,
+            degraded,
             ..unknown(verdict)
         })
     }

@@ -6,6 +6,7 @@ use super::Session;
 use super::facts::{facts, number, word};
 use super::failure::{Exit, Failure};
 use super::limit_state;
+use super::span;
 use super::table;
 use super::token_args::ValidateArgs;
 
@@ -95,6 +96,8 @@ fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
         secret_version,
         revision,
         validation_id,
+        cache_ttl,
+        degraded,
     } = judged;
     let verdict = match pb::Verdict::try_from(*verdict) {
         Ok(verdict) => word(verdict.as_str_name(), "VERDICT_").to_owned(),
@@ -105,6 +108,11 @@ fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
         Ok(credential) => word(credential.as_str_name(), "CREDENTIAL_").to_lowercase(),
         Err(_) => format!("unknown ({credential})"),
     };
+    let cache_ttl = cache_ttl.as_ref().map(span::exact).unwrap_or_default();
+    let degraded = match degraded {
+        true => "the store could not be asked",
+        false => "",
+    };
     let mut rows = token.as_ref().map(facts).unwrap_or_default();
     rows.retain(|(name, _)| !matches!(*name, "secret_version" | "revision"));
     rows.extend(limit_state::rows(rate_limits, *quota_remaining, cost));
@@ -112,6 +120,8 @@ fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
         ("credential", credential),
         ("secret_version", number(u64::from(*secret_version))),
         ("revision", number(*revision)),
+        ("cache_ttl", cache_ttl),
+        ("degraded", degraded.to_owned()),
         ("validation_id", validation_id.clone()),
     ]);
     format!("{verdict}\n{}", table::pairs(&rows))
@@ -166,6 +176,28 @@ mod tests {
             "RATE_LIMITED\n\
              limit       default: 1 of 5 left, all again in 48s, try again in 12s\n\
              quota_left  495\n"
+        );
+    }
+
+    #[test]
+    fn a_judgement_tells_how_long_it_may_be_repeated_and_that_it_may_be_old() {
+        let cached = pb::ValidateResponse {
+            verdict: pb::Verdict::Valid.into(),
+            cache_ttl: Some(prost_types::Duration {
+                seconds: 4,
+                nanos: 500_000_000,
+            }),
+            ..pb::ValidateResponse::default()
+        };
+        assert_eq!(judgement(&cached, 1), "VALID\ncache_ttl  4s500ms\n");
+        let degraded = pb::ValidateResponse {
+            cache_ttl: None,
+            degraded: true,
+            ..cached
+        };
+        assert_eq!(
+            judgement(&degraded, 1),
+            "VALID\ndegraded  the store could not be asked\n"
         );
     }
 

@@ -22,6 +22,8 @@ pub struct LimitsConfig {
     pub idle_timeout: Duration,
     pub connection_age: Duration,
     pub stall_timeout: Duration,
+    /// Zero for no bound.
+    pub failures_per_minute: u32,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,7 @@ pub(super) struct LimitsTable {
     idle_timeout: String,
     connection_age: String,
     stall_timeout: String,
+    failures_per_minute: i64,
 }
 
 impl LimitsTable {
@@ -58,10 +61,12 @@ impl LimitsTable {
             idle_timeout,
             connection_age,
             stall_timeout,
+            failures_per_minute,
         } = self;
         let number = |key: &str, value: i64| within(key, value, 1, 1 << 20);
         let lasting = |key: &str, text: &str| span(key, text, Duration::from_millis(100));
         let of_connection = "limits.calls_per_connection";
+        let of_failures = "limits.failures_per_minute";
         Ok(LimitsConfig {
             message_bytes: within("limits.message_bytes", message_bytes, 1024, 16 << 20)?,
             calls_in_flight: number("limits.calls_in_flight", calls_in_flight)?,
@@ -83,6 +88,7 @@ impl LimitsTable {
             idle_timeout: lasting("limits.idle_timeout", &idle_timeout)?,
             connection_age: lasting("limits.connection_age", &connection_age)?,
             stall_timeout: lasting("limits.stall_timeout", &stall_timeout)?,
+            failures_per_minute: within(of_failures, failures_per_minute, 0, 1_000_000)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 pub mod args;
 mod at_hand;
 mod audit;
+mod cache;
 mod certificates;
 mod layers;
 mod leases;
@@ -35,6 +36,7 @@ use crate::domain::secret::Brand;
 
 pub use at_hand::AtHand;
 pub use audit::AuditPlace;
+pub use cache::CacheConfig;
 pub use certificates::CertificateCaller;
 pub use layers::DEFAULTS;
 pub use leases::LeasesConfig;
@@ -51,6 +53,7 @@ pub use tls::TlsConfig;
 
 use args::ServeArgs;
 use audit::AuditTable;
+use cache::CacheTable;
 use leases::LeasesTable;
 use limits::LimitsTable;
 use retention::RetentionTable;
@@ -99,6 +102,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub retention: RetentionConfig,
     pub leases: LeasesConfig,
+    pub cache: CacheConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
     pub accepted_brands: Vec<Brand>,
@@ -164,6 +168,7 @@ struct File {
     store: StoreTable,
     retention: RetentionTable,
     leases: LeasesTable,
+    cache: CacheTable,
     secrets: SecretsTable,
     access: AccessTable,
     limits: LimitsTable,
@@ -215,6 +220,7 @@ impl File {
             store,
             retention,
             leases,
+            cache,
             secrets,
             access,
             limits,
@@ -249,6 +255,7 @@ impl File {
             store: store.parse()?,
             retention: retention.parse()?,
             leases: leases.parse()?,
+            cache: cache.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,
             keyring: peppers::parse(secrets.peppers)?,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::domain::flaw::quoted;
+use crate::domain::freshness::Freshness;
 use crate::domain::limit::{LimitName, RateLimit, RateLimits};
 use crate::domain::name::Namespace;
 use crate::domain::policy::{Policies, Policy};
@@ -18,11 +19,13 @@ use super::layers::holds_long_run;
 pub(super) const SECTION: &str = "namespaces";
 
 /// The keys of a namespace's section. None has a default.
-pub const NAMESPACE_KEYS: [&str; 4] = [
+pub const NAMESPACE_KEYS: [&str; 6] = [
     "default_ttl",
     "max_ttl",
     "max_tokens",
     "default_rate_limits",
+    "cache_ttl",
+    "max_staleness",
 ];
 
 const LIMIT_KEYS: [&str; 4] = ["name", "requests", "period", "burst"];
@@ -95,8 +98,14 @@ fn policy(place: &str, entries: &Table) -> Result<Policy, ConfigError> {
         Some(Value::Array(limits)) => rate_limits(&key, limits)?,
         Some(other) => return Err(wrong_type(&key, "array", other)),
     };
-    Policy::new(default_ttl, max_ttl, limits, max_tokens)
-        .map_err(|(part, flaw)| ConfigError::key(&format!("{place}.{part}"), flaw))
+    let refuse = |(part, flaw)| ConfigError::key(&format!("{place}.{part}"), flaw);
+    let freshness = Freshness::new(
+        section.span("cache_ttl")?.unwrap_or_default(),
+        section.span("max_staleness")?.unwrap_or_default(),
+    );
+    let freshness = freshness.map_err(refuse)?;
+    let policy = Policy::new(default_ttl, max_ttl, limits, max_tokens).map_err(refuse)?;
+    Ok(policy.with_freshness(freshness))
 }
 
 fn rate_limits(key: &str, values: &[Value]) -> Result<RateLimits, ConfigError> {

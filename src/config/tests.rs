@@ -96,6 +96,23 @@ fn the_annotated_file_is_the_defaults() {
     assert!(config.root_tokens.is_empty());
     assert_eq!(config.retention.retention, Retention::default());
     assert_eq!(config.retention.sweep_every, Duration::from_secs(10));
+    assert_eq!(config.cache.max_entries, 200_000);
+    assert_eq!(config.cache.max_bytes, 128 << 20);
+    assert_eq!(config.limits.failures_per_minute, 600);
+}
+
+#[test]
+fn the_cache_and_the_budget_of_failures_can_be_turned_off() {
+    let off = load(
+        &[
+            ("cache.max_entries", "0"),
+            ("limits.failures_per_minute", "0"),
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(off.cache.max_entries, 0);
+    assert_eq!(off.limits.failures_per_minute, 0);
 }
 
 #[test]
@@ -172,6 +189,12 @@ fn absurd_values_are_refused_with_their_limits() {
         ("leases.max_wait", "25h"),
         ("leases.max_wait", "long"),
         ("leases.max_waiting", "0"),
+        ("cache.max_entries", "-1"),
+        ("cache.max_entries", "10000001"),
+        ("cache.max_bytes", "1048575"),
+        ("cache.max_bytes", "68719476737"),
+        ("limits.failures_per_minute", "-1"),
+        ("limits.failures_per_minute", "1000001"),
     ] {
         let message = error(&[(key, value)], &[]);
         assert!(message.contains(key), "{key}: {message}");

@@ -1,10 +1,11 @@
-//! Policies of namespaces: how long the tokens of one may live, how many there may be, and what
-//! they get when nothing is asked for.
+//! Policies of namespaces: how long the tokens of one may live, how many there may be, what they get
+//! when nothing is asked for, and how late a change of them may show.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::flaw::Flaw;
+use super::freshness::Freshness;
 use super::limit::RateLimits;
 use super::name::Namespace;
 use super::time::Timestamp;
@@ -17,6 +18,7 @@ pub struct Policy {
     max_ttl: Option<Duration>,
     default_rate_limits: RateLimits,
     max_tokens: Option<u64>,
+    freshness: Freshness,
 }
 
 impl Policy {
@@ -45,7 +47,17 @@ impl Policy {
             max_ttl,
             default_rate_limits,
             max_tokens,
+            freshness: Freshness::default(),
         })
+    }
+
+    /// The same, with answers about the namespace's tokens as fresh as this.
+    pub fn with_freshness(self, freshness: Freshness) -> Self {
+        Self { freshness, ..self }
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Applies the policy to what was asked for; a flaw is one of the `ttl`. To come after

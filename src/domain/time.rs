@@ -40,6 +40,31 @@ impl Timestamp {
     }
 }
 
+/// An instant of a clock that never steps: microseconds since a beginning that only its process knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Steady(u64);
+
+impl Steady {
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
+    /// This instant and `span`; the last one there is, where that is later.
+    pub fn saturating_add(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(span))
+    }
+
+    /// Time from `earlier` to this instant; zero if `earlier` is later.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,6 +41,16 @@ pub struct Request {
     pub client_ip: Option<IpAddr>,
 }
 
+/// Where an answer may come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// From memory, too, where that is known to be current.
+    #[default]
+    Cached,
+    /// From the store, asked after the question came.
+    Strong,
+}
+
 /// A presented secret that is one of a token's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {

@@ -1,7 +1,9 @@
 //! The text that a scraper reads: OpenMetrics, or the older Prometheus text made from it.
 
 use std::fmt::{self, Write};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
@@ -32,8 +34,18 @@ pub struct Now {
     pub calls_in_hand: usize,
     pub validates: bool,
     pub manages: bool,
+    /// What is remembered to answer from.
+    pub cache: Remembered,
     /// Durability class of the store, once it is known.
     pub durability: Option<&'static str>,
+}
+
+/// What is remembered, and for how long it may be answered from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remembered {
+    pub records: usize,
+    pub bytes: u64,
+    pub lease_left: Duration,
 }
 
 /// All metrics of a process, ready to be read.
@@ -49,6 +61,9 @@ struct Pages {
     calls_in_hand: Gauge,
     ready: Family<Use, Gauge>,
     store: Family<StoreLabels, Gauge>,
+    records: Gauge,
+    bytes: Gauge,
+    lease_left: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,6 +140,15 @@ impl Pages {
         let help = "Tokens that a caller deleted here";
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         register_leases(&mut registry, metrics);
+        metrics.cache.register(&mut registry);
+        let (records, bytes, lease_left) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let help = "Records that are remembered";
+        registry.register("cache_records", help, records.clone());
+        let help = "Memory that they take, as far as it is known";
+        registry.register_with_unit("cache_size", help, Unit::Bytes, bytes.clone());
+        let help = "For how long answers may come from memory, unless the lease is renewed";
+        let left = lease_left.clone();
+        registry.register_with_unit("cache_lease_left", help, Unit::Seconds, left);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
         let connections = &metrics.connections;
@@ -147,10 +171,7 @@ impl Pages {
             "Readings of the certificates' files that found something wrong",
             metrics.certificate_reloads_failed.clone(),
         );
-        let help = "Secrets that could not be judged, as their pepper is not configured";
-        registry.register("missing_pepper", help, metrics.missing_pepper.clone());
-        let help = "Calls refused since secrets of the same client were not in force too often";
-        registry.register("failures_shed", help, metrics.failures_shed.clone());
+        register_unjudged(&mut registry, metrics);
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";
@@ -160,6 +181,9 @@ impl Pages {
             calls_in_hand,
             ready,
             store,
+            records,
+            bytes,
+            lease_left,
         }
     }
 
@@ -170,6 +194,12 @@ impl Pages {
             let ready = self.ready.get_or_create(&Use { r#use: word });
             ready.set(i64::from(can));
         }
+        let cache = now.cache;
+        self.records
+            .set(i64::try_from(cache.records).unwrap_or(i64::MAX));
+        self.bytes
+            .set(i64::try_from(cache.bytes).unwrap_or(i64::MAX));
+        self.lease_left.set(cache.lease_left.as_secs_f64());
         // The class may change while the process runs; the old one does not stay.
         self.store.clear();
         let labels = StoreLabels {
@@ -189,6 +219,13 @@ fn register_leases(registry: &mut Registry, metrics: &Metrics) {
     registry.register("leases_refused", help, metrics.leases_refused.clone());
     let help = "Calls that wait for a lease here";
     registry.register("leases_waiting", help, metrics.leases_waiting.clone());
+}
+
+fn register_unjudged(registry: &mut Registry, metrics: &Metrics) {
+    let help = "Secrets that could not be judged, as their pepper is not configured";
+    registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+    let help = "Secrets that were not judged, as too many of the same client were not in force";
+    registry.register("failures_shed", help, metrics.failures_shed.clone());
 }
 
 /// OpenMetrics as Prometheus text 0.0.4, where a counter's family is named as its series are.
@@ -216,8 +253,6 @@ fn plain(open: &str) -> Result<String, fmt::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     fn exposition(metrics: &Metrics) -> Exposition {
         let about = About {
             version: "1.2.3",
@@ -227,6 +262,7 @@ mod tests {
             calls_in_hand: 2,
             validates: true,
             manages: false,
+            cache: Remembered::default(),
             durability: None,
         })
     }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::authority::act;
+use crate::authority::coherence::Coherence;
 use crate::authority::readiness::Readiness;
 use crate::clock::SystemClock;
 use crate::config::{AuditPlace, Config, MetricsPlace, StoreUrl};
@@ -30,6 +31,7 @@ pub(super) struct Observation {
 pub(super) struct Sights {
     pub(super) gate: Arc<Gate>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) coherence: Arc<Coherence>,
     pub(super) readiness: watch::Receiver<Readiness>,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -45,6 +47,7 @@ impl Sights {
             calls_in_hand: self.gate.in_hand(),
             validates: ready.validate,
             manages: ready.manage,
+            cache: self.coherence.remembered(),
             durability: self.store.durability().map(|class| class.as_str()),
         }
     }

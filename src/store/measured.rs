@@ -6,21 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
 use crate::domain::caller::Reach;
+use crate::domain::coherence::registry::{Announced, Attendance, Renewal, Renewed};
+use crate::domain::coherence::{Invalidation, ReplicaId};
 use crate::domain::lease::WaiterId;
 use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::pool::Pool;
 use crate::domain::spending::Spending;
+use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Token, TokenId};
 use crate::metrics::{Failure, Metrics, Operation};
 
 use super::bells::Bells;
 use super::leases::{Acquired, Asking, Beat, KeptAlive, LeaseTarget, Pools, Released};
+use super::registry::Heard;
 use super::{
     Census, Change, Creation, Deletion, Durability, Found, LeaseStore, LimitStore, NamespaceStore,
-    Page, Rule, Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take, Taken, TokenStore,
+    Page, RegistryStore, Rule, Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take,
+    Taken, TokenStore,
 };
 
 /// How long after such a failure was told others are passed over in silence.
@@ -200,6 +206,38 @@ impl LeaseStore for Measured {
 
     fn bells(&self) -> &Bells {
         self.store.bells()
+    }
+}
+
+#[async_trait]
+impl RegistryStore for Measured {
+    async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError> {
+        self.timed(Operation::Renew, self.store.renew(renewal))
+            .await
+    }
+
+    async fn announce(&self, changes: &[Invalidation]) -> Result<Announced, StoreError> {
+        self.timed(Operation::Announce, self.store.announce(changes))
+            .await
+    }
+
+    async fn attendance(&self) -> Result<Attendance, StoreError> {
+        self.timed(Operation::Attendance, self.store.attendance())
+            .await
+    }
+
+    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+        self.timed(Operation::Strike, self.store.strike(absent))
+            .await
+    }
+
+    async fn resign(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        self.timed(Operation::Resign, self.store.resign(replica))
+            .await
+    }
+
+    fn nudges(&self) -> broadcast::Receiver<Heard> {
+        self.store.nudges()
     }
 }
 

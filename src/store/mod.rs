@@ -24,6 +24,7 @@ pub mod measured;
 mod peppers;
 pub mod record;
 pub mod redis;
+pub mod registry;
 pub mod spending;
 pub mod sqlite;
 pub mod tenure;
@@ -45,6 +46,7 @@ use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 use census::Census;
 pub use leases::LeaseStore;
 pub use limits::{LimitStore, Take, Taken};
+pub use registry::RegistryStore;
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
 ///
@@ -163,11 +165,25 @@ pub trait StoreStatus: Send + Sync {
 
 /// A store: everything the authority asks of one.
 pub trait Store:
-    TokenStore + NamespaceStore + LimitStore + LeaseStore + Sweeping + StoreStatus + 'static
+    TokenStore
+    + NamespaceStore
+    + LimitStore
+    + LeaseStore
+    + RegistryStore
+    + Sweeping
+    + StoreStatus
+    + 'static
 {
 }
 impl<T> Store for T where
-    T: TokenStore + NamespaceStore + LimitStore + LeaseStore + Sweeping + StoreStatus + 'static
+    T: TokenStore
+        + NamespaceStore
+        + LimitStore
+        + LeaseStore
+        + RegistryStore
+        + Sweeping
+        + StoreStatus
+        + 'static
 {
 }
 

@@ -120,6 +120,7 @@ on_both_stores! {
         a_policy_holds_for_whoever_creates_from_the_start_on,
         a_policy_bounds_changes_of_an_end_and_leaves_others_alone,
         a_policy_gives_tokens_their_rate_limits,
+        a_policy_says_for_how_long_an_answer_may_be_repeated,
     }
     access {
         nothing_is_answered_without_a_credential,

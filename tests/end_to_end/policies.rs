@@ -5,7 +5,7 @@ use std::time::Duration;
 use token_authority::clock::{Clock, SystemClock};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, DeleteRequest, UpdateRequest, ValidateRequest, Verdict,
+    self, CreateRequest, DeleteRequest, RotateRequest, UpdateRequest, ValidateRequest, Verdict,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -279,4 +279,77 @@ pub(crate) async fn a_policy_gives_tokens_their_rate_limits(authority: Authority
     assert_eq!(limits(&asked), [("own".to_owned(), 7)]);
     let (free, _) = create(&mut root, within("free")).await;
     assert_eq!(limits(&free), []);
+}
+
+/// For how long the answer to `request` may be repeated; `None` where it may not.
+async fn cache_ttl(client: &mut Client, request: ValidateRequest) -> Option<Duration> {
+    let answer = ask(client, request).await;
+    assert!(!answer.degraded, "{answer:?}");
+    answer
+        .cache_ttl
+        .map(|span| span.try_into().expect("a span"))
+}
+
+pub(crate) async fn a_policy_says_for_how_long_an_answer_may_be_repeated(authority: Authority) {
+    let file = "[namespaces.shop]\ncache_ttl = \"30s\"\n";
+    let authority = configured(authority, file).await;
+    let mut root = authority.root().await;
+    let about = |secret: &str| ValidateRequest {
+        namespace: "-".to_owned(),
+        ..presenting(secret)
+    };
+    let (span, none) = (Duration::from_secs(30), None);
+    let (plain, secret) = create(&mut root, within("shop")).await;
+    assert_eq!(cache_ttl(&mut root, about(&secret)).await, Some(span));
+    let dry = ValidateRequest {
+        dry_run: true,
+        ..about(&secret)
+    };
+    assert_eq!(cache_ttl(&mut root, dry).await, none);
+    let refused = ValidateRequest {
+        required_scopes: vec!["refunds".to_owned()],
+        ..about(&secret)
+    };
+    assert_eq!(cache_ttl(&mut root, refused).await, none);
+    assert_eq!(cache_ttl(&mut root, about("rubbish")).await, none);
+
+    let (_, ending) = create(&mut root, living("shop", 20)).await;
+    let left = cache_ttl(&mut root, about(&ending)).await.expect("a span");
+    assert!(
+        Duration::ZERO < left && left <= Duration::from_secs(20),
+        "{left:?}"
+    );
+    let limited = CreateRequest {
+        rate_limits: vec![pb::RateLimit {
+            requests: 7,
+            ..pb::RateLimit::default()
+        }],
+        ..within("shop")
+    };
+    let pooled = CreateRequest {
+        pool: "gpu".to_owned(),
+        ..within("shop")
+    };
+    for request in [limited, pooled, within("free")] {
+        let (token, secret) = create(&mut root, request).await;
+        let told = cache_ttl(&mut root, about(&secret)).await;
+        assert_eq!(told, none, "{token:?}");
+    }
+
+    let grace_period = prost_types::Duration {
+        seconds: 10,
+        nanos: 0,
+    };
+    let rotation = RotateRequest {
+        token_id: plain.token_id,
+        grace_period: Some(grace_period),
+        ..RotateRequest::default()
+    };
+    let new = root.rotate(rotation).await.unwrap().into_inner().secret;
+    assert_eq!(cache_ttl(&mut root, about(&new)).await, Some(span));
+    let left = cache_ttl(&mut root, about(&secret)).await.expect("a span");
+    assert!(
+        Duration::ZERO < left && left <= Duration::from_secs(10),
+        "{left:?}"
+    );
 }

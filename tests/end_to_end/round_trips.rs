@@ -19,7 +19,7 @@ use token_authority::domain::profile::Profile;
 use token_authority::domain::secret::Brand;
 use token_authority::domain::token::{Expiration, TokenId};
 use token_authority::domain::update::Patch;
-use token_authority::domain::verdict::{Request, Verdict};
+use token_authority::domain::verdict::{Consistency, Request, Verdict};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::{Store, StoreStatus};
 
@@ -98,6 +98,7 @@ impl Bench {
             request: Request::default(),
             cost: 1,
             dry_run: false,
+            consistency: Consistency::Cached,
         };
         self.ask(secret, &question).await
     }
@@ -179,6 +180,7 @@ async fn a_limited_token_is_two_round_trips_at_first_sight_and_then_one() {
         request: Request::default(),
         cost: 1,
         dry_run: true,
+        consistency: Consistency::Cached,
     };
     assert_eq!(bench.ask(&secret, &dry).await, (Verdict::Valid, 1));
     assert_eq!(validate().await, (Verdict::Valid, 1));

@@ -39,6 +39,8 @@ default_rate_limits = [
   { requests = 200 },
   { name = "daily", requests = 10000, period = "1day", burst = 500 },
 ]
+cache_ttl = "5s"
+max_staleness = "1m"
 
 [namespaces.ci-runs]
 max_ttl = "1h"
@@ -69,6 +71,10 @@ fn a_section_is_the_policy_of_its_namespace() {
         ("daily".to_owned(), 10_000, DAY, 500),
     ];
     assert_eq!(limits, expected);
+    let (ttl, staleness) = (Duration::from_secs(5), Duration::from_secs(60));
+    assert_eq!(shop.freshness(), Freshness::new(ttl, staleness).unwrap());
+    let other = policies.of(&name("ci-runs")).freshness();
+    assert_eq!(other, Freshness::default());
     let runs = policies.of(&name("ci-runs")).bounds();
     assert_eq!(runs.lifetime_max, Some(Duration::from_secs(3600)));
     assert_eq!(policies.of(&name("default")).bounds(), Bounds::default());
@@ -79,6 +85,7 @@ fn flags_set_single_keys_of_sections_that_are_there_or_not() {
     let settings = [
         "namespaces.shop.max_tokens=5",
         "namespaces.new.default_ttl=90m",
+        "namespaces.new.max_staleness=30s",
         "namespaces.new.default_rate_limits=[{ requests = 1 }]",
     ];
     let policies = policies(SHOP, &settings);
@@ -89,6 +96,8 @@ fn flags_set_single_keys_of_sections_that_are_there_or_not() {
     let unsaid = new.expiration(Expiration::Unsaid).unwrap();
     assert_eq!(unsaid, Expiration::After(Duration::from_secs(5400)));
     assert!(!new.rate_limits(RateLimits::default()).is_empty());
+    let staleness = new.freshness().max_staleness();
+    assert_eq!(staleness, Some(Duration::from_secs(30)));
     for (setting, told) in [
         ("namespaces.shop=1", "namespaces.shop: must be followed by"),
         ("namespaces.Shop.max_ttl=1d", "namespaces.Shop: a namespace"),
@@ -153,6 +162,19 @@ fn a_wrong_key_or_value_is_named_precisely() {
             ".max_tokens: must not be negative; got -1",
         ),
         ("max_tokens = \"7\"", ".max_tokens: must be of type integer"),
+        ("cache_ttl = \"soon\"", ".cache_ttl: must be a span"),
+        (
+            "cache_ttl = \"1h1ms\"",
+            ".cache_ttl: must be at most 3600 seconds; got 3600.001 seconds",
+        ),
+        (
+            "max_staleness = \"1d\"",
+            ".max_staleness: must be at most 3600 seconds; got 86400 seconds",
+        ),
+        (
+            "max_staleness = 30",
+            ".max_staleness: must be of type string",
+        ),
         (
             "max_tll = \"1d\"",
             ": unknown key max_tll; there are default_ttl,",

@@ -32,6 +32,7 @@ mod namespaces;
 mod options;
 mod peppers;
 mod pools;
+mod registry;
 mod replicas;
 mod scripts;
 mod series;

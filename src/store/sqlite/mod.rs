@@ -21,6 +21,7 @@ mod pool_listing;
 mod pools;
 mod queue;
 mod reader;
+mod registry;
 mod schema;
 mod seen;
 mod sweep;
@@ -57,6 +58,7 @@ use peppers::Peppers;
 use place::FileIdentity;
 use queue::Queues;
 use reader::Readers;
+use registry::HeldRegistry;
 use seen::Seen;
 use time::StoreTime;
 use tokens::Acts;
@@ -145,6 +147,7 @@ struct Inner {
     seen: Arc<Seen>,
     queues: Arc<Queues>,
     bells: Bells,
+    registry: HeldRegistry,
     writer: Writer,
 }
 

@@ -13,6 +13,7 @@ use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
 use super::queue::Queues;
 use super::reader::Readers;
+use super::registry::HeldRegistry;
 use super::schema::{self, Kind};
 use super::seen::Seen;
 use super::time::StoreTime;
@@ -68,6 +69,10 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let seen = Arc::new(seen);
     let queues = Arc::new(Queues::default());
     let bells = Bells::default();
+    let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
     let limiter = Arc::new(Limiter::default());
     let desk = Desk {
         connection,
@@ -98,6 +103,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         seen,
         queues,
         bells,
+        registry,
         peppers,
         writer,
     })

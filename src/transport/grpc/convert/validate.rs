@@ -1,5 +1,7 @@
 //! Validate on the wire.
 
+use std::time::Duration;
+
 use zeroize::Zeroizing;
 
 use crate::authority::error::Error;
@@ -10,11 +12,12 @@ use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::limit::COST_MAX;
 use crate::domain::name::RequestId;
 use crate::domain::scope::{RequiredScope, Scope};
-use crate::domain::verdict::{Credential, Request, Verdict};
+use crate::domain::verdict::{Consistency, Credential, Request, Verdict};
 use crate::transport::grpc::pb;
 
 use super::inspect::presented;
 use super::limits::wire_status;
+use super::time::duration;
 use super::token::public_facts;
 use super::{given, items, namespaces, owner, sound};
 
@@ -71,8 +74,9 @@ pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Resu
     v.take("user_agent", at_most(&user_agent, USER_AGENT_BYTES_MAX));
     let request_id = given(v, "request_id", &request_id, RequestId::parse);
     let cost = v.take("cost", self::cost(cost));
-    v.take("consistency", self::consistency(consistency));
-    let parsed = namespaces.zip(cost).map(|(namespaces, cost)| Asked {
+    let consistency = v.take("consistency", self::consistency(consistency));
+    let parsed = namespaces.zip(cost).zip(consistency);
+    let parsed = parsed.map(|((namespaces, cost), consistency)| Asked {
         secret,
         question: Question {
             namespaces,
@@ -85,6 +89,7 @@ pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Resu
             },
             cost,
             dry_run,
+            consistency,
         },
         trace: Trace {
             request_id: request_id.map(|id| id.as_str().to_owned()),
@@ -101,10 +106,10 @@ fn cost(asked: Option<u64>) -> Result<u64, Flaw> {
     }
 }
 
-/// Every answer comes from the store, so that any known demand is met.
-fn consistency(number: i32) -> Result<(), Flaw> {
+fn consistency(number: i32) -> Result<Consistency, Flaw> {
     match pb::Consistency::try_from(number) {
-        Ok(pb::Consistency::Unspecified | pb::Consistency::Strong) => Ok(()),
+        Ok(pb::Consistency::Unspecified) => Ok(Consistency::Cached),
+        Ok(pb::Consistency::Strong) => Ok(Consistency::Strong),
         Err(_) => Err(Flaw::new(format!(
             "must be a known consistency; got {number}"
         ))),
@@ -126,12 +131,16 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         verdict,
         subject,
         cost,
+        cache_ttl,
+        degraded,
         id,
     } = validation;
     let unknown = pb::ValidateResponse {
         valid: verdict == Verdict::Valid,
         verdict: wire_verdict(verdict).into(),
         validation_id: id,
+        cache_ttl: (cache_ttl > Duration::ZERO).then(|| duration(cache_ttl)),
+        degraded,
         ..pb::ValidateResponse::default()
     };
     let Some(subject) = subject else {
@@ -188,5 +197,23 @@ fn wire_verdict(verdict: Verdict) -> pb::Verdict {
         Verdict::AddressDenied => pb::Verdict::AddressDenied,
         Verdict::RateLimited => pb::Verdict::RateLimited,
         Verdict::QuotaExhausted => pb::Verdict::QuotaExhausted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_store_will_do_where_that_is_asked() {
+        let asked = |consistency: pb::Consistency| {
+            let request = pb::ValidateRequest {
+                consistency: consistency.into(),
+                ..pb::ValidateRequest::default()
+            };
+            question(request).unwrap().question.consistency
+        };
+        assert_eq!(asked(pb::Consistency::Unspecified), Consistency::Cached);
+        assert_eq!(asked(pb::Consistency::Strong), Consistency::Strong);
     }
 }

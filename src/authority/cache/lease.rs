@@ -1,0 +1,101 @@
+//! The cache lease as answers see it: until when they may come from memory, and what the store's time
+//! is at the most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::domain::time::{Steady, Timestamp};
+
+/// What a renewal brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// When it runs out; it may have been already.
+    pub(super) until: Steady,
+    /// Before the renewal was sent.
+    pub(super) begun: Steady,
+    /// The store's time when it answered.
+    pub(super) time: Timestamp,
+}
+
+impl Grant {
+    /// The store's time at the most; it may only have stepped on since.
+    fn bound(&self, now: Steady) -> Timestamp {
+        self.time.saturating_add(now.saturating_since(self.begun))
+    }
+}
+
+/// The lease that is held, if any, or was last.
+#[derive(Debug, Default)]
+pub(super) struct Lease(ArcSwapOption<Grant>);
+
+/// The lease was in force when this was made: so whatever change returned before then has been applied
+/// here. Records may be read, and flights joined, by it, and not by one that was made after.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::authority) struct Held {
+    pub(super) at: Steady,
+    /// The store's time then, at the most.
+    pub(in crate::authority) bound: Timestamp,
+}
+
+impl Lease {
+    pub(super) fn grant(&self, grant: Grant) {
+        self.0.store(Some(Arc::new(grant)));
+    }
+
+    pub(super) fn give_up(&self) {
+        self.0.store(None);
+    }
+
+    pub(super) fn hold(&self, now: Steady) -> Option<Held> {
+        let grant = self.0.load();
+        let grant = grant.as_ref().filter(|grant| now < grant.until)?;
+        Some(Held {
+            at: now,
+            bound: grant.bound(now),
+        })
+    }
+
+    /// How long it still lasts.
+    pub(super) fn left(&self, now: Steady) -> Duration {
+        let grant = self.0.load();
+        let grant = grant.as_ref();
+        grant.map_or(Duration::ZERO, |grant| grant.until.saturating_since(now))
+    }
+
+    /// For how long none has been held, and the store's time at the most; `None` where there never
+    /// was one.
+    pub(super) fn lapsed(&self, now: Steady) -> Option<(Duration, Timestamp)> {
+        let grant = self.0.load();
+        let grant = grant.as_ref()?;
+        Some((now.saturating_since(grant.until), grant.bound(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::token::tests::at;
+
+    fn steady(seconds: u64) -> Steady {
+        Steady::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_lease_is_held_until_its_end_and_bounds_the_time() {
+        let lease = Lease::default();
+        assert!(lease.hold(steady(0)).is_none());
+        lease.grant(Grant {
+            until: steady(11),
+            begun: steady(10),
+            time: at(100),
+        });
+        assert_eq!(lease.hold(steady(10)).unwrap().bound, at(100));
+        assert!(lease.hold(steady(11)).is_none());
+        let (since, bound) = lease.lapsed(steady(14)).unwrap();
+        assert_eq!((since.as_secs(), bound), (3, at(104)));
+        lease.give_up();
+        assert!(lease.lapsed(steady(14)).is_none());
+    }
+}

@@ -1,0 +1,183 @@
+//! The records that are remembered: bounded by number and by bytes, and of those that are too many,
+//! what was asked for once goes before what is asked for again and again.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::domain::time::Steady;
+use crate::domain::token::{Token, TokenId};
+use crate::store::record;
+
+/// Bounds on what is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheBounds {
+    /// Most records; 0 for none.
+    pub entries: usize,
+    /// Most bytes, as far as they can be told.
+    pub bytes: u64,
+}
+
+impl Default for CacheBounds {
+    fn default() -> Self {
+        Self {
+            entries: 200_000,
+            bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a record takes beside what is in it: its places in the table, and the parts of a token that
+/// are always there.
+const BYTES_AT_LEAST: u64 = 900;
+
+/// A token as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) token: Arc<Token>,
+    /// Before it was read; `None` where a change may have come since: then it is a guess.
+    pub(super) begun: Option<Steady>,
+    bytes: u64,
+}
+
+impl Record {
+    pub(super) fn new(token: Arc<Token>, begun: Option<Steady>) -> Self {
+        // Its stored form is about as long as all texts in it, which are the greater part.
+        let texts = record::encode(&token).len() as u64;
+        Self {
+            token,
+            begun,
+            bytes: BYTES_AT_LEAST + 2 * texts,
+        }
+    }
+}
+
+pub(super) struct Records(Cache<TokenId, Record, Weight>);
+
+/// Weighs a record by its bytes, and at least so much that no more fit in than may.
+#[derive(Clone)]
+struct Weight {
+    least: u64,
+}
+
+impl Weighter<TokenId, Record> for Weight {
+    fn weight(&self, _: &TokenId, record: &Record) -> u64 {
+        record.bytes.max(self.least)
+    }
+}
+
+impl Records {
+    /// `None` where nothing may be remembered.
+    pub(super) fn within(bounds: CacheBounds) -> Option<Self> {
+        let entries = u64::try_from(bounds.entries).unwrap_or(u64::MAX);
+        let least = bounds.bytes.checked_div(entries)?;
+        let likely = bounds.bytes / least.max(2 * BYTES_AT_LEAST);
+        let likely = usize::try_from(likely).unwrap_or(usize::MAX);
+        let weight = Weight { least };
+        Some(Self(Cache::with_weighter(likely, bounds.bytes, weight)))
+    }
+
+    pub(super) fn get(&self, id: TokenId) -> Option<Record> {
+        self.0.get(&id)
+    }
+
+    pub(super) fn put(&self, record: Record) {
+        // First: where the new one is too heavy to be kept, the old one must not stay.
+        self.0.remove(&record.token.id);
+        self.0.insert(record.token.id, record);
+    }
+
+    /// Forgets the record unless it shows this revision, or a later one.
+    pub(super) fn drop_before(&self, id: TokenId, revision: u64) {
+        self.0
+            .remove_if(&id, |record| record.token.revision < revision);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::token::Draft;
+    use crate::domain::token::tests::{at, draft};
+    use crate::entropy;
+
+    fn record() -> Record {
+        let id = entropy::token_id().unwrap();
+        let token = Draft { id, ..draft() }.issue(at(1)).unwrap();
+        Record::new(Arc::new(token), None)
+    }
+
+    fn within(entries: usize, bytes: u64) -> Records {
+        Records::within(CacheBounds { entries, bytes }).unwrap()
+    }
+
+    #[test]
+    fn neither_number_nor_bytes_are_exceeded() {
+        let few = within(100, 1 << 30);
+        let small = within(1 << 20, 100 * 1024);
+        for _ in 0..1000 {
+            few.put(record());
+            small.put(record());
+        }
+        assert!((50..=100).contains(&few.len()), "{}", few.len());
+        assert!(
+            small.bytes() <= 100 * 1024 && small.len() >= 25,
+            "{}",
+            small.len()
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_again_outlives_a_scan() {
+        let records = within(100, 1 << 30);
+        let busy: Vec<Record> = (0..20).map(|_| record()).collect();
+        busy.iter().for_each(|record| records.put(record.clone()));
+        let known = || {
+            busy.iter()
+                .filter(|record| records.get(record.token.id).is_some())
+                .count()
+        };
+        assert_eq!(known(), 20);
+        assert_eq!(known(), 20);
+        for _ in 0..1000 {
+            records.put(record());
+        }
+        assert!(known() >= 15, "{}", known());
+    }
+
+    #[test]
+    fn nothing_may_be_remembered_where_no_entry_may() {
+        assert!(
+            Records::within(CacheBounds {
+                entries: 0,
+                bytes: 1 << 20
+            })
+            .is_none()
+        );
+    }
+
+    #[test]
+    fn only_what_is_older_than_a_change_is_dropped() {
+        let records = within(100, 1 << 30);
+        let one = record();
+        let (id, revision) = (one.token.id, one.token.revision);
+        records.put(one);
+        records.drop_before(id, revision);
+        assert!(records.get(id).is_some());
+        records.drop_before(id, revision + 1);
+        assert!(records.get(id).is_none());
+    }
+}

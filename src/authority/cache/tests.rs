@@ -1,0 +1,3 @@
+//! What is remembered, and when it may be answered from.
+
+use super::*;

@@ -1,0 +1,183 @@
+//! Looking at a token before it is judged: in memory, where that is as good as the store, or in the
+//! store.
+
+use std::sync::Arc;
+
+use crate::domain::caller::Reach;
+use crate::domain::secret::Presented;
+use crate::domain::spending::Scope;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Token, TokenId};
+use crate::domain::verdict::{Consistency, Credential, Verdict};
+use crate::store::Found;
+
+use super::Authority;
+use super::cache::Held;
+use super::decide::counts;
+use super::error::Error;
+use super::failures::Suspect;
+
+/// A token as it was found, and where.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) found: Found,
+    pub(super) place: Place,
+}
+
+/// Where a token was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// By a read that began after the question came.
+    Store,
+    /// By the step that was to take from its limits, and found it changed.
+    Taking,
+    /// In memory, while a lease said that no change was missed; the time is that of the store at the
+    /// most.
+    Memory,
+    /// As it was once; nobody knows whether it is still so. The time is the earliest there is.
+    Guess,
+}
+
+impl Place {
+    /// Whether a verdict on what was found there answers the question. What time alone brings about
+    /// may not have come yet, and who is not known there may be known by now: whoever is refused so is
+    /// refused by the store.
+    pub(super) fn decides(self, verdict: Verdict) -> bool {
+        let by_time = [
+            Verdict::NotFound,
+            Verdict::Expired,
+            Verdict::Superseded,
+            Verdict::LeaseEnded,
+        ];
+        match self {
+            Self::Store | Self::Taking => true,
+            Self::Memory => !by_time.contains(&verdict),
+            Self::Guess => verdict == Verdict::Valid,
+        }
+    }
+}
+
+impl Authority {
+    /// Looks for a token where it is found soonest; in the store only while `suspect` has failures
+    /// left, or for a secret that memory knows: whoever has that, does not guess.
+    pub(super) async fn look(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        presented: &Presented,
+        reach: &Reach,
+        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
+        scope: Scope,
+        consistency: Consistency,
+    ) -> Result<Look, Error> {
+        let id = presented.id;
+        // Before anything is read from memory.
+        let held = match consistency {
+            Consistency::Cached => self.coherence.cache.hold(),
+            Consistency::Strong => None,
+        };
+        if let Some(held) = held {
+            let is_known = |token: &Arc<Token>| {
+                let own = self.mint.guess(token, presented, reach);
+                own.is_some_and(|own| judge(token, own, held.bound) == Verdict::Valid)
+            };
+            return self.look_by_lease(suspect, id, &held, is_known).await;
+        }
+        if consistency == Consistency::Cached && self.coherence.cache.is_on() {
+            self.metrics.cache.unheld.inc();
+        }
+        match self.guessed(presented, reach, judge, scope) {
+            Some(found) => Ok(Look {
+                found,
+                place: Place::Guess,
+            }),
+            None => self.look_alone(suspect, id).await,
+        }
+    }
+
+    /// Looks in memory; where nothing is there, reads together with others.
+    async fn look_by_lease(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+        held: &Held,
+        is_known: impl Fn(&Arc<Token>) -> bool,
+    ) -> Result<Look, Error> {
+        let cache = &self.coherence.cache;
+        if let Some(token) = cache.recall(held, id) {
+            self.metrics.cache.hits.inc();
+            let (now, token) = (held.bound, Some(token));
+            return Ok(Look {
+                found: Found { now, token },
+                place: Place::Memory,
+            });
+        }
+        self.metrics.cache.misses.inc();
+        self.admit(suspect, || cache.guess(id).as_ref().is_some_and(is_known))?;
+        let read = cache.read(id, Some(held)).await?;
+        if read.own {
+            return Ok(Look {
+                found: read.found,
+                place: Place::Store,
+            });
+        }
+        let mut found = read.found;
+        let pooled = |token: &Token| token.profile.pool.is_some();
+        if found.token.as_deref().is_some_and(pooled) {
+            // How it is held may have changed since that read began.
+            return self.look_again(None, id).await;
+        }
+        found.now = found.now.max(held.bound);
+        Ok(Look {
+            found,
+            place: Place::Memory,
+        })
+    }
+
+    /// Reads a token, one read of it at a time: whoever comes meanwhile waits for the next.
+    pub(super) async fn look_again(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+    ) -> Result<Look, Error> {
+        self.admit(suspect, || false)?;
+        let read = self.coherence.cache.read(id, None).await?;
+        Ok(Look {
+            found: read.found,
+            place: Place::Store,
+        })
+    }
+
+    /// Reads a token at once, for one question only.
+    async fn look_alone(&self, suspect: Option<Suspect<'_>>, id: TokenId) -> Result<Look, Error> {
+        self.admit(suspect, || false)?;
+        let found = self.store.find(id).await?;
+        if let Some(token) = &found.token {
+            self.coherence.cache.remember_as_guess(token);
+        }
+        Ok(Look {
+            found,
+            place: Place::Store,
+        })
+    }
+
+    /// A limited token as it was seen last, if it would pass: then it is worth taking at once.
+    fn guessed(
+        &self,
+        presented: &Presented,
+        reach: &Reach,
+        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
+        scope: Scope,
+    ) -> Option<Found> {
+        let token = self.coherence.cache.guess(presented.id)?;
+        if !counts(&token, scope) {
+            return None;
+        }
+        // As early as can be: whether its time has come is asked by whoever takes.
+        let now = Timestamp::from_micros(0);
+        let own = self.mint.guess(&token, presented, reach)?;
+        (judge(&token, own, now) == Verdict::Valid).then_some(Found {
+            now,
+            token: Some(token),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! The registry of the one process that has the database open: it is kept in memory, as a rule.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::SqliteStore;
+use crate::domain::coherence::registry::{Announced, Attendance, Registry, Renewal, Renewed};
+use crate::domain::coherence::{Invalidation, Nudge, ReplicaId};
+use crate::domain::time::Timestamp;
+use crate::entropy::{self, EntropyError};
+use crate::store::StoreError;
+use crate::store::registry::{Heard, RegistryStore};
+
+/// Nudges that may wait to be read.
+const NUDGES_MAX: usize = 64;
+
+/// The registry, and who wants to hear of it.
+pub(super) struct HeldRegistry {
+    registry: Mutex<Registry>,
+    nudges: broadcast::Sender<Heard>,
+}
+
+impl HeldRegistry {
+    /// A new one, settled: the lock on the database says that nobody else answers from it.
+    pub(super) fn new() -> Result<Self, EntropyError> {
+        Ok(Self {
+            registry: Mutex::new(Registry::new(entropy::epoch()?, true)),
+            nudges: broadcast::Sender::new(NUDGES_MAX),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RegistryStore for SqliteStore {
+    async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError> {
+        self.inner.confirm()?;
+        let renewed = self.inner.registry.lock().renew(renewal);
+        Ok((renewed, self.inner.time.now()))
+    }
+
+    async fn announce(&self, changes: &[Invalidation]) -> Result<Announced, StoreError> {
+        let announced = self.inner.registry.lock().announce(changes);
+        // It fails where nobody listens.
+        let _ = self.inner.registry.nudges.send(Heard::Nudge(Nudge {
+            epoch: announced.epoch,
+            last: announced.last,
+            entries: changes.to_vec(),
+        }));
+        Ok(announced)
+    }
+
+    async fn attendance(&self) -> Result<Attendance, StoreError> {
+        Ok(self.inner.registry.lock().attendance())
+    }
+
+    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+        let mut registry = self.inner.registry.lock();
+        for (replica, renewals) in absent {
+            registry.strike(*replica, *renewals);
+        }
+        Ok(())
+    }
+
+    async fn resign(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        self.inner.registry.lock().resign(replica);
+        Ok(())
+    }
+
+    fn nudges(&self) -> broadcast::Receiver<Heard> {
+        self.inner.registry.nudges.subscribe()
+    }
+}
