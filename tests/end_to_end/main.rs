@@ -24,6 +24,7 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod failure_budgets;
 mod gone;
 mod harness;
 mod health;
@@ -232,6 +233,13 @@ on_both_stores! {
         what_a_caller_is_used_for_and_what_it_calls_share_its_limit,
         a_limited_caller_is_let_in_again_when_it_was_told,
         a_caller_that_is_not_in_force_spends_nothing,
+    }
+    failure_budgets {
+        a_client_that_keeps_failing_is_shed_and_nobody_else_notices,
+        who_was_shed_is_let_in_again_when_it_was_told,
+        strangers_with_wrong_credentials_are_shed_at_their_address,
+        secrets_that_are_over_are_failures_and_ended_tokens_are_none,
+        without_a_budget_every_secret_is_judged,
     }
     hidden {
         in_every_method_a_foreign_token_is_exactly_as_an_absent_one,
