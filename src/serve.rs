@@ -246,6 +246,8 @@ async fn serve_store(
         watching.abort();
         beating.abort();
         renewing.abort();
+        // To its end: what it is just doing would else bring the lease back.
+        let _ = renewing.await;
         coherence.give_up().await;
         store.close().await;
         trail.close().await;

@@ -18,7 +18,7 @@ use crate::domain::coherence::{Invalidation, RECORD_AGE_MAX};
 use crate::domain::time::{Steady, Timestamp};
 use crate::domain::token::{Token, TokenId};
 use crate::metrics::{Metrics, Remembered};
-use crate::store::{Found, Store, StoreError};
+use crate::store::{Found, StoreError, TokenStore};
 
 use flights::{Flight, Flights};
 pub(super) use lease::Held;
@@ -28,7 +28,7 @@ use records::{Record, Records};
 
 /// What is remembered, by which lease, and what is being read.
 pub(super) struct Cache {
-    store: Arc<dyn Store>,
+    store: Arc<dyn TokenStore>,
     bounds: CacheBounds,
     /// `None` where nothing may be remembered.
     records: Option<Records>,
@@ -48,7 +48,7 @@ pub(super) struct Read {
 
 impl Cache {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn TokenStore>,
         bounds: CacheBounds,
         clock: Arc<dyn SteadyClock>,
         metrics: Arc<Metrics>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::{AwakeClock, BootClock, SteadyClock};
 use crate::domain::coherence::barrier::{Barrier, Next};
-use crate::domain::coherence::registry::Announced;
+use crate::domain::coherence::registry::{Absent, Announced};
 use crate::domain::coherence::replica::Replica;
 use crate::domain::coherence::{Epoch, Invalidation, RECORD_AGE_MAX, ReplicaId};
 use crate::domain::time::Steady;
@@ -101,9 +101,9 @@ impl Coherence {
         let now = self.awake.now();
         let mut barrier = Barrier::begin(announced, self.own, seen, now);
         let absent = self.pass(&mut barrier).await;
-        if !absent.is_empty() {
+        if let Some(absent) = absent {
             tracing::warn!(
-                replicas = absent.len(),
+                replicas = absent.members.len(),
                 "a change waited for replicas that did not say a word; they are struck off"
             );
             // Their leases have run out, whether this succeeds or not.
@@ -117,7 +117,7 @@ impl Coherence {
     }
 
     /// Waits until nobody is waited for any more; answers whom it was in vain for.
-    async fn pass(&self, barrier: &mut Barrier) -> Vec<(ReplicaId, u64)> {
+    async fn pass(&self, barrier: &mut Barrier) -> Option<Absent> {
         let mut pause = SOON;
         loop {
             let now = self.awake.now();

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::domain::caller::Reach;
-use crate::domain::coherence::registry::{Announced, Attendance, Renewal, Renewed};
+use crate::domain::coherence::registry::{Absent, Announced, Attendance, Renewal, Renewed};
 use crate::domain::coherence::{Invalidation, ReplicaId};
 use crate::domain::lease::WaiterId;
 use crate::domain::name::Namespace;
@@ -226,7 +226,7 @@ impl RegistryStore for Measured {
             .await
     }
 
-    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+    async fn strike(&self, absent: &Absent) -> Result<(), StoreError> {
         self.timed(Operation::Strike, self.store.strike(absent))
             .await
     }

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::domain::coherence::registry::{Announced, Attendance, Renewal, Renewed};
+use crate::domain::coherence::registry::{Absent, Announced, Attendance, Renewal, Renewed};
 use crate::domain::coherence::{Invalidation, Nudge, ReplicaId};
 use crate::domain::time::Timestamp;
 
@@ -29,8 +29,8 @@ pub trait RegistryStore: Send + Sync {
     /// Tells who answers from memory, and how far each has come.
     async fn attendance(&self) -> Result<Attendance, StoreError>;
 
-    /// Strikes off each replica that has not renewed since it was seen with so many renewals.
-    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError>;
+    /// Strikes off those replicas that have not renewed since they were waited for.
+    async fn strike(&self, absent: &Absent) -> Result<(), StoreError>;
 
     /// Strikes off a replica that has given up its lease.
     async fn resign(&self, replica: ReplicaId) -> Result<(), StoreError>;

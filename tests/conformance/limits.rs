@@ -18,6 +18,7 @@ use crate::fixture::Bench;
 use crate::support::drafts::{
     draft, ending_after, limited, rate_limits, requested, swept, willing,
 };
+use crate::support::numbers::Numbers;
 
 fn take(token: &Token) -> Take {
     Take {
@@ -297,19 +298,7 @@ pub(crate) async fn a_vanished_token_leaves_nothing_spent_behind(bench: Bench) {
     assert_eq!(spending[0].quota, None);
 }
 
-/// Numbers that look random and are the same in each run.
-struct Numbers(u64);
-
 impl Numbers {
-    fn below(&mut self, most: u64) -> u64 {
-        // Constants of Knuth's MMIX generator; the upper bits are the good ones.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-
     fn patch(&mut self) -> Patch {
         let limit = |numbers: &mut Self, name| {
             let (requests, period) = (1 + numbers.below(9), 1 + numbers.below(40));

@@ -24,6 +24,7 @@ mod policies;
 mod pools;
 mod queues;
 mod races;
+mod registry;
 mod requests;
 mod retention;
 mod status;
@@ -260,6 +261,22 @@ conformance! {
         a_request_is_known_after_a_restart,
         one_request_leases_one_token_however_often_it_comes_at_once,
         a_pool_that_lost_its_tokens_forgets_whose_they_were,
+    }
+    registry {
+        a_store_that_was_made_has_a_settled_registry,
+        a_new_replica_drops_all_and_is_known_from_then_on,
+        a_replica_is_told_what_it_lacks_and_nothing_else,
+        what_a_replica_was_told_it_has_applied_when_it_says_so,
+        a_replica_that_lacks_more_than_is_kept_drops_all,
+        a_replica_that_knows_what_never_was_drops_all,
+        an_announcement_tells_who_answers_from_memory,
+        announcements_at_once_are_numbered_without_a_gap,
+        a_replica_that_has_renewed_since_is_not_struck_off,
+        a_replica_that_was_struck_off_drops_all,
+        a_replica_that_has_resigned_is_waited_for_no_more,
+        what_is_announced_is_heard_everywhere,
+        a_store_keeps_its_registry_as_the_rule_does,
+        a_closed_store_gives_no_lease,
     }
     peppers {
         a_store_knows_its_peppers_again,

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 use token_authority::domain::caller::Reach;
+use token_authority::domain::coherence::registry::News;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
-use token_authority::store::{LeaseStore, StoreError, StoreStatus, TokenStore};
+use token_authority::store::registry::Heard;
+use token_authority::store::{LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -24,6 +26,7 @@ use crate::harness::{
 use crate::support::drafts::willing;
 use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
+use crate::support::registries::{absent, changes, having, member, renewed, standing};
 
 const EXAMPLE: &str = include_str!("../../deploy/redis/users.acl.example");
 
@@ -181,6 +184,28 @@ async fn a_lease_is_passed_on(guarded: &Guarded) {
     store.delete(token.id, willing()).await.unwrap();
 }
 
+/// A replica renews its lease, hears what is announced and is told it, is struck off, and resigns.
+async fn a_registry_is_kept(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    (options.read_timeout, options.write_timeout) = (PATIENCE, PATIENCE);
+    let store = RedisStore::start(options).unwrap();
+    store.settled().await;
+    let mut nudges = store.nudges();
+    let (one, epoch) = member(&store).await;
+    let heard = tokio::time::timeout(PATIENCE, nudges.recv()).await;
+    assert_eq!(heard.unwrap(), Ok(Heard::Interrupted));
+    store.announce(&changes(2)).await.unwrap();
+    let heard = tokio::time::timeout(PATIENCE, nudges.recv()).await;
+    assert!(matches!(heard.unwrap(), Ok(Heard::Nudge(_))));
+    let told = renewed(&store, &having(one, epoch, 0)).await;
+    assert!(matches!(told.news, News::Entries(_)), "{told:?}");
+    let seen = standing(&store, one).await.unwrap();
+    let struck = absent(epoch, one, seen.renewal);
+    store.strike(&struck).await.unwrap();
+    assert_eq!(standing(&store, one).await, None);
+    store.resign(one).await.unwrap();
+}
+
 /// Where replicas are asked for, it is counted how many have a change; here are none.
 async fn replicas_are_counted(guarded: &Guarded) {
     let mut options = RedisOptions::new(guarded.url("token-authority"));
@@ -207,6 +232,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     let mut root = authority.root().await;
     everything_is_done(&mut root).await;
     a_lease_is_passed_on(&guarded).await;
+    a_registry_is_kept(&guarded).await;
     replicas_are_counted(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),

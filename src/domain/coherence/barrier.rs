@@ -1,6 +1,6 @@
 //! The barrier: whom a change waits for, and for how long.
 
-use super::registry::{Announced, Attendance, Members};
+use super::registry::{Absent, Announced, Attendance, Members};
 use super::{Epoch, PATIENCE, ReplicaId};
 use crate::domain::time::Steady;
 
@@ -23,9 +23,9 @@ pub struct Barrier {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Every replica answers as after the change. Those named should be struck off the registry, if
-    /// they have not renewed since, so that nobody else waits for them.
-    Done(Vec<(ReplicaId, u64)>),
+    /// Every replica answers as after the change. Those that were waited for in vain should be struck
+    /// off the registry, so that nobody else waits for them.
+    Done(Option<Absent>),
     /// Look again who has applied it; at that time it is over at the latest, if nothing is known by
     /// then.
     Wait(Steady),
@@ -72,7 +72,11 @@ impl Barrier {
         }
         if self.waiting.is_empty() || self.patience_ends <= now {
             let absent = self.waiting.iter();
-            return Next::Done(absent.map(|(id, member)| (*id, member.renewals)).collect());
+            let members: Vec<_> = absent.map(|(id, member)| (*id, member.renewal)).collect();
+            return Next::Done((!members.is_empty()).then_some(Absent {
+                epoch: self.epoch,
+                members,
+            }));
         }
         Next::Wait(self.patience_ends)
     }

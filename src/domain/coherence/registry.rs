@@ -12,8 +12,11 @@ pub struct Registry {
     settled: bool,
     /// The number of the newest entry; they count from 1.
     last: u64,
-    /// The newest entries.
+    /// The newest entries, and how many are kept.
     log: VecDeque<Invalidation>,
+    kept: usize,
+    /// How often anybody renewed.
+    renewals: u64,
     members: Members,
 }
 
@@ -25,8 +28,16 @@ pub type Members = BTreeMap<ReplicaId, Member>;
 pub struct Member {
     /// The number of the last entry that it said it has applied; 0 where it has to drop all first.
     pub applied: u64,
-    /// How often it renewed.
-    pub renewals: u64,
+    /// The number of its last renewal, among those of all: so no two renewals have the same, not even
+    /// before and after a replica was struck off.
+    pub renewal: u64,
+}
+
+/// Members that were waited for in vain, each with its last renewal by then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Absent {
+    pub epoch: Epoch,
+    pub members: Vec<(ReplicaId, u64)>,
 }
 
 /// What a replica says when it renews.
@@ -94,7 +105,17 @@ impl Registry {
             settled,
             last: 0,
             log: VecDeque::new(),
+            kept: LOG_MAX,
+            renewals: 0,
             members: Members::new(),
+        }
+    }
+
+    /// The same, keeping only so many entries.
+    pub fn keeping(self, entries: usize) -> Self {
+        Self {
+            kept: entries,
+            ..self
         }
     }
 
@@ -108,10 +129,12 @@ impl Registry {
         if known.is_some_and(|known| known.long) {
             self.settled = true;
         }
+        self.renewals += 1;
+        let renewal_number = self.renewals;
         let kept = self.log.len() as u64;
         let news = match (known, self.members.get_mut(&renewal.replica)) {
             (Some(known), Some(member)) => {
-                member.renewals += 1;
+                member.renewal = renewal_number;
                 let lacking = self.last - known.applied;
                 if lacking > kept {
                     News::DropAll
@@ -122,11 +145,10 @@ impl Registry {
                     News::Entries(self.log.range(skipped..).copied().collect())
                 }
             }
-            (_, member) => {
-                let renewals = member.map_or(0, |member| member.renewals);
+            _ => {
                 let member = Member {
                     applied: 0,
-                    renewals: renewals + 1,
+                    renewal: renewal_number,
                 };
                 self.members.insert(renewal.replica, member);
                 News::DropAll
@@ -145,7 +167,7 @@ impl Registry {
     pub fn announce(&mut self, changes: &[Invalidation]) -> Announced {
         self.last += changes.len() as u64;
         self.log.extend(changes);
-        let excess = self.log.len().saturating_sub(LOG_MAX);
+        let excess = self.log.len().saturating_sub(self.kept);
         self.log.drain(..excess);
         Announced {
             epoch: self.epoch,
@@ -162,11 +184,16 @@ impl Registry {
         }
     }
 
-    /// Removes a member that has not renewed since it was seen with so many renewals.
-    pub fn strike(&mut self, replica: ReplicaId, renewals: u64) {
-        let member = self.members.get(&replica);
-        if member.is_some_and(|member| member.renewals == renewals) {
-            self.members.remove(&replica);
+    /// Removes those members that have not renewed since they were waited for.
+    pub fn strike(&mut self, absent: &Absent) {
+        if absent.epoch != self.epoch {
+            return;
+        }
+        for (replica, renewal) in &absent.members {
+            let member = self.members.get(replica);
+            if member.is_some_and(|member| member.renewal == *renewal) {
+                self.members.remove(replica);
+            }
         }
     }
 

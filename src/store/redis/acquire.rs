@@ -29,7 +29,7 @@ impl RedisStore {
     /// Carries out [`crate::store::LeaseStore::acquire`].
     pub(super) async fn acquire_lease(&self, asking: &Asking) -> Result<Acquired, StoreError> {
         if asking.waiter.is_some() {
-            self.wakes.listen();
+            self.ear.listen();
         }
         let limit = self.access.write_timeout;
         let line = &self.access.changing().await?;

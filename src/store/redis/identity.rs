@@ -78,6 +78,14 @@ pub(super) fn store_id(text: &str) -> Result<StoreId, StoreError> {
         .map_err(|flaw| StoreError::Unacceptable(format!("the id in the store marker {flaw}")))
 }
 
+/// What was learned of a Redis that was accepted.
+pub(super) struct Verified {
+    /// Names the server's run.
+    pub(super) run: String,
+    /// The peppers that it could not be made to know, if so.
+    pub(super) unkept: Option<Unkept>,
+}
+
 /// What is demanded of a Redis, and what was learned of the one that fulfilled it.
 pub(super) struct Acceptance {
     /// Where the Redis is, for messages that say what to do.
@@ -131,14 +139,13 @@ impl Acceptance {
         self.peppers.ask(marker(keys))
     }
 
-    /// Checks a connection before its first use, and again and again after it. Answers which
-    /// peppers the store could not be made to know, if so.
+    /// Checks a connection before its first use, and again and again after it.
     pub(super) async fn verify(
         &self,
         connection: &mut MultiplexedConnection,
         keys: &Keys,
         limit: Duration,
-    ) -> Result<Option<Unkept>, StoreError> {
+    ) -> Result<Verified, StoreError> {
         let info: String = read(ask(connection, &cmd("INFO"), limit).await?)?;
         let info = Info(&info);
         info.check(self.accept_eviction)?;
@@ -152,7 +159,10 @@ impl Acceptance {
         self.tell_missing(connection, keys, limit).await?;
         // The discriminants are the places in `Durability::ALL`.
         self.durability.store(durability as u8, Ordering::Relaxed);
-        Ok(unkept)
+        Ok(Verified {
+            run: info.run().to_owned(),
+            unkept,
+        })
     }
 
     /// Tells which peppers the store was used with that are not in use, once.

@@ -10,7 +10,10 @@ use super::error::{read, understand};
 use super::identity::{Acceptance, Marker, ask, marker, store_id};
 use super::keys::Keys;
 use super::options::{OptionsError, RedisOptions};
+use super::registry::making;
 use super::scripts::INIT_STORE;
+use super::server::Info;
+use crate::domain::coherence::Epoch;
 use crate::entropy::{self, EntropyError};
 use crate::store::{MIN_READER, SCHEMA, StoreError, StoreId};
 
@@ -56,23 +59,33 @@ pub async fn init(options: &RedisOptions) -> Result<StoreId, InitError> {
     let limit = options.longest_timeout();
     let mut connection = connect(options).await?;
     let at = |error| failed(options, error);
-    let standing = ask(&mut connection, &marker(&keys), limit).await;
-    let found = match standing.and_then(Marker::read).map_err(at)? {
-        Some(marker) => marker.id,
+    let mut standing = standing(&mut connection, &keys, limit).await.map_err(at)?;
+    if standing.is_none()
+        && holds_others(&mut connection, &keys, limit)
+            .await
+            .map_err(at)?
+    {
+        // They may be of a store that another init has made meanwhile.
+        standing = self::standing(&mut connection, &keys, limit)
+            .await
+            .map_err(at)?;
+        if standing.is_none() {
+            return Err(InitError::Foreign {
+                prefix: options.prefix.clone(),
+            });
+        }
+    }
+    let found = match standing {
+        Some(id) => id,
         None => {
-            refuse_foreign(&mut connection, &keys, options, limit).await?;
             let id = match &options.store_id {
                 Some(id) => id.to_string(),
                 None => entropy::digits(22)?.to_string(),
             };
-            let call = INIT_STORE
-                .call([keys.marker()])
-                .arg(id)
-                .arg(SCHEMA.to_string())
-                .arg(MIN_READER.to_string());
-            let answer = ask(&mut connection, &call.whole(), limit).await;
-            let id = answer.and_then(read::<String>);
-            id.and_then(|id| store_id(&id)).map_err(at)?
+            let epoch = entropy::epoch()?;
+            make(&mut connection, &keys, id, epoch, limit)
+                .await
+                .map_err(at)?
         }
     };
     if let Some(demanded) = options
@@ -107,28 +120,59 @@ fn failed(options: &RedisOptions, error: StoreError) -> InitError {
     }
 }
 
-async fn refuse_foreign(
+/// The id of the store that is there.
+async fn standing(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
-    options: &RedisOptions,
     limit: Duration,
-) -> Result<(), InitError> {
+) -> Result<Option<StoreId>, StoreError> {
+    let answer = ask(connection, &marker(keys), limit).await?;
+    Ok(Marker::read(answer)?.map(|marker| marker.id))
+}
+
+/// Writes the marker, unless another was faster, and answers whose id it has. Nobody can hold a lease of
+/// a store that is new, so its registry is settled from the beginning.
+async fn make(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    id: String,
+    epoch: Epoch,
+    limit: Duration,
+) -> Result<StoreId, StoreError> {
+    let info: String = read(ask(connection, &cmd("INFO"), limit).await?)?;
+    let call = INIT_STORE
+        .call([keys.marker()])
+        .arg(id)
+        .arg(SCHEMA.to_string())
+        .arg(MIN_READER.to_string());
+    let answer = ask(connection, &call.whole(), limit).await?;
+    let (id, made): (String, bool) = read(answer)?;
+    if made {
+        let call = making(keys, Info(&info).run(), epoch, true);
+        ask(connection, &call.whole(), limit).await?;
+    }
+    store_id(&id)
+}
+
+/// Whether any key of the prefix is there but the marker.
+async fn holds_others(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    limit: Duration,
+) -> Result<bool, StoreError> {
     let mut cursor = 0u64;
     loop {
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(keys.pattern());
         scan.arg("COUNT").arg(1000);
-        let answer = ask(connection, &scan, limit).await.and_then(read);
-        let (next, found): (u64, Vec<Vec<u8>>) = answer.map_err(|error| failed(options, error))?;
-        // Another init may have written the marker meanwhile; then its id is the answer.
+        let answer = ask(connection, &scan, limit).await?;
+        let (next, found): (u64, Vec<Vec<u8>>) = read(answer)?;
         let marker = keys.marker().into_bytes();
         if found.iter().any(|key| *key != marker) {
-            return Err(InitError::Foreign {
-                prefix: options.prefix.clone(),
-            });
+            return Ok(true);
         }
         if next == 0 {
-            return Ok(());
+            return Ok(false);
         }
         cursor = next;
     }

@@ -363,20 +363,29 @@ fn needed(keys: &Keys, replicas: usize) -> Vec<Vec<String>> {
         "HSET KEY f v",
         "HSETNX KEY f v",
         "HEXISTS KEY f",
+        "HGETALL KEY",
+        "HLEN KEY",
+        "HDEL KEY f",
+        "RPUSH KEY v",
+        "LTRIM KEY 0 1",
+        "LRANGE KEY 0 1",
+        "LLEN KEY",
         "ZADD KEY 1 m",
         "ZREM KEY m",
         "ZCARD KEY",
         "ZCOUNT KEY 0 1",
         "ZSCORE KEY m",
         "ZRANGE KEY 0 1",
-        "PUBLISH KEY m",
-        "SUBSCRIBE KEY",
+        "PUBLISH NEWS m",
+        "SUBSCRIBE WAKES NEWS",
         "EVAL s 1 KEY",
         "EVALSHA s 1 KEY",
     ];
     let words = |line: &str| {
         let word = |word: &str| match word {
             "KEY" => key.clone(),
+            "WAKES" => keys.wake_channel(),
+            "NEWS" => keys.news_channel(),
             other => other.to_owned(),
         };
         line.split(' ').map(word).collect()

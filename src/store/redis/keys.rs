@@ -23,16 +23,22 @@
 //! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
 //! | `ta:{s}:p` | the pools that ever held a token, as `NAMESPACE POOL`: all scores are 0 |
 //! | `ta:{s}:a` | when the authority was seen last, and its absences |
+//! | `ta:{r}:h` | the registry: its head, and how far each replica has come that answers from memory |
+//! | `ta:{r}:l` | its log: the newest changes, each a token's id and a revision of 8 bytes |
 //! | `ta:{due:NN}` | ids of tokens by when a sweep looks at them, in shards of 00 to 63 |
 //!
 //! All tokens of a pool have one TAG, so that all keys of a pool share a slot; scripts put them together
 //! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. All times in them are microseconds since 1970.
 //!
-//! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, and
-//! the seal and the directory's entry of each bucket that was full once: some 3 kB for each million of
-//! tokens. Queues, presences and requests go by themselves.
+//! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, the
+//! registry with its log of some 200 kB, and the seal and the directory's entry of each bucket that was
+//! full once: some 3 kB for each million of tokens. Queues, presences and requests go by themselves.
 //!
-//! Beside the keys there is one channel, `ta:wake`: who waits and should ask again.
+//! The head of the registry and its replicas stand in one key, so that none is lost without the other:
+//! who is not there is not waited for.
+//!
+//! Beside the keys there are channels: `ta:wake`, who waits and should ask again, and `ta:news`, what was
+//! added to the log.
 //!
 //! User text comes into a key only where its alphabet knows no braces, colons or glob characters
 //! (namespaces, pools), else as a hash (owners).
@@ -184,6 +190,20 @@ impl Keys {
         format!("{}:{{s}}:a", self.prefix)
     }
 
+    pub(super) fn registry(&self) -> String {
+        format!("{}:{{r}}:h", self.prefix)
+    }
+
+    /// The log of the registry; it shares its slot.
+    pub(super) fn log(&self) -> String {
+        format!("{}:{{r}}:l", self.prefix)
+    }
+
+    /// The channel of what was added to the log.
+    pub(super) fn news_channel(&self) -> String {
+        format!("{}:news", self.prefix)
+    }
+
     /// The channel that names who should ask again.
     pub(super) fn wake_channel(&self) -> String {
         format!("{}:wake", self.prefix)
@@ -231,6 +251,13 @@ mod tests {
             assert_eq!(slot_text(&keys().record(id)), slot_text(&other));
             assert_ne!(keys().record(id), other);
         }
+    }
+
+    #[test]
+    fn the_registry_and_its_log_share_a_slot() {
+        assert_eq!(keys().registry(), "ta:{r}:h");
+        assert_eq!(slot_text(&keys().registry()), slot_text(&keys().log()));
+        assert_ne!(keys().registry(), keys().log());
     }
 
     #[test]

@@ -225,6 +225,11 @@ impl<'a> Line<'a> {
         self.links.check_marker(&self.link, marker)
     }
 
+    /// Names the run of the Redis at its other end.
+    pub(super) fn server_run(&self) -> String {
+        self.link.run()
+    }
+
     /// An error if a digest under pepper `id` must not be written, because its check value could
     /// not be.
     pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {

@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::sync::{Notify, watch};
 
 use super::error::{Effect, understand};
-use super::identity::Acceptance;
+use super::identity::{Acceptance, Verified};
 use super::keys::Keys;
 use super::line::Line;
-use super::peppers::Unkept;
 use super::replicas::Replicas;
 use super::strikes::Strikes;
 use crate::store::StoreError;
@@ -57,8 +56,8 @@ pub(super) struct Link {
     slot: Option<usize>,
     connection: MultiplexedConnection,
     strikes: Mutex<Strikes>,
-    /// What its Redis does not keep of the peppers in use, as of the last verification.
-    unkept: ArcSwapOption<Unkept>,
+    /// What the last verification learned of its Redis.
+    verified: ArcSwap<Verified>,
 }
 
 /// What is sent as one exchange.
@@ -74,13 +73,19 @@ impl Link {
 
     /// An error if nothing may be written under pepper `id`, because its check value is not.
     pub(super) fn keeps_pepper(&self, id: u32) -> Result<(), StoreError> {
-        let unkept = self.unkept.load();
-        unkept.as_ref().map_or(Ok(()), |unkept| unkept.refuse(id))
+        let verified = self.verified.load();
+        let unkept = verified.unkept.as_ref();
+        unkept.map_or(Ok(()), |unkept| unkept.refuse(id))
     }
 
     /// Whether its Redis kept the check values of all peppers in use.
     pub(super) fn keeps_all_peppers(&self) -> bool {
-        self.unkept.load().is_none()
+        self.verified.load().unkept.is_none()
+    }
+
+    /// Names the run of its Redis: another one follows each start.
+    pub(super) fn run(&self) -> String {
+        self.verified.load().run.clone()
     }
 }
 
@@ -288,13 +293,13 @@ impl Links {
         let verified = self
             .acceptance
             .verify(&mut connection, &self.keys, self.patience);
-        let unkept = verified.await?.map(Arc::new);
+        let verified = verified.await?;
         self.verified.fetch_add(1, Ordering::AcqRel);
         Ok(Link {
             slot,
             connection,
             strikes: Mutex::default(),
-            unkept: ArcSwapOption::new(unkept),
+            verified: ArcSwap::from_pointee(verified),
         })
     }
 
@@ -315,7 +320,7 @@ impl Links {
             .acceptance
             .verify(&mut connection, &self.keys, self.patience);
         match verified.await {
-            Ok(unkept) => link.unkept.store(unkept.map(Arc::new)),
+            Ok(verified) => link.verified.store(Arc::new(verified)),
             Err(error @ StoreError::Slow(_)) => {
                 if link.strikes().add(began, Instant::now()) {
                     self.take_link_down(link, &error);

@@ -17,6 +17,7 @@ mod census;
 mod create;
 mod distrust;
 mod due;
+mod ear;
 mod error;
 mod identity;
 mod index;
@@ -44,7 +45,6 @@ mod strikes;
 mod sweep;
 mod tenancy;
 mod tokens;
-mod wakes;
 mod walk;
 mod watch;
 
@@ -54,6 +54,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
+use self::ear::Ear;
 use self::identity::Acceptance;
 use self::keys::Keys;
 use self::line::Line;
@@ -62,7 +63,6 @@ use self::replicas::Replicas;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::sight::Sight;
-use self::wakes::Wakes;
 use self::watch::News;
 use super::bells::Bells;
 use super::{Durability, StoreError, StoreId, StoreStatus};
@@ -87,7 +87,7 @@ pub struct RedisStore {
     series: Series,
     sight: Sight,
     bells: Bells,
-    wakes: Wakes,
+    ear: Ear,
     watchdogs: Vec<JoinHandle<()>>,
 }
 
@@ -97,8 +97,7 @@ impl RedisStore {
         let keys = Keys::new(&options.prefix);
         let bells = Bells::default();
         let patience = options.longest_timeout();
-        let (client, channel) = (options.client()?, keys.wake_channel());
-        let wakes = Wakes::new(client, channel, patience, bells.clone());
+        let ear = Ear::new(options.client()?, &keys, patience, bells.clone());
         let links = Arc::new(Links::new(
             options.pool()?,
             options.connections,
@@ -123,7 +122,7 @@ impl RedisStore {
             series: Series::new(access.clone()),
             sight: Sight::default(),
             bells,
-            wakes,
+            ear,
             access,
             watchdogs,
         })
@@ -145,7 +144,7 @@ impl RedisStore {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.wakes.end();
+        self.ear.end();
         self.watchdogs.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
@@ -194,7 +193,7 @@ impl StoreStatus for RedisStore {
     }
 
     async fn close(&self) {
-        self.wakes.end();
+        self.ear.end();
         self.watchdogs.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }

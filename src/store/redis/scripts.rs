@@ -77,6 +77,10 @@ scripts! {
     INIT_STORE: include_str!("scripts/init_store.lua"),
     ACCEPT_WRITES: include_str!("scripts/accept_writes.lua"),
     SEE_AUTHORITY: include_str!("scripts/see_authority.lua"),
+    MAKE_REGISTRY: include_str!("scripts/make_registry.lua"),
+    RENEW_REPLICA: include_str!("scripts/renew_replica.lua"),
+    ANNOUNCE_CHANGES: include_str!("scripts/announce_changes.lua"),
+    STRIKE_REPLICAS: include_str!("scripts/strike_replicas.lua"),
 }
 
 const TENURE: &str = include_str!("scripts/tenure.lua");

@@ -55,6 +55,11 @@ impl<'a> Info<'a> {
             .unwrap_or_default()
     }
 
+    /// Names the server's run; each start is another.
+    pub(super) fn run(&self) -> &'a str {
+        self.get("run_id")
+    }
+
     /// Whether this Redis may hold a store: new enough, alone, a master, and keeping what it got
     /// unless `accept_eviction`.
     pub(super) fn check(&self, accept_eviction: bool) -> Result<(), StoreError> {

@@ -65,8 +65,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let points = Readers::open(&path, cores.clamp(2, POINT_READERS_MAX)).map_err(faulty)?;
     let lists = Readers::open(&path, LISTS_AT_ONCE).map_err(faulty)?;
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
-    let seen = sight(&connection, &time, meta.mark).map_err(faulty)?;
-    let seen = Arc::new(seen);
+    let seen = Arc::new(sight(&connection, &time, meta.mark).map_err(faulty)?);
     let queues = Arc::new(Queues::default());
     let bells = Bells::default();
     let registry = HeldRegistry::new().map_err(|error| OpenError::Io {

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::SqliteStore;
-use crate::domain::coherence::registry::{Announced, Attendance, Registry, Renewal, Renewed};
+use crate::domain::coherence::registry::{
+    Absent, Announced, Attendance, Registry, Renewal, Renewed,
+};
 use crate::domain::coherence::{Invalidation, Nudge, ReplicaId};
 use crate::domain::time::Timestamp;
 use crate::entropy::{self, EntropyError};
@@ -59,11 +61,8 @@ impl RegistryStore for SqliteStore {
         Ok(self.inner.registry.lock().attendance())
     }
 
-    async fn strike(&self, absent: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
-        let mut registry = self.inner.registry.lock();
-        for (replica, renewals) in absent {
-            registry.strike(*replica, *renewals);
-        }
+    async fn strike(&self, absent: &Absent) -> Result<(), StoreError> {
+        self.inner.registry.lock().strike(absent);
         Ok(())
     }
 
