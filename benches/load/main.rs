@@ -11,6 +11,8 @@
 //! seen is how long a change takes to be known everywhere; each makes the tokens that it revokes, which
 //! is not timed. The load generator shares the machine with the servers and
 //! makes their calls/s look more alike than they are; the CPU per call is the server's alone.
+//!
+//! With `--flood` it measures something else: how long one client waits while another one floods.
 
 #![allow(
     clippy::print_stdout,
@@ -21,6 +23,7 @@
 mod asking;
 mod ceiling;
 mod figures;
+mod flooding;
 mod leasing;
 mod machine;
 mod options;
@@ -91,6 +94,10 @@ async fn interrupted() -> u8 {
 
 async fn run(options: &Options) -> Result<(), Fault> {
     println!("{}\noptions: {options}", machine::facts());
+    if options.flood {
+        println!("\n{}", flooding::run(options).await?);
+        return Ok(());
+    }
     let rows = Rows::prepare(options).await?;
     let rounds = rows.measure(options).await?;
     println!("\n{}", table::of(table::RATIOS, rows.compared(), &rounds));

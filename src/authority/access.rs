@@ -22,6 +22,7 @@ use super::audit::{self, Audit};
 use super::call::Call;
 use super::decide::{Decision, Use};
 use super::error::Error;
+use super::failures::Suspect;
 use super::seen::Seen;
 
 /// A root token: its name, and the SHA-256 of its secret.
@@ -105,9 +106,12 @@ impl Authority {
         proof: Proof<'_>,
         call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(proof, call.peer, CALL).await {
+        let stranger = Some(Suspect::peer(call.peer));
+        match self.known_caller(stranger, proof, call.peer, CALL).await {
             Ok((caller, own)) => Ok(Session { caller, own, call }),
-            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+            Err(error @ (Error::Unauthenticated(_) | Error::FailuresLimited { .. })) => {
+                Err(self.unknown_caller(rpc, &call, error))
+            }
             Err(error) => {
                 if let Error::CallerLimited { caller, .. } = &error {
                     audit::refused(&self.trail, &call, rpc, caller, &error);
@@ -123,14 +127,16 @@ impl Authority {
         error
     }
 
-    /// Finds out who calls by now, for a call that took its time since it was let in.
+    /// Finds out who calls by now, for a call that took its time since it was let in; whoever else
+    /// is at its address cannot keep it from that.
     pub async fn caller_by_now(&self, proof: Proof<'_>, call: &Call) -> Result<Arc<Caller>, Error> {
-        let (caller, _) = self.known_caller(proof, call.peer, LOOK).await?;
+        let (caller, _) = self.known_caller(None, proof, call.peer, LOOK).await?;
         Ok(caller)
     }
 
     async fn known_caller(
         &self,
+        suspect: Option<Suspect<'_>>,
         proof: Proof<'_>,
         peer: Option<IpAddr>,
         use_: Use,
@@ -156,7 +162,7 @@ impl Authority {
             }
         };
         let cached = Consistency::Cached;
-        let decision = self.decide(&presented, &Reach::All, judge, use_, cached);
+        let decision = self.decide(suspect, &presented, &Reach::All, judge, use_, cached);
         let Some(own) = decision.await? else {
             return Err(refused);
         };
@@ -225,6 +231,12 @@ impl Authority {
 impl<A: Act> Right<A> {
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Whom it speaks against if a secret is not in force that the call presents, of a client at
+    /// the address that it names, if it names one.
+    pub(super) fn suspect(&self, named: Option<IpAddr>) -> Suspect<'_> {
+        Suspect::client_of(&self.caller.identity, named, self.call.peer)
     }
 
     /// The caller, for what is done in several tasks at once.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod batch;
+mod budgets;
 mod cache;
 pub mod call;
 pub mod certificates;
@@ -11,6 +12,7 @@ pub mod changes;
 pub mod coherence;
 mod decide;
 pub mod error;
+pub mod failures;
 pub mod heartbeat;
 pub mod leases;
 mod look;
@@ -41,6 +43,7 @@ use access::Root;
 pub use cache::CacheBounds;
 use certificates::CertificateCallers;
 use coherence::Coherence;
+use failures::FailureBudgets;
 use mint::Mint;
 use numbering::Numbering;
 use surrender::PeerBudgets;
@@ -59,6 +62,8 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    /// `None` where nobody's failures are counted.
+    failures: Option<FailureBudgets>,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -82,6 +87,7 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
             metrics,
@@ -131,6 +137,15 @@ impl Authority {
         Self {
             terms,
             waiting_max,
+            ..self
+        }
+    }
+
+    /// Reads the store no more for a client of whom so many secrets in a minute were not in force;
+    /// 0, or without, for as many as come.
+    pub fn with_failure_budget(self, per_minute: u32) -> Self {
+        Self {
+            failures: FailureBudgets::new(per_minute),
             ..self
         }
     }
