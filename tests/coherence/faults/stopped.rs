@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{SUBJECTS, heated, is_right_in_time};
+use super::{heated, is_right_in_time};
 use crate::board::Numbered;
 use crate::history::{Way, now};
 use crate::replicas::{REPLICAS, Replicas};
@@ -74,6 +74,6 @@ async fn a_replica_that_was_stopped_shows_nothing_of_before_when_it_goes_on() {
     let history = scene.close(askers, all).await;
     let spans = is_right_in_time(&history, &[]);
     assert_eq!(history.unanswered(), 0, "the store was well");
-    assert!(asked_while_stopped >= SUBJECTS, "{asked_while_stopped}");
+    assert!(asked_while_stopped > 0, "nothing was changed meanwhile");
     eprintln!("a replica stopped: {spans}; {asked_while_stopped} changed meanwhile");
 }
