@@ -12,6 +12,7 @@ use crate::store::limits::TAKE_ATTEMPTS;
 use crate::store::{Take, Taken};
 
 use super::Authority;
+use super::degraded::Undecided;
 use super::error::Error;
 use super::look::{Look, Place};
 
@@ -42,6 +43,7 @@ impl Authority {
     ///
     /// `judge` judges all but the limits. What memory cannot decide is read and judged again; what is
     /// taken from limits is taken in the same step that finds the token unchanged.
+    /// Where the store cannot be asked, it is decided by what is remembered, if that may be.
     pub(super) async fn decide(
         &self,
         presented: &Presented,
@@ -50,6 +52,24 @@ impl Authority {
         use_: Use,
         consistency: Consistency,
     ) -> Result<Option<Decision>, Error> {
+        let asked = self.decide_by_store(presented, reach, &judge, use_, consistency);
+        match asked.await {
+            Err(Undecided::Outage(why)) if consistency == Consistency::Cached => {
+                let degraded = self.decide_degraded(presented, reach, judge, use_);
+                degraded.map(Some).ok_or(why.into())
+            }
+            decided => Ok(decided?),
+        }
+    }
+
+    async fn decide_by_store(
+        &self,
+        presented: &Presented,
+        reach: &Reach,
+        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
+        use_: Use,
+        consistency: Consistency,
+    ) -> Result<Option<Decision>, Undecided> {
         let look = self.look(presented, reach, &judge, use_.scope, consistency);
         let mut look = look.await?;
         for _ in 0..TAKE_ATTEMPTS {
@@ -116,7 +136,7 @@ impl Authority {
             }
         }
         let why = format!("token {} kept changing while it was judged", presented.id);
-        Err(Error::StoreUnavailable(why))
+        Err(Error::StoreUnavailable(why).into())
     }
 }
 

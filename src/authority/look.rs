@@ -12,7 +12,7 @@ use crate::store::Found;
 use super::Authority;
 use super::cache::Held;
 use super::decide::counts;
-use super::error::Error;
+use super::degraded::Undecided;
 
 /// A token as it was found, and where.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Authority {
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         scope: Scope,
         consistency: Consistency,
-    ) -> Result<Look, Error> {
+    ) -> Result<Look, Undecided> {
         let id = presented.id;
         // Before anything is read from memory.
         let held = match consistency {
@@ -84,7 +84,7 @@ impl Authority {
     }
 
     /// Looks in memory; where nothing is there, reads together with others.
-    async fn look_by_lease(&self, id: TokenId, held: &Held) -> Result<Look, Error> {
+    async fn look_by_lease(&self, id: TokenId, held: &Held) -> Result<Look, Undecided> {
         let cache = &self.coherence.cache;
         if let Some(token) = cache.recall(held, id) {
             self.metrics.cache.hits.inc();
@@ -116,7 +116,7 @@ impl Authority {
     }
 
     /// Reads a token, one read of it at a time: whoever comes meanwhile waits for the next.
-    pub(super) async fn look_again(&self, id: TokenId) -> Result<Look, Error> {
+    pub(super) async fn look_again(&self, id: TokenId) -> Result<Look, Undecided> {
         let read = self.coherence.cache.read(id, None).await?;
         Ok(Look {
             found: read.found,
@@ -125,11 +125,9 @@ impl Authority {
     }
 
     /// Reads a token at once, for one question only.
-    async fn look_alone(&self, id: TokenId) -> Result<Look, Error> {
+    async fn look_alone(&self, id: TokenId) -> Result<Look, Undecided> {
         let found = self.store.find(id).await?;
-        if let Some(token) = &found.token {
-            self.coherence.cache.remember_as_guess(token);
-        }
+        self.coherence.cache.learn(id, &found);
         Ok(Look {
             found,
             place: Place::Store,

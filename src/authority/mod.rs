@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod changes;
 pub mod coherence;
 mod decide;
+mod degraded;
 pub mod error;
 pub mod heartbeat;
 pub mod leases;
@@ -22,6 +23,7 @@ pub mod pools;
 pub mod readiness;
 mod refusal;
 pub mod seen;
+mod shares;
 mod surrender;
 pub mod sweeper;
 pub mod tokens;
@@ -43,6 +45,7 @@ use certificates::CertificateCallers;
 use coherence::Coherence;
 use mint::Mint;
 use numbering::Numbering;
+use shares::Shares;
 use surrender::PeerBudgets;
 
 /// Most calls that wait for leases, unless [`Authority::with_leases`] says otherwise.
@@ -59,6 +62,7 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    shares: Shares,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -82,6 +86,7 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            shares: Shares::default(),
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
             metrics,

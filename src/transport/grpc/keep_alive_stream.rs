@@ -105,9 +105,7 @@ impl Worker {
             .shown
             .session("KeepAliveStream", &self.authority)
             .await?;
-        let right = self
-            .authority
-            .permit::<act::KeepAliveStream>(&session.caller, &session.call)?;
+        let right = self.authority.permit::<act::KeepAliveStream>(&session)?;
         let result = match convert::beat_order(request, self.authority.lease_terms()) {
             Ok((id, duration)) => self
                 .authority
