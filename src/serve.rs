@@ -180,6 +180,7 @@ fn authority(
             entries: config.cache.max_entries,
             bytes: config.cache.max_bytes,
         })
+        .with_failure_budget(config.limits.failures_per_minute)
         .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
 }

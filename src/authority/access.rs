@@ -1,6 +1,7 @@
 //! Access: who calls, and what that caller may do. The right to act is a value, made here only.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -21,6 +22,7 @@ use super::audit::{self, Audit};
 use super::call::Call;
 use super::decide::{Decision, Use};
 use super::error::Error;
+use super::failures::Suspect;
 use super::seen::Seen;
 
 /// A root token: its name, and the SHA-256 of its secret.
@@ -112,9 +114,12 @@ impl Authority {
         proof: Proof<'_>,
         call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(proof, &call, CALL).await {
+        let stranger = Some(Suspect::peer(call.peer));
+        match self.known_caller(stranger, proof, &call, CALL).await {
             Ok(session) => Ok(session),
-            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+            Err(error @ (Error::Unauthenticated(_) | Error::FailuresLimited { .. })) => {
+                Err(self.unknown_caller(rpc, &call, error))
+            }
             Err(error) => {
                 if let Error::CallerLimited { caller, .. } = &error {
                     audit::refused(&self.trail, &call, rpc, caller, &error);
@@ -130,10 +135,10 @@ impl Authority {
         error
     }
 
-    /// Finds out who calls by now, for a call that took its time since it was let in; never by what
-    /// was known before.
+    /// Finds out who calls by now, for a call that took its time since it was let in; whoever else
+    /// is at its address cannot keep it from that. It is never who was known before.
     pub async fn caller_by_now(&self, proof: Proof<'_>, call: &Call) -> Result<Session, Error> {
-        let session = self.known_caller(proof, call, LOOK).await?;
+        let session = self.known_caller(None, proof, call, LOOK).await?;
         match session.is_degraded() {
             true => Err(beyond_degraded()),
             false => Ok(session),
@@ -142,6 +147,7 @@ impl Authority {
 
     async fn known_caller(
         &self,
+        suspect: Option<Suspect<'_>>,
         proof: Proof<'_>,
         call: &Call,
         use_: Use,
@@ -172,7 +178,7 @@ impl Authority {
             }
         };
         let cached = Consistency::Cached;
-        let decision = self.decide(&presented, &Reach::All, judge, use_, cached);
+        let decision = self.decide(suspect, &presented, &Reach::All, judge, use_, cached);
         let Some(own) = decision.await? else {
             return Err(refused);
         };
@@ -259,6 +265,12 @@ pub(super) fn beyond_degraded() -> Error {
 impl<A: Act> Right<A> {
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Whom it speaks against if a secret is not in force that the call presents, of a client at
+    /// the address that it names, if it names one.
+    pub(super) fn suspect(&self, named: Option<IpAddr>) -> Suspect<'_> {
+        Suspect::client_of(&self.caller.identity, named, self.call.peer)
     }
 
     /// The caller, for what is done in several tasks at once.

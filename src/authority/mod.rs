@@ -4,6 +4,7 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod batch;
+mod budgets;
 mod cache;
 pub mod call;
 pub mod certificates;
@@ -12,6 +13,7 @@ pub mod coherence;
 mod decide;
 mod degraded;
 pub mod error;
+pub mod failures;
 pub mod heartbeat;
 pub mod leases;
 mod look;
@@ -43,6 +45,7 @@ use access::Root;
 pub use cache::CacheBounds;
 use certificates::CertificateCallers;
 use coherence::Coherence;
+use failures::FailureBudgets;
 use mint::Mint;
 use numbering::Numbering;
 use shares::Shares;
@@ -63,6 +66,8 @@ pub struct Authority {
     call_ids: Numbering,
     surrenders: PeerBudgets,
     shares: Shares,
+    /// `None` where nobody's failures are counted.
+    failures: Option<FailureBudgets>,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -87,6 +92,7 @@ impl Authority {
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
             shares: Shares::default(),
+            failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
             metrics,
@@ -136,6 +142,15 @@ impl Authority {
         Self {
             terms,
             waiting_max,
+            ..self
+        }
+    }
+
+    /// Reads the store no more for a client of whom so many secrets in a minute were not in force;
+    /// 0, or without, for as many as come.
+    pub fn with_failure_budget(self, per_minute: u32) -> Self {
+        Self {
+            failures: FailureBudgets::new(per_minute),
             ..self
         }
     }

@@ -107,7 +107,8 @@ impl Authority {
             dry_run: *dry_run,
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let decision = self.decide(&presented, &reach, judge, use_, *consistency);
+        let suspect = Some(right.suspect(request.client_ip));
+        let decision = self.decide(suspect, &presented, &reach, judge, use_, *consistency);
         let Some(decision) = decision.await? else {
             return Ok(unknown(Verdict::NotFound));
         };

@@ -169,8 +169,7 @@ impl Pages {
             "Readings of the certificates' files that found something wrong",
             metrics.certificate_reloads_failed.clone(),
         );
-        let help = "Secrets that could not be judged, as their pepper is not configured";
-        registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+        register_unjudged(&mut registry, metrics);
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";
@@ -236,6 +235,13 @@ fn register_leases(registry: &mut Registry, metrics: &Metrics) {
     registry.register("leases_refused", help, metrics.leases_refused.clone());
     let help = "Calls that wait for a lease here";
     registry.register("leases_waiting", help, metrics.leases_waiting.clone());
+}
+
+fn register_unjudged(registry: &mut Registry, metrics: &Metrics) {
+    let help = "Secrets that could not be judged, as their pepper is not configured";
+    registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+    let help = "Secrets that were not judged, as too many of the same client were not in force";
+    registry.register("failures_shed", help, metrics.failures_shed.clone());
 }
 
 /// OpenMetrics as Prometheus text 0.0.4, where a counter's family is named as its series are.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    self, CreateRequest, ListRequest, ValidateRequest, ValidateResponse, Verdict, WhoAmIRequest,
+    self, CreateRequest, ListRequest, RevokeRequest, ValidateRequest, ValidateResponse, Verdict,
+    WhoAmIRequest,
 };
 use tonic::Status;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -241,4 +243,21 @@ async fn each_of_two_servers_admits_its_half_of_a_limit() {
         }
         assert_eq!(admitted, 5);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_nobody_could_be_told_of_is_not_answered_over() {
+    let mut authority = configured(Authority::on_redis(), ALWAYS).await;
+    let mut root = remembering(&authority, 1.0).await;
+    let (token, secret) = create(&mut root, named("t")).await;
+    assert!(ask(&mut root, presenting(&secret)).await.valid);
+    // In the place of the log of changes: nothing can be added to it.
+    authority.redis().run("SET ta:{r}:l rubbish").await;
+    let revoking = root.revoke(RevokeRequest {
+        target: Some(Target::TokenId(token.token_id)),
+        reason: String::new(),
+    });
+    revoking.await.unwrap_err();
+    take_away(&mut authority);
+    is_outage("Validate", root.validate(presenting(&secret)).await);
 }

@@ -206,3 +206,38 @@ async fn a_limited_token_is_two_round_trips_at_first_sight_and_then_one() {
     deleted.await.unwrap();
     assert_eq!(validate().await, (Verdict::NotFound, 2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_from_memory_ask_nobody_and_refusals_for_want_of_a_token_are_read() {
+    const ANSWERS: u64 = 1000;
+    let bench = Bench::new().await;
+    let secret = bench.create().await;
+    let renewing = tokio::spawn(bench.authority.coherence().keep());
+    let patience = Instant::now() + Duration::from_secs(20);
+    while bench.authority.coherence().remembered().records == 0 {
+        assert!(Instant::now() < patience, "nothing is remembered");
+        bench.validate(&secret, Namespaces::Own).await;
+    }
+    // Beside the answers there are renewals, and a read where a record has come of age.
+    let mut trips = 0;
+    for _ in 0..ANSWERS {
+        let (verdict, taken) = bench.validate(&secret, Namespaces::Own).await;
+        assert_eq!(verdict, Verdict::Valid);
+        trips += taken;
+    }
+    assert!(trips < ANSWERS / 10, "{trips}");
+    let elsewhere = Namespaces::Named(Namespace::parse("elsewhere").unwrap());
+    let (verdict, taken) = bench.validate(&secret, elsewhere).await;
+    assert_eq!(verdict, Verdict::NotFound);
+    assert!(taken >= 2, "it is read, and the store shows its marker");
+    let question = Question {
+        namespaces: Namespaces::Own,
+        request: Request::default(),
+        cost: 1,
+        dry_run: false,
+        consistency: Consistency::Strong,
+    };
+    let (verdict, taken) = bench.ask(&secret, &question).await;
+    assert!(verdict == Verdict::Valid && taken >= 1, "it is read");
+    renewing.abort();
+}
