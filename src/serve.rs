@@ -199,7 +199,7 @@ async fn serve_store(
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
-    let watching = tokio::spawn(readiness::watch(store.clone(), ready));
+    let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {

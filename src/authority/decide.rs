@@ -12,6 +12,7 @@ use crate::store::limits::TAKE_ATTEMPTS;
 use crate::store::{Take, Taken};
 
 use super::Authority;
+use super::degraded::Undecided;
 use super::error::Error;
 use super::failures::Suspect;
 use super::look::{Look, Place};
@@ -46,6 +47,8 @@ impl Authority {
     ///
     /// Where the store has to be read, `suspect` must have failures left, and a verdict on what is read
     /// may be one. Nobody is suspected who was let in with this very secret before.
+    ///
+    /// Where the store cannot be asked, it is decided by what is remembered, if that may be.
     pub(super) async fn decide(
         &self,
         suspect: Option<Suspect<'_>>,
@@ -55,6 +58,25 @@ impl Authority {
         use_: Use,
         consistency: Consistency,
     ) -> Result<Option<Decision>, Error> {
+        let asked = self.decide_by_store(suspect, presented, reach, &judge, use_, consistency);
+        match asked.await {
+            Err(Undecided::Outage(why)) if consistency == Consistency::Cached => {
+                let degraded = self.decide_degraded(presented, reach, judge, use_);
+                degraded.map(Some).ok_or(why.into())
+            }
+            decided => Ok(decided?),
+        }
+    }
+
+    async fn decide_by_store(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        presented: &Presented,
+        reach: &Reach,
+        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
+        use_: Use,
+        consistency: Consistency,
+    ) -> Result<Option<Decision>, Undecided> {
         let look = self.look(suspect, presented, reach, &judge, use_.scope, consistency);
         let mut look = look.await?;
         for _ in 0..TAKE_ATTEMPTS {
@@ -122,7 +144,7 @@ impl Authority {
             }
         }
         let why = format!("token {} kept changing while it was judged", presented.id);
-        Err(Error::StoreUnavailable(why))
+        Err(Error::StoreUnavailable(why).into())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::Found;
 use super::Authority;
 use super::cache::Held;
 use super::decide::counts;
-use super::error::Error;
+use super::degraded::Undecided;
 use super::failures::Suspect;
 
 /// A token as it was found, and where.
@@ -68,7 +68,7 @@ impl Authority {
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         scope: Scope,
         consistency: Consistency,
-    ) -> Result<Look, Error> {
+    ) -> Result<Look, Undecided> {
         let id = presented.id;
         // Before anything is read from memory.
         let held = match consistency {
@@ -101,7 +101,7 @@ impl Authority {
         id: TokenId,
         held: &Held,
         is_known: impl Fn(&Arc<Token>) -> bool,
-    ) -> Result<Look, Error> {
+    ) -> Result<Look, Undecided> {
         let cache = &self.coherence.cache;
         if let Some(token) = cache.recall(held, id) {
             self.metrics.cache.hits.inc();
@@ -138,7 +138,7 @@ impl Authority {
         &self,
         suspect: Option<Suspect<'_>>,
         id: TokenId,
-    ) -> Result<Look, Error> {
+    ) -> Result<Look, Undecided> {
         self.admit(suspect, || false)?;
         let read = self.coherence.cache.read(id, None).await?;
         Ok(Look {
@@ -148,12 +148,14 @@ impl Authority {
     }
 
     /// Reads a token at once, for one question only.
-    async fn look_alone(&self, suspect: Option<Suspect<'_>>, id: TokenId) -> Result<Look, Error> {
+    async fn look_alone(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+    ) -> Result<Look, Undecided> {
         self.admit(suspect, || false)?;
         let found = self.store.find(id).await?;
-        if let Some(token) = &found.token {
-            self.coherence.cache.remember_as_guess(token);
-        }
+        self.coherence.cache.learn(id, &found);
         Ok(Look {
             found,
             place: Place::Store,

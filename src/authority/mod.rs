@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod changes;
 pub mod coherence;
 mod decide;
+mod degraded;
 pub mod error;
 pub mod failures;
 pub mod heartbeat;
@@ -24,6 +25,7 @@ pub mod pools;
 pub mod readiness;
 mod refusal;
 pub mod seen;
+mod shares;
 mod surrender;
 pub mod sweeper;
 pub mod tokens;
@@ -46,6 +48,7 @@ use coherence::Coherence;
 use failures::FailureBudgets;
 use mint::Mint;
 use numbering::Numbering;
+use shares::Shares;
 use surrender::PeerBudgets;
 
 /// Most calls that wait for leases, unless [`Authority::with_leases`] says otherwise.
@@ -62,6 +65,7 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    shares: Shares,
     /// `None` where nobody's failures are counted.
     failures: Option<FailureBudgets>,
     terms: LeaseTerms,
@@ -87,6 +91,7 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            shares: Shares::default(),
             failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,

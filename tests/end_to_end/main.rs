@@ -16,6 +16,7 @@ mod certificate_reload;
 mod cli_tls;
 mod client_certificates;
 mod deadlines;
+mod degraded;
 mod deploy_files;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -165,6 +166,10 @@ on_both_stores! {
     }
     deadlines {
         a_tiny_deadline_is_exceeded_or_met_and_nothing_is_half_done,
+    }
+    degraded {
+        what_is_known_is_answered_while_the_store_is_away,
+        what_is_known_is_an_outage_when_it_is_too_old,
     }
     drain {
         it_stops_with_idle_silent_and_streaming_connections,

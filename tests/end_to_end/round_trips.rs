@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use token_authority::authority::Authority;
-use token_authority::authority::access::{Right, Root};
+use token_authority::authority::access::{Proof, Right, Root, Session};
 use token_authority::authority::act;
 use token_authority::authority::call::Call;
 use token_authority::authority::mint::Mint;
@@ -23,11 +24,13 @@ use token_authority::domain::verdict::{Consistency, Request, Verdict};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::{Store, StoreStatus};
 
+use crate::harness::ROOT_TOKEN;
 use crate::support::redis_server::RedisServer;
 
 pub(crate) struct Bench {
     store: Arc<RedisStore>,
     pub(crate) authority: Authority,
+    root: Session,
     _server: RedisServer,
 }
 
@@ -48,10 +51,18 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let shared: Arc<dyn Store> = store.clone();
-        let roots = vec![Root::new("test".to_owned(), [0; 32])];
+        let digest = Sha256::digest(ROOT_TOKEN).into();
+        let roots = vec![Root::new("test".to_owned(), digest)];
         let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());
         let authority = Authority::new(shared, roots, mint).unwrap();
+        let (id, peer) = (authority.call_id(None), None);
+        let proof = Proof {
+            secret: Some(ROOT_TOKEN),
+            certificate: None,
+        };
+        let root = authority.authenticate("Create", proof, Call { id, peer });
         Self {
+            root: root.await.unwrap(),
             store,
             authority,
             _server: server,
@@ -59,16 +70,7 @@ impl Bench {
     }
 
     pub(crate) fn right<A: act::Act>(&self) -> Right<A> {
-        use token_authority::domain::caller::{Caller, Grants, Identity};
-        let identity = Identity::Root {
-            name: "test".to_owned(),
-        };
-        let caller = Arc::new(Caller {
-            identity,
-            grants: Grants::root(),
-        });
-        let (id, peer) = (self.authority.call_id(None), None);
-        self.authority.permit(&caller, &Call { id, peer }).unwrap()
+        self.authority.permit(&self.root).unwrap()
     }
 
     async fn create(&self) -> String {

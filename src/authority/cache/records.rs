@@ -96,6 +96,10 @@ impl Records {
             .remove_if(&id, |record| record.token.revision < revision);
     }
 
+    pub(super) fn forget(&self, id: TokenId) {
+        self.0.remove(&id);
+    }
+
     pub(super) fn clear(&self) {
         self.0.clear();
     }

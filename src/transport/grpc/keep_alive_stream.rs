@@ -111,11 +111,11 @@ impl Worker {
         let (authority, call) = (&self.authority, &self.shown.call);
         let rpc = act::KeepAliveStream::RPC;
         let by_now = authority.caller_by_now(self.shown.proof(), call).await;
-        let caller = by_now.map_err(|error| match is_loss(&error) {
+        let session = by_now.map_err(|error| match is_loss(&error) {
             true => authority.unknown_caller(rpc, call, error),
             false => error,
         })?;
-        let right = authority.permit::<act::KeepAliveStream>(&caller, call)?;
+        let right = authority.permit::<act::KeepAliveStream>(&session)?;
         right.conclude(Ok(()))
     }
 
@@ -142,9 +142,7 @@ impl Worker {
             .shown
             .session(act::KeepAliveStream::RPC, &self.authority)
             .await?;
-        let right = self
-            .authority
-            .permit::<act::KeepAliveStream>(&session.caller, &session.call)?;
+        let right = self.authority.permit::<act::KeepAliveStream>(&session)?;
         let result = match convert::beat_order(request, self.authority.lease_terms()) {
             Ok((id, duration)) => self
                 .authority
