@@ -13,6 +13,7 @@
 mod board;
 mod changes;
 mod checker;
+mod degraded;
 mod doors;
 mod faults;
 
