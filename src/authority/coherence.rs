@@ -106,10 +106,13 @@ impl Coherence {
                 replicas = absent.members.len(),
                 "a change waited for replicas that did not say a word; they are struck off"
             );
-            // Their leases have run out, whether this succeeds or not.
-            if let Err(error) = self.store.strike(&absent).await {
-                tracing::debug!(%error, "they are not struck off yet");
-            }
+            // Nobody waits for it: their leases have run out, whether it succeeds or not.
+            let store = self.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.strike(&absent).await {
+                    tracing::debug!(%error, "they are not struck off yet");
+                }
+            });
         }
         let span = self.awake.now().saturating_since(begun);
         self.metrics.cache.waited(span);
@@ -126,7 +129,7 @@ impl Coherence {
                 Next::Wait(until) => until.saturating_since(now),
             };
             if barrier.awaits_somebody() {
-                if let Some(attendance) = self.attending.look(&self.store, left).await {
+                if let Some(attendance) = self.attending.look(&*self.store, left).await {
                     barrier.attended(&attendance);
                 }
                 if barrier.awaits_somebody() {
