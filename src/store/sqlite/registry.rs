@@ -33,6 +33,20 @@ impl HeldRegistry {
         })
     }
 
+    /// Announces, and sends a nudge before anybody else announces: so nudges come in the order of the
+    /// log, and none seems to have been missed.
+    fn announce(&self, changes: &[Invalidation]) -> Announced {
+        let mut registry = self.lock();
+        let announced = registry.announce(changes);
+        // It fails where nobody listens.
+        let _ = self.nudges.send(Heard::Nudge(Nudge {
+            epoch: announced.epoch,
+            last: announced.last,
+            entries: changes.to_vec(),
+        }));
+        announced
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,14 +61,7 @@ impl RegistryStore for SqliteStore {
     }
 
     async fn announce(&self, changes: &[Invalidation]) -> Result<Announced, StoreError> {
-        let announced = self.inner.registry.lock().announce(changes);
-        // It fails where nobody listens.
-        let _ = self.inner.registry.nudges.send(Heard::Nudge(Nudge {
-            epoch: announced.epoch,
-            last: announced.last,
-            entries: changes.to_vec(),
-        }));
-        Ok(announced)
+        Ok(self.inner.registry.announce(changes))
     }
 
     async fn attendance(&self) -> Result<Attendance, StoreError> {
