@@ -82,3 +82,33 @@ impl RegistryStore for SqliteStore {
         self.inner.registry.nudges.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nudges_of_many_who_announce_at_once_come_in_the_order_of_the_log() {
+        const THREADS: usize = 4;
+        for _ in 0..200 {
+            let held = HeldRegistry::new().unwrap();
+            let mut nudges = held.nudges.subscribe();
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        for _ in 0..NUDGES_MAX / THREADS {
+                            let token = entropy::token_id().unwrap();
+                            held.announce(&[Invalidation { token, revision: 1 }]);
+                        }
+                    });
+                }
+            });
+            for last in 1..=NUDGES_MAX as u64 {
+                match nudges.try_recv() {
+                    Ok(Heard::Nudge(nudge)) => assert_eq!(nudge.last, last),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
