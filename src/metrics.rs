@@ -54,6 +54,8 @@ pub struct Metrics {
     pub leases_waiting: Gauge,
     /// Questions that could not be answered because a pepper is not configured.
     pub missing_pepper: Counter,
+    /// Secrets that the store was not read for, since too many of the same client failed.
+    pub failures_shed: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     certificate_end: Gauge,
     /// Readings of the certificates' files that were of no use.
@@ -92,6 +94,7 @@ impl Metrics {
             leases_refused: Counter::default(),
             leases_waiting: Gauge::default(),
             missing_pepper: Counter::default(),
+            failures_shed: Counter::default(),
             certificate_end: Gauge::default(),
             certificate_reloads_failed: Counter::default(),
             audit_pending: Gauge::default(),

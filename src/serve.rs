@@ -180,6 +180,7 @@ fn authority(
             entries: config.cache.max_entries,
             bytes: config.cache.max_bytes,
         })
+        .with_failure_budget(config.limits.failures_per_minute)
         .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
 }
@@ -198,7 +199,7 @@ async fn serve_store(
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
-    let watching = tokio::spawn(readiness::watch(store.clone(), ready));
+    let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let bounds = Bounds {

@@ -12,6 +12,7 @@ use toml::{Table, Value};
 
 const README: &str = include_str!("../README.md");
 const EXPOSITION: &str = include_str!("../src/metrics/exposition.rs");
+const CACHE: &str = include_str!("../src/metrics/cache.rs");
 
 const HEAD: &str = "| key | default | environment | flag | meaning |";
 
@@ -205,12 +206,12 @@ fn the_table_names_every_metric() {
         .lines()
         .filter(|line| line.starts_with("| `token_authority_"))
         .collect();
-    let names = registered(EXPOSITION);
-    assert!(names.len() > 15, "{names:?}");
+    let names = [EXPOSITION, CACHE].map(registered).concat();
+    assert!(names.len() > 25, "{names:?}");
     for name in names {
         let begin = format!("token_authority_{name}");
         // What may follow is a unit, `_total` or labels, and no other metric's word.
-        let ends = ["_seconds", "_total", "`", "{"].map(|end| format!("{begin}{end}"));
+        let ends = ["_seconds", "_bytes", "_total", "`", "{"].map(|end| format!("{begin}{end}"));
         let told = |row: &&str| ends.iter().any(|end| row.contains(end));
         assert!(table.iter().any(told), "{begin} is missing");
     }

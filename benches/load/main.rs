@@ -8,6 +8,8 @@
 //! expected VERDICT_VALID, or the end of the very lease, fails the run. Of leases, at most 64 workers
 //! take some at once, and what counts as a call is both, Acquire and Release. The load generator shares the machine with the servers and
 //! makes their calls/s look more alike than they are; the CPU per call is the server's alone.
+//!
+//! With `--flood` it measures something else: how long one client waits while another one floods.
 
 #![allow(
     clippy::print_stdout,
@@ -18,6 +20,7 @@
 mod asking;
 mod ceiling;
 mod figures;
+mod flooding;
 mod leasing;
 mod machine;
 mod options;
@@ -87,6 +90,10 @@ async fn interrupted() -> u8 {
 
 async fn run(options: &Options) -> Result<(), Fault> {
     println!("{}\noptions: {options}", machine::facts());
+    if options.flood {
+        println!("\n{}", flooding::run(options).await?);
+        return Ok(());
+    }
     let rows = Rows::prepare(options).await?;
     let rounds = rows.measure(options).await?;
     println!("\n{}", table::of(rows.names(), &rounds));

@@ -40,6 +40,10 @@ pub(crate) struct Options {
     #[arg(long)]
     smoke: bool,
 
+    /// Measures how long one client waits while another one floods with wrong secrets, and nothing else
+    #[arg(long)]
+    pub(crate) flood: bool,
+
     /// Cargo adds it by itself
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,7 +85,8 @@ impl fmt::Display for Options {
             f,
             "--connections {} --in-flight {} --tokens {} --rounds {} --seconds {}",
             self.connections, self.in_flight, self.tokens, self.rounds, self.seconds
-        )
+        )?;
+        f.write_str(if self.flood { " --flood" } else { "" })
     }
 }
 

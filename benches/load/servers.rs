@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     children: Vec<OwnedChild>,
     pub(crate) connections: Vec<Channel>,
+    /// Of each process, for connections beside those.
+    pub(crate) endpoints: Vec<Endpoint>,
     redis: Option<RedisServer>,
     /// Kept until then.
     folders: Vec<TempDir>,
@@ -64,6 +66,7 @@ impl Server {
         let mut all = Self {
             children: Vec::new(),
             connections: Vec::new(),
+            endpoints: Vec::new(),
             redis: None,
             folders: Vec::new(),
         };
@@ -73,6 +76,7 @@ impl Server {
             let one = Self::serving(Self::start(command, folder, None, each).await?).await?;
             all.children.extend(one.children);
             all.connections.extend(one.connections);
+            all.endpoints.extend(one.endpoints);
             all.folders.extend(one.folders);
         }
         all.redis = Some(redis);
@@ -107,6 +111,7 @@ impl Server {
         Ok(Self {
             children: vec![child],
             connections: channels,
+            endpoints: vec![endpoint],
             redis,
             folders: vec![folder],
         })

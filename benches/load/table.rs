@@ -108,14 +108,14 @@ fn cells(values: Option<Vec<f64>>, decimals: usize) -> (String, String) {
 }
 
 /// The middle one; of an even number the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
     (values[low] + values[high]) / 2.0
 }
 
 /// Markdown: names to the left, numbers to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let width = |at: usize| {
         let cells = lines.iter().map(|line| line[at].chars().count());
         cells.max().unwrap_or_default().max(3)

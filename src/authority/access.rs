@@ -22,6 +22,7 @@ use super::audit::{self, Audit};
 use super::call::Call;
 use super::decide::{Decision, Use};
 use super::error::Error;
+use super::failures::Suspect;
 use super::seen::Seen;
 
 /// A root token: its name, and the SHA-256 of its secret.
@@ -50,6 +51,13 @@ pub struct Session {
     pub caller: Arc<Caller>,
     pub call: Call,
     own: Option<Decision>,
+}
+
+impl Session {
+    /// Whether the store could not be asked who calls: then it is who it was when it last could.
+    fn is_degraded(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.degraded)
+    }
 }
 
 /// What a caller shows of itself.
@@ -88,6 +96,7 @@ const LOOK: Use = Use {
 pub struct Right<A> {
     caller: Arc<Caller>,
     reach: Reach,
+    degraded: bool,
     call: Call,
     trail: Arc<Trail>,
     audit: Option<Audit>,
@@ -105,9 +114,12 @@ impl Authority {
         proof: Proof<'_>,
         call: Call,
     ) -> Result<Session, Error> {
-        match self.known_caller(proof, call.peer, CALL).await {
-            Ok((caller, own)) => Ok(Session { caller, own, call }),
-            Err(error @ Error::Unauthenticated(_)) => Err(self.unknown_caller(rpc, &call, error)),
+        let stranger = Some(Suspect::peer(call.peer));
+        match self.known_caller(stranger, proof, &call, CALL).await {
+            Ok(session) => Ok(session),
+            Err(error @ (Error::Unauthenticated(_) | Error::FailuresLimited { .. })) => {
+                Err(self.unknown_caller(rpc, &call, error))
+            }
             Err(error) => {
                 if let Error::CallerLimited { caller, .. } = &error {
                     audit::refused(&self.trail, &call, rpc, caller, &error);
@@ -123,26 +135,36 @@ impl Authority {
         error
     }
 
-    /// Finds out who calls by now, for a call that took its time since it was let in.
-    pub async fn caller_by_now(&self, proof: Proof<'_>, call: &Call) -> Result<Arc<Caller>, Error> {
-        let (caller, _) = self.known_caller(proof, call.peer, LOOK).await?;
-        Ok(caller)
+    /// Finds out who calls by now, for a call that took its time since it was let in; whoever else
+    /// is at its address cannot keep it from that. It is never who was known before.
+    pub async fn caller_by_now(&self, proof: Proof<'_>, call: &Call) -> Result<Session, Error> {
+        let session = self.known_caller(None, proof, call, LOOK).await?;
+        match session.is_degraded() {
+            true => Err(beyond_degraded()),
+            false => Ok(session),
+        }
     }
 
     async fn known_caller(
         &self,
+        suspect: Option<Suspect<'_>>,
         proof: Proof<'_>,
-        peer: Option<IpAddr>,
+        call: &Call,
         use_: Use,
-    ) -> Result<(Arc<Caller>, Option<Decision>), Error> {
+    ) -> Result<Session, Error> {
+        let known = |caller, own| Session {
+            caller,
+            own,
+            call: call.clone(),
+        };
         let Some(secret) = proof.secret else {
             let names = proof
                 .certificate
                 .ok_or(Error::Unauthenticated(NEEDED.into()))?;
-            return Ok((self.certificates.find(names)?, None));
+            return Ok(known(self.certificates.find(names)?, None));
         };
         if let Some(caller) = self.root_caller(secret) {
-            return Ok((caller, None));
+            return Ok(known(caller, None));
         }
         let refused = Error::Unauthenticated("the credential is not in force".into());
         let Some(presented) = self.mint.read(secret) else {
@@ -150,13 +172,13 @@ impl Authority {
         };
         let judge = |token: &Token, own, now| {
             // Why not is nobody's business: all other verdicts are one refusal.
-            match verdict::authenticates(token, own, peer, now) {
+            match verdict::authenticates(token, own, call.peer, now) {
                 true => Verdict::Valid,
                 false => Verdict::NotFound,
             }
         };
         let cached = Consistency::Cached;
-        let decision = self.decide(&presented, &Reach::All, judge, use_, cached);
+        let decision = self.decide(suspect, &presented, &Reach::All, judge, use_, cached);
         let Some(own) = decision.await? else {
             return Err(refused);
         };
@@ -175,11 +197,14 @@ impl Authority {
             identity: Identity::of(token),
             grants: Grants::of(&token.profile.scopes, &token.namespace),
         };
-        Ok((Arc::new(caller), Some(own)))
+        Ok(known(Arc::new(caller), Some(own)))
     }
 
     /// The caller's own token; `None` for callers that are none.
     pub async fn own_token(&self, session: Session) -> Result<Option<Seen>, Error> {
+        if session.is_degraded() {
+            return Err(beyond_degraded());
+        }
         match session.own {
             None => Ok(None),
             Some(Decision { token, now, .. }) => self.see(token, now).await.map(Some),
@@ -200,20 +225,30 @@ impl Authority {
     }
 
     /// Answers the right to do `A` wherever the caller holds it; refused where that is nowhere, and
-    /// where its audit line could not be written.
-    pub fn permit<A: Act>(&self, caller: &Arc<Caller>, call: &Call) -> Result<Right<A>, Error> {
-        let Some(reach) = caller.grants.reach(A::PERMISSION) else {
-            let error = Error::PermissionMissing {
+    /// where its audit line could not be written. A caller that may not be any more who it was, may
+    /// ask for verdicts and do nothing else, though the store be back by now.
+    pub fn permit<A: Act>(&self, session: &Session) -> Result<Right<A>, Error> {
+        let Session { caller, call, .. } = session;
+        let degraded = session.is_degraded();
+        let refused = |error| {
+            audit::refused(&self.trail, call, A::RPC, &caller.identity, &error);
+            error
+        };
+        if degraded && A::PERMISSION != Permission::Validate {
+            let error = beyond_degraded();
+            return Err(if A::AUDITED { refused(error) } else { error });
+        }
+        let reach = caller.grants.reach(A::PERMISSION).ok_or_else(|| {
+            refused(Error::PermissionMissing {
                 permission: A::PERMISSION,
                 namespace: None,
-            };
-            audit::refused(&self.trail, call, A::RPC, &caller.identity, &error);
-            return Err(error);
-        };
+            })
+        })?;
         let audit = A::AUDITED.then(|| Audit::open(&self.trail, call, A::RPC, &caller.identity));
         Ok(Right {
             caller: caller.clone(),
             reach,
+            degraded,
             call: call.clone(),
             trail: self.trail.clone(),
             audit: audit.transpose()?,
@@ -222,14 +257,31 @@ impl Authority {
     }
 }
 
+/// Why a caller of whom is only known who it was, is refused.
+pub(super) fn beyond_degraded() -> Error {
+    Error::StoreUnavailable("the store could not be asked who calls".to_owned())
+}
+
 impl<A: Act> Right<A> {
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
+    /// Whom it speaks against if a secret is not in force that the call presents, of a client at
+    /// the address that it names, if it names one.
+    pub(super) fn suspect(&self, named: Option<IpAddr>) -> Suspect<'_> {
+        Suspect::client_of(&self.caller.identity, named, self.call.peer)
+    }
+
     /// The caller, for what is done in several tasks at once.
     pub(super) fn caller_shared(&self) -> Arc<Caller> {
         self.caller.clone()
+    }
+
+    /// Whether it is that of a caller who may not be any more who it was; what is answered by it is
+    /// degraded, too.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.degraded
     }
 
     /// The namespaces that the right holds for.

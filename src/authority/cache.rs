@@ -10,7 +10,6 @@ mod lease;
 mod records;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::SteadyClock;
 use crate::domain::coherence::registry::News;
@@ -21,8 +20,8 @@ use crate::metrics::{Metrics, Remembered};
 use crate::store::{Found, StoreError, TokenStore};
 
 use flights::{Flight, Flights};
-pub(super) use lease::Held;
 use lease::{Grant, Lease};
+pub(super) use lease::{Held, Lapse};
 pub use records::CacheBounds;
 use records::{Record, Records};
 
@@ -94,14 +93,37 @@ impl Cache {
         self.record(id).map(|record| record.token)
     }
 
-    /// For how long no lease was in force, and the store's time at the most; `None` where there never
-    /// was one.
-    pub(super) fn lapsed(&self) -> Option<(Duration, Timestamp)> {
-        self.lease.lapsed(self.clock.now())
+    /// What is known of the time since the last lease; `None` where there never was one.
+    pub(super) fn lapse(&self) -> Option<Lapse> {
+        self.lease.lapse(self.clock.now())
+    }
+
+    /// The token as it is known, however long ago it was read: as it was when the last lease ran out,
+    /// or later. Not so a mere guess, which may have been out of date already.
+    pub(super) fn last_known(&self, id: TokenId) -> Option<(Arc<Token>, Lapse)> {
+        // First: else a lease may come in between that says more than the record.
+        let lapse = self.lapse()?;
+        let record = self.record(id)?;
+        record.begun?;
+        Some((record.token, lapse))
     }
 
     fn record(&self, id: TokenId) -> Option<Record> {
         self.records.as_ref()?.get(id)
+    }
+
+    /// Takes note of a token that was read alone: what is remembered must not be older.
+    pub(super) fn learn(&self, id: TokenId, found: &Found) {
+        let Some(records) = &self.records else {
+            return;
+        };
+        match &found.token {
+            Some(token) => {
+                records.drop_before(id, token.revision);
+                self.remember_as_guess(token);
+            }
+            None => records.forget(id),
+        }
     }
 
     /// Remembers a token that was read alone, where nothing is remembered of it: as a guess only,
@@ -154,16 +176,16 @@ impl Cache {
         }
     }
 
-    fn remember(&self, found: &Found, begun: Steady) {
+    fn remember(&self, id: TokenId, found: &Found, begun: Steady) {
         let Some(records) = &self.records else {
             return;
         };
-        if let Some(token) = found
-            .token
-            .as_ref()
-            .filter(|token| may_be_remembered(token))
-        {
-            records.put(Record::new(token.clone(), Some(begun)));
+        match &found.token {
+            Some(token) if may_be_remembered(token) => {
+                records.put(Record::new(token.clone(), Some(begun)));
+            }
+            Some(_) => {}
+            None => records.forget(id),
         }
     }
 
@@ -198,8 +220,13 @@ impl Cache {
     }
 
     /// Notes a renewal that was begun at `begun`, when all that it brought was applied.
-    pub(super) fn grant(&self, until: Steady, begun: Steady, time: Timestamp) {
-        self.lease.grant(Grant { until, begun, time });
+    pub(super) fn grant(&self, until: Steady, begun: Steady, time: Timestamp, members: u64) {
+        self.lease.grant(Grant {
+            until,
+            begun,
+            time,
+            members,
+        });
     }
 
     /// Answers nothing from memory any more.
@@ -234,7 +261,7 @@ struct Pilot<'a> {
 impl Pilot<'_> {
     fn land(&mut self, landing: Result<Found, StoreError>, begun: Steady) {
         if let Some(flight) = self.flight.take() {
-            let remember = |found: &Found| self.cache.remember(found, begun);
+            let remember = |found: &Found| self.cache.remember(self.id, found, begun);
             self.flight = self.cache.flights.land(self.id, &flight, landing, remember);
         }
     }

@@ -89,6 +89,12 @@ impl Coherence {
         self.cache.remembered()
     }
 
+    /// For how long nothing could be answered from memory by a lease, since one last could; `None`
+    /// where none ever could.
+    pub fn lapsed(&self) -> Option<Duration> {
+        self.cache.lapse().map(|lapse| lapse.span)
+    }
+
     /// The barrier: to be passed when a change was written, and by every repeat of one, before it is
     /// answered. After it no replica answers as before the change.
     ///

@@ -12,7 +12,9 @@ use crate::store::limits::TAKE_ATTEMPTS;
 use crate::store::{Take, Taken};
 
 use super::Authority;
+use super::degraded::Undecided;
 use super::error::Error;
+use super::failures::Suspect;
 use super::look::{Look, Place};
 
 /// What a use costs, and whether it is only asked about.
@@ -42,15 +44,40 @@ impl Authority {
     ///
     /// `judge` judges all but the limits. What memory cannot decide is read and judged again; what is
     /// taken from limits is taken in the same step that finds the token unchanged.
+    ///
+    /// Where the store has to be read, `suspect` must have failures left, and a verdict on what is read
+    /// may be one. Nobody is suspected who was let in with this very secret before.
+    ///
+    /// Where the store cannot be asked, it is decided by what is remembered, if that may be.
     pub(super) async fn decide(
         &self,
+        suspect: Option<Suspect<'_>>,
         presented: &Presented,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,
         consistency: Consistency,
     ) -> Result<Option<Decision>, Error> {
-        let look = self.look(presented, reach, &judge, use_.scope, consistency);
+        let asked = self.decide_by_store(suspect, presented, reach, &judge, use_, consistency);
+        match asked.await {
+            Err(Undecided::Outage(why)) if consistency == Consistency::Cached => {
+                let degraded = self.decide_degraded(presented, reach, judge, use_);
+                degraded.map(Some).ok_or(why.into())
+            }
+            decided => Ok(decided?),
+        }
+    }
+
+    async fn decide_by_store(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        presented: &Presented,
+        reach: &Reach,
+        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
+        use_: Use,
+        consistency: Consistency,
+    ) -> Result<Option<Decision>, Undecided> {
+        let look = self.look(suspect, presented, reach, &judge, use_.scope, consistency);
         let mut look = look.await?;
         for _ in 0..TAKE_ATTEMPTS {
             let Look { found, place } = look;
@@ -64,9 +91,10 @@ impl Authority {
                 _ => Verdict::NotFound,
             };
             if !place.decides(verdict) {
-                look = self.look_again(presented.id).await?;
+                look = self.look_again(suspect, presented.id).await?;
                 continue;
             }
+            self.count_failure(suspect, place, verdict);
             let (token, credential) = match (found.token, recognised) {
                 (Some(token), Some(credential)) => (token, credential),
                 (Some(_), None) => {
@@ -110,13 +138,13 @@ impl Authority {
                     }
                     look = Look {
                         found,
-                        place: Place::Store,
+                        place: Place::Taking,
                     };
                 }
             }
         }
         let why = format!("token {} kept changing while it was judged", presented.id);
-        Err(Error::StoreUnavailable(why))
+        Err(Error::StoreUnavailable(why).into())
     }
 }
 

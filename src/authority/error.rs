@@ -14,6 +14,8 @@ use crate::domain::token::{State, TokenId};
 use crate::entropy::EntropyError;
 use crate::store::StoreError;
 
+use super::failures::AddressKind;
+
 /// Why a call was not carried out. Each variant is one answer to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -87,6 +89,15 @@ pub enum Error {
     /// The peer has used up its budget of surrendered secrets.
     #[error("too many secrets were presented for revocation from this address")]
     PeerLimited { retry_after: Duration },
+    /// The store is not read for a client of whom so many secrets were not in force.
+    #[error(
+        "too many secrets that are not in force came from {from}: {per_minute} in a minute are judged (limits.failures_per_minute)"
+    )]
+    FailuresLimited {
+        retry_after: Duration,
+        per_minute: u32,
+        from: AddressKind,
+    },
     /// The store cannot answer; the outcome of a change is unknown. The text is for the log only.
     #[error("{0}")]
     StoreUnavailable(String),
@@ -146,6 +157,7 @@ impl Error {
             Self::CallerLimited { .. } => "caller_limited",
             Self::Contended => "contended",
             Self::PeerLimited { .. } => "peer_limited",
+            Self::FailuresLimited { .. } => "failures_limited",
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Internal(_) => "internal",

@@ -1,6 +1,8 @@
 //! Looking at a token before it is judged: in memory, where that is as good as the store, or in the
 //! store.
 
+use std::sync::Arc;
+
 use crate::domain::caller::Reach;
 use crate::domain::secret::Presented;
 use crate::domain::spending::Scope;
@@ -12,7 +14,8 @@ use crate::store::Found;
 use super::Authority;
 use super::cache::Held;
 use super::decide::counts;
-use super::error::Error;
+use super::degraded::Undecided;
+use super::failures::Suspect;
 
 /// A token as it was found, and where.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Look {
 pub(super) enum Place {
     /// By a read that began after the question came.
     Store,
+    /// By the step that was to take from its limits, and found it changed.
+    Taking,
     /// In memory, while a lease said that no change was missed; the time is that of the store at the
     /// most.
     Memory,
@@ -45,7 +50,7 @@ impl Place {
             Verdict::LeaseEnded,
         ];
         match self {
-            Self::Store => true,
+            Self::Store | Self::Taking => true,
             Self::Memory => !by_time.contains(&verdict),
             Self::Guess => verdict == Verdict::Valid,
         }
@@ -53,15 +58,17 @@ impl Place {
 }
 
 impl Authority {
-    /// Looks for a token where it is found soonest.
+    /// Looks for a token where it is found soonest; in the store only while `suspect` has failures
+    /// left, or for a secret that memory knows: whoever has that, does not guess.
     pub(super) async fn look(
         &self,
+        suspect: Option<Suspect<'_>>,
         presented: &Presented,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         scope: Scope,
         consistency: Consistency,
-    ) -> Result<Look, Error> {
+    ) -> Result<Look, Undecided> {
         let id = presented.id;
         // Before anything is read from memory.
         let held = match consistency {
@@ -69,7 +76,11 @@ impl Authority {
             Consistency::Strong => None,
         };
         if let Some(held) = held {
-            return self.look_by_lease(id, &held).await;
+            let is_known = |token: &Arc<Token>| {
+                let own = self.mint.guess(token, presented, reach);
+                own.is_some_and(|own| judge(token, own, held.bound) == Verdict::Valid)
+            };
+            return self.look_by_lease(suspect, id, &held, is_known).await;
         }
         if consistency == Consistency::Cached && self.coherence.cache.is_on() {
             self.metrics.cache.unheld.inc();
@@ -79,12 +90,18 @@ impl Authority {
                 found,
                 place: Place::Guess,
             }),
-            None => self.look_alone(id).await,
+            None => self.look_alone(suspect, id).await,
         }
     }
 
     /// Looks in memory; where nothing is there, reads together with others.
-    async fn look_by_lease(&self, id: TokenId, held: &Held) -> Result<Look, Error> {
+    async fn look_by_lease(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+        held: &Held,
+        is_known: impl Fn(&Arc<Token>) -> bool,
+    ) -> Result<Look, Undecided> {
         let cache = &self.coherence.cache;
         if let Some(token) = cache.recall(held, id) {
             self.metrics.cache.hits.inc();
@@ -95,6 +112,7 @@ impl Authority {
             });
         }
         self.metrics.cache.misses.inc();
+        self.admit(suspect, || cache.guess(id).as_ref().is_some_and(is_known))?;
         let read = cache.read(id, Some(held)).await?;
         if read.own {
             return Ok(Look {
@@ -106,7 +124,7 @@ impl Authority {
         let pooled = |token: &Token| token.profile.pool.is_some();
         if found.token.as_deref().is_some_and(pooled) {
             // How it is held may have changed since that read began.
-            return self.look_again(id).await;
+            return self.look_again(None, id).await;
         }
         found.now = found.now.max(held.bound);
         Ok(Look {
@@ -116,7 +134,12 @@ impl Authority {
     }
 
     /// Reads a token, one read of it at a time: whoever comes meanwhile waits for the next.
-    pub(super) async fn look_again(&self, id: TokenId) -> Result<Look, Error> {
+    pub(super) async fn look_again(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+    ) -> Result<Look, Undecided> {
+        self.admit(suspect, || false)?;
         let read = self.coherence.cache.read(id, None).await?;
         Ok(Look {
             found: read.found,
@@ -125,11 +148,14 @@ impl Authority {
     }
 
     /// Reads a token at once, for one question only.
-    async fn look_alone(&self, id: TokenId) -> Result<Look, Error> {
+    async fn look_alone(
+        &self,
+        suspect: Option<Suspect<'_>>,
+        id: TokenId,
+    ) -> Result<Look, Undecided> {
+        self.admit(suspect, || false)?;
         let found = self.store.find(id).await?;
-        if let Some(token) = &found.token {
-            self.coherence.cache.remember_as_guess(token);
-        }
+        self.coherence.cache.learn(id, &found);
         Ok(Look {
             found,
             place: Place::Store,

@@ -4,13 +4,16 @@ pub mod access;
 pub mod act;
 mod audit;
 pub mod batch;
+mod budgets;
 mod cache;
 pub mod call;
 pub mod certificates;
 pub mod changes;
 pub mod coherence;
 mod decide;
+mod degraded;
 pub mod error;
+pub mod failures;
 pub mod heartbeat;
 pub mod leases;
 mod look;
@@ -22,6 +25,7 @@ pub mod pools;
 pub mod readiness;
 mod refusal;
 pub mod seen;
+mod shares;
 mod surrender;
 pub mod sweeper;
 pub mod tokens;
@@ -41,8 +45,10 @@ use access::Root;
 pub use cache::CacheBounds;
 use certificates::CertificateCallers;
 use coherence::Coherence;
+use failures::FailureBudgets;
 use mint::Mint;
 use numbering::Numbering;
+use shares::Shares;
 use surrender::PeerBudgets;
 
 /// Most calls that wait for leases, unless [`Authority::with_leases`] says otherwise.
@@ -59,6 +65,9 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    shares: Shares,
+    /// `None` where nobody's failures are counted.
+    failures: Option<FailureBudgets>,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -82,6 +91,8 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            shares: Shares::default(),
+            failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
             metrics,
@@ -131,6 +142,15 @@ impl Authority {
         Self {
             terms,
             waiting_max,
+            ..self
+        }
+    }
+
+    /// Reads the store no more for a client of whom so many secrets in a minute were not in force;
+    /// 0, or without, for as many as come.
+    pub fn with_failure_budget(self, per_minute: u32) -> Self {
+        Self {
+            failures: FailureBudgets::new(per_minute),
             ..self
         }
     }

@@ -1,9 +1,8 @@
 //! Revoking a token by presenting its secret, or ending a lease by presenting that of the lease:
 //! needs no credential, tells nothing, limited per peer.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use crate::store::{Change, Rule};
 
 use super::Authority;
 use super::audit;
+use super::budgets::Budgets;
 use super::call::Call;
 use super::error::Error;
 
@@ -115,34 +115,20 @@ impl Authority {
     }
 }
 
-/// How much each peer has left, in a bounded table.
-#[derive(Debug, Default)]
-pub(super) struct PeerBudgets(Mutex<HashMap<Option<IpAddr>, Instant>>);
+/// How many secrets each peer may still surrender.
+#[derive(Debug)]
+pub(super) struct PeerBudgets(Budgets<Option<IpAddr>>);
+
+impl Default for PeerBudgets {
+    fn default() -> Self {
+        Self(Budgets::new(BURST, REFILL, PEERS_MAX))
+    }
+}
 
 impl PeerBudgets {
-    /// Takes one from the peer's budget: a virtual schedule (GCRA) whose entry is the instant at
-    /// which the budget is whole again.
     fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
-        let peer = peer.map(subscriber);
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
-            peers.retain(|_, whole| *whole > now);
-            if peers.len() >= PEERS_MAX {
-                return Err(Error::PeerLimited {
-                    retry_after: REFILL,
-                });
-            }
-        }
-        let whole = peers.entry(peer).or_insert(now);
-        let next = (*whole).max(now) + REFILL;
-        let ahead = next.saturating_duration_since(now);
-        if ahead > REFILL * BURST {
-            return Err(Error::PeerLimited {
-                retry_after: ahead - REFILL * BURST,
-            });
-        }
-        *whole = next;
-        Ok(())
+        let taken = self.0.take(peer.map(subscriber), now);
+        taken.map_err(|retry_after| Error::PeerLimited { retry_after })
     }
 }
 
@@ -171,19 +157,5 @@ mod tests {
         assert!(budgets.admit(within_64("2001:db8::ffff"), now).is_err());
         assert!(budgets.admit(peer(1), now + REFILL).is_ok());
         assert!(budgets.admit(peer(1), now + REFILL).is_err());
-    }
-
-    #[test]
-    fn the_table_of_peers_is_bounded() {
-        let budgets = PeerBudgets::default();
-        let now = Instant::now();
-        for n in 0..u32::try_from(PEERS_MAX).unwrap() + 100 {
-            let _ = budgets.admit(Some(IpAddr::from(n.to_be_bytes())), now);
-        }
-        assert!(budgets.0.lock().unwrap().len() <= PEERS_MAX);
-        assert!(
-            budgets.admit(peer(9), now + REFILL).is_ok(),
-            "old peers make room"
-        );
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::token::Token;
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
-use super::access::Right;
+use super::access::{Right, beyond_degraded};
 use super::act;
 use super::decide::{Decision, Use};
 use super::error::Error;
@@ -38,7 +38,8 @@ pub struct Validation {
     pub cost: u64,
     /// How long whoever asked may repeat the answer to itself; zero for not at all.
     pub cache_ttl: Duration,
-    /// The store could not be asked, and the token may have changed since it last could.
+    /// The store could not be asked, about the token or about who asks, and either may have changed
+    /// since it last could.
     pub degraded: bool,
     /// Unique over all processes.
     pub id: String,
@@ -66,6 +67,9 @@ impl Authority {
     ) -> Result<Validation, Error> {
         let validation = self.judged(right, secret, question).await?;
         self.metrics.judged(validation.verdict);
+        if validation.degraded {
+            self.metrics.cache.degraded.inc();
+        }
         Ok(validation)
     }
 
@@ -83,12 +87,15 @@ impl Authority {
             consistency,
         } = question;
         let reach = right.within(namespaces)?;
+        if right.is_degraded() && *consistency == Consistency::Strong {
+            return Err(beyond_degraded());
+        }
         let unknown = |verdict| Validation {
             verdict,
             subject: None,
             cost: *cost,
             cache_ttl: Duration::ZERO,
-            degraded: false,
+            degraded: right.is_degraded(),
             id: self.validation_ids.next().to_string(),
         };
         let Some(presented) = self.mint.read(secret) else {
@@ -100,7 +107,8 @@ impl Authority {
             dry_run: *dry_run,
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let decision = self.decide(&presented, &reach, judge, use_, *consistency);
+        let suspect = Some(right.suspect(request.client_ip));
+        let decision = self.decide(suspect, &presented, &reach, judge, use_, *consistency);
         let Some(decision) = decision.await? else {
             return Ok(unknown(Verdict::NotFound));
         };
@@ -112,6 +120,7 @@ impl Authority {
             left,
             degraded,
         } = decision;
+        let degraded = degraded || right.is_degraded();
         let answer = Answer {
             verdict,
             token: &token,

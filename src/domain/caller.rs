@@ -143,7 +143,7 @@ pub struct Caller {
 }
 
 /// How a caller is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
     /// By a root token of the configuration, under its name there.
     Root { name: String },

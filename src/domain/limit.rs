@@ -118,6 +118,22 @@ impl RateLimit {
     pub fn pace(&self) -> Pace {
         Pace::of(self)
     }
+
+    /// The part of the limit that one of `members` may admit by itself. Together they admit no more
+    /// than the limit, but that each admits one use at once, and one in each period, at least.
+    pub fn share(&self, members: u64) -> Self {
+        let members = members.max(1);
+        let requests = (self.requests / members).max(1);
+        // At the least pace, too, a burst comes back within its bounds.
+        let returning = micros(Self::REFILL_MAX) * u128::from(requests) / micros(self.period);
+        let returning = u64::try_from(returning).unwrap_or(u64::MAX);
+        Self {
+            name: self.name.clone(),
+            requests,
+            period: self.period,
+            burst: (self.burst / members).clamp(1, returning),
+        }
+    }
 }
 
 /// A rate limit as arithmetic: a backlog in whole units grows by `step` with each use of cost 1,
@@ -203,6 +219,11 @@ impl RateLimits {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The [share](RateLimit::share) of each.
+    pub fn share(&self, members: u64) -> Self {
+        Self(self.iter().map(|limit| limit.share(members)).collect())
     }
 }
 
@@ -330,6 +351,14 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_no_more_than_the_limit_and_none_is_nothing() {
+        assert_eq!(limit(200, 60, 50).share(3), limit(66, 60, 16));
+        assert_eq!(limit(200, 60, 50).share(1), limit(200, 60, 50));
+        assert_eq!(limit(200, 60, 50).share(0), limit(200, 60, 50));
+        assert_eq!(limit(2, 60, 1).share(5), limit(1, 60, 1));
+    }
+
+    #[test]
     fn no_more_than_four_limits_and_no_two_of_one_name() {
         let named =
             |name: &str| RateLimit::new(LimitName::parse(name).unwrap(), 1, None, 0).unwrap();
@@ -377,6 +406,22 @@ mod tests {
             );
             prop_assert!(mine >= said);
             prop_assert!((mine - said) * 1_000_000 <= said);
+        }
+
+        #[test]
+        fn a_share_of_any_limit_is_a_sound_limit(
+            requests in 1u64..=RateLimit::REQUESTS_MAX,
+            period in 1_000u64..=31_622_400_000_000,
+            burst in 1u64..=RateLimit::REQUESTS_MAX,
+            members in 1u64..=10_000,
+        ) {
+            let name = LimitName::parse("x").unwrap();
+            let period = Duration::from_micros(period);
+            let limit = RateLimit::new(name.clone(), requests, Some(period), burst);
+            prop_assume!(limit.is_ok());
+            let share = limit.unwrap().share(members);
+            let anew = RateLimit::new(name, share.requests(), Some(period), share.burst());
+            prop_assert_eq!(anew, Ok(share));
         }
 
         #[test]

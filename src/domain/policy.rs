@@ -180,6 +180,13 @@ impl Policies {
     pub fn of(&self, namespace: &Namespace) -> &Policy {
         self.named.get(namespace).unwrap_or(&self.others)
     }
+
+    /// The longest [`Freshness::max_staleness`] of all namespaces; `None` where none has one.
+    pub fn longest_staleness(&self) -> Option<Duration> {
+        let policies = self.named.values().chain([&self.others]);
+        let spans = policies.map(|policy| policy.freshness.max_staleness());
+        spans.max().flatten()
+    }
 }
 
 fn lifetime(ttl: Option<Duration>, longest: Duration) -> Result<(), Flaw> {
@@ -352,6 +359,25 @@ mod tests {
         assert_eq!(refused(None, None, Some(most + 1)), "max_tokens");
         let widest = Policy::new(None, Some(TTL_MAX), RateLimits::default(), Some(most));
         assert!(widest.is_ok());
+    }
+
+    #[test]
+    fn the_longest_staleness_is_that_of_any_namespace() {
+        let stale = |seconds| {
+            let span = Duration::from_secs(seconds);
+            let freshness = Freshness::new(Duration::ZERO, span).unwrap();
+            Policy::default().with_freshness(freshness)
+        };
+        let longest = |seconds: &[u64]| {
+            let named = seconds.iter().enumerate().map(|(at, seconds)| {
+                let name = Namespace::parse(&format!("n{at}")).unwrap();
+                (name, stale(*seconds))
+            });
+            Policies::new(named.collect()).longest_staleness()
+        };
+        assert_eq!(longest(&[]), None);
+        assert_eq!(longest(&[0]), None);
+        assert_eq!(longest(&[0, 30, 5]), Some(Duration::from_secs(30)));
     }
 
     #[test]

@@ -61,6 +61,11 @@ struct Pages {
     calls_in_hand: Gauge,
     ready: Family<Use, Gauge>,
     store: Family<StoreLabels, Gauge>,
+    cache: CacheGauges,
+}
+
+/// What [`Remembered`] is shown in.
+struct CacheGauges {
     records: Gauge,
     bytes: Gauge,
     lease_left: Gauge<f64, AtomicU64>,
@@ -141,14 +146,7 @@ impl Pages {
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         register_leases(&mut registry, metrics);
         metrics.cache.register(&mut registry);
-        let (records, bytes, lease_left) = (Gauge::default(), Gauge::default(), Gauge::default());
-        let help = "Records that are remembered";
-        registry.register("cache_records", help, records.clone());
-        let help = "Memory that they take, as far as it is known";
-        registry.register_with_unit("cache_size", help, Unit::Bytes, bytes.clone());
-        let help = "For how long answers may come from memory, unless the lease is renewed";
-        let left = lease_left.clone();
-        registry.register_with_unit("cache_lease_left", help, Unit::Seconds, left);
+        let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
         let connections = &metrics.connections;
@@ -171,8 +169,7 @@ impl Pages {
             "Readings of the certificates' files that found something wrong",
             metrics.certificate_reloads_failed.clone(),
         );
-        let help = "Secrets that could not be judged, as their pepper is not configured";
-        registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+        register_unjudged(&mut registry, metrics);
         let help = "Audit lines that are not written yet";
         registry.register("audit_pending", help, metrics.audit_pending.clone());
         let help = "Audit lines of refusals that found no room while none could be written";
@@ -182,9 +179,7 @@ impl Pages {
             calls_in_hand,
             ready,
             store,
-            records,
-            bytes,
-            lease_left,
+            cache,
         }
     }
 
@@ -195,12 +190,7 @@ impl Pages {
             let ready = self.ready.get_or_create(&Use { r#use: word });
             ready.set(i64::from(can));
         }
-        let cache = now.cache;
-        self.records
-            .set(i64::try_from(cache.records).unwrap_or(i64::MAX));
-        self.bytes
-            .set(i64::try_from(cache.bytes).unwrap_or(i64::MAX));
-        self.lease_left.set(cache.lease_left.as_secs_f64());
+        self.cache.show(now.cache);
         // The class may change while the process runs; the old one does not stay.
         self.store.clear();
         let labels = StoreLabels {
@@ -208,6 +198,31 @@ impl Pages {
             durability: now.durability.unwrap_or("unknown"),
         };
         self.store.get_or_create(&labels).set(1);
+    }
+}
+
+impl CacheGauges {
+    fn register(registry: &mut Registry) -> Self {
+        let lease_left = Gauge::<f64, AtomicU64>::default();
+        let (records, bytes) = (Gauge::default(), Gauge::default());
+        let help = "Records that are remembered";
+        registry.register("cache_records", help, records.clone());
+        let help = "Memory that they take, as far as it is known";
+        registry.register_with_unit("cache_size", help, Unit::Bytes, bytes.clone());
+        let help = "For how long answers may come from memory, unless the lease is renewed";
+        registry.register_with_unit("cache_lease_left", help, Unit::Seconds, lease_left.clone());
+        Self {
+            records,
+            bytes,
+            lease_left,
+        }
+    }
+
+    fn show(&self, now: Remembered) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.records.set(number(now.records as u64));
+        self.bytes.set(number(now.bytes));
+        self.lease_left.set(now.lease_left.as_secs_f64());
     }
 }
 
@@ -220,6 +235,13 @@ fn register_leases(registry: &mut Registry, metrics: &Metrics) {
     registry.register("leases_refused", help, metrics.leases_refused.clone());
     let help = "Calls that wait for a lease here";
     registry.register("leases_waiting", help, metrics.leases_waiting.clone());
+}
+
+fn register_unjudged(registry: &mut Registry, metrics: &Metrics) {
+    let help = "Secrets that could not be judged, as their pepper is not configured";
+    registry.register("missing_pepper", help, metrics.missing_pepper.clone());
+    let help = "Secrets that were not judged, as too many of the same client were not in force";
+    registry.register("failures_shed", help, metrics.failures_shed.clone());
 }
 
 /// OpenMetrics as Prometheus text 0.0.4, where a counter's family is named as its series are.

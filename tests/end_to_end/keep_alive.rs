@@ -224,13 +224,13 @@ pub(crate) async fn time_in_which_the_authority_was_down_does_not_count(mut auth
 }
 
 /// A stream of beats, by a client.
-struct Stream {
+pub(crate) struct Stream {
     beats: mpsc::Sender<KeepAliveStreamRequest>,
     answers: Streaming<KeepAliveStreamResponse>,
 }
 
 impl Stream {
-    async fn open(client: &mut Client) -> Result<Self, Status> {
+    pub(crate) async fn open(client: &mut Client) -> Result<Self, Status> {
         let (beats, receiver) = mpsc::channel(64);
         let answers = client
             .keep_alive_stream(ReceiverStream::new(receiver))
@@ -239,13 +239,13 @@ impl Stream {
         Ok(Self { beats, answers })
     }
 
-    async fn send(&self, id: u64, request: KeepAliveRequest) {
+    pub(crate) async fn send(&self, id: u64, request: KeepAliveRequest) {
         let request = Some(request);
         let beat = KeepAliveStreamRequest { id, request };
         self.beats.send(beat).await.expect("a stream that is read");
     }
 
-    async fn answer(&mut self) -> Result<Option<KeepAliveStreamResponse>, Status> {
+    pub(crate) async fn answer(&mut self) -> Result<Option<KeepAliveStreamResponse>, Status> {
         let answer = tokio::time::timeout(PATIENCE, self.answers.message());
         answer.await.expect("an answer in time")
     }

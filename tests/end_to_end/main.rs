@@ -16,6 +16,7 @@ mod certificate_reload;
 mod cli_tls;
 mod client_certificates;
 mod deadlines;
+mod degraded;
 mod deploy_files;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -24,6 +25,7 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod failure_budgets;
 mod gone;
 mod harness;
 mod health;
@@ -42,6 +44,7 @@ mod peppers;
 mod policies;
 mod pools;
 mod process;
+mod quiet_streams;
 mod quotas;
 mod raw_bytes;
 mod redis_acl;
@@ -164,6 +167,10 @@ on_both_stores! {
     deadlines {
         a_tiny_deadline_is_exceeded_or_met_and_nothing_is_half_done,
     }
+    degraded {
+        what_is_known_is_answered_while_the_store_is_away,
+        what_is_known_is_an_outage_when_it_is_too_old,
+    }
     drain {
         it_stops_with_idle_silent_and_streaming_connections,
         what_was_acknowledged_before_a_stop_is_stored,
@@ -232,6 +239,13 @@ on_both_stores! {
         a_limited_caller_is_let_in_again_when_it_was_told,
         a_caller_that_is_not_in_force_spends_nothing,
     }
+    failure_budgets {
+        a_client_that_keeps_failing_is_shed_and_nobody_else_notices,
+        who_was_shed_is_let_in_again_when_it_was_told,
+        strangers_with_wrong_credentials_are_shed_at_their_address,
+        secrets_that_are_over_are_failures_and_ended_tokens_are_none,
+        without_a_budget_every_secret_is_judged,
+    }
     hidden {
         in_every_method_a_foreign_token_is_exactly_as_an_absent_one,
         in_every_method_a_foreign_namespace_is_denied,
@@ -277,6 +291,12 @@ on_both_stores! {
         one_stream_keeps_all_leases_of_a_worker_alive,
         a_stream_ends_with_the_right_of_its_caller,
         a_stream_ends_when_the_server_leaves,
+    }
+    quiet_streams {
+        a_quiet_stream_ends_when_its_caller_is_revoked_and_others_stay,
+        a_quiet_stream_ends_when_its_caller_loses_the_permission,
+        a_quiet_stream_ends_when_its_caller_expires,
+        a_quiet_stream_outlasts_an_outage_of_the_store,
     }
     waiting {
         who_waits_longest_is_served_first_and_at_once,

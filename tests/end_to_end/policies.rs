@@ -14,7 +14,7 @@ use crate::harness::{Authority, Client, ask, create, presenting, reason};
 use crate::namespaces::{caller, counted, pairs, within};
 
 /// The same authority, started anew with this configuration file.
-async fn configured(mut authority: Authority, file: &str) -> Authority {
+pub(crate) async fn configured(mut authority: Authority, file: &str) -> Authority {
     authority.serving(true).await;
     authority.stop("TERM");
     let path = authority.folder.path().join("config.toml");

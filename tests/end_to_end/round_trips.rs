@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use token_authority::authority::Authority;
-use token_authority::authority::access::{Right, Root};
+use token_authority::authority::access::{Proof, Right, Root, Session};
 use token_authority::authority::act;
 use token_authority::authority::call::Call;
 use token_authority::authority::mint::Mint;
@@ -23,11 +24,13 @@ use token_authority::domain::verdict::{Consistency, Request, Verdict};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::{Store, StoreStatus};
 
+use crate::harness::ROOT_TOKEN;
 use crate::support::redis_server::RedisServer;
 
 pub(crate) struct Bench {
     store: Arc<RedisStore>,
     pub(crate) authority: Authority,
+    root: Session,
     _server: RedisServer,
 }
 
@@ -48,10 +51,18 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let shared: Arc<dyn Store> = store.clone();
-        let roots = vec![Root::new("test".to_owned(), [0; 32])];
+        let digest = Sha256::digest(ROOT_TOKEN).into();
+        let roots = vec![Root::new("test".to_owned(), digest)];
         let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());
         let authority = Authority::new(shared, roots, mint).unwrap();
+        let (id, peer) = (authority.call_id(None), None);
+        let proof = Proof {
+            secret: Some(ROOT_TOKEN),
+            certificate: None,
+        };
+        let root = authority.authenticate("Create", proof, Call { id, peer });
         Self {
+            root: root.await.unwrap(),
             store,
             authority,
             _server: server,
@@ -59,16 +70,7 @@ impl Bench {
     }
 
     pub(crate) fn right<A: act::Act>(&self) -> Right<A> {
-        use token_authority::domain::caller::{Caller, Grants, Identity};
-        let identity = Identity::Root {
-            name: "test".to_owned(),
-        };
-        let caller = Arc::new(Caller {
-            identity,
-            grants: Grants::root(),
-        });
-        let (id, peer) = (self.authority.call_id(None), None);
-        self.authority.permit(&caller, &Call { id, peer }).unwrap()
+        self.authority.permit(&self.root).unwrap()
     }
 
     async fn create(&self) -> String {
@@ -203,4 +205,39 @@ async fn a_limited_token_is_two_round_trips_at_first_sight_and_then_one() {
     let deleted = bench.authority.delete(&mut right, id_of(&secret));
     deleted.await.unwrap();
     assert_eq!(validate().await, (Verdict::NotFound, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_from_memory_ask_nobody_and_refusals_for_want_of_a_token_are_read() {
+    const ANSWERS: u64 = 1000;
+    let bench = Bench::new().await;
+    let secret = bench.create().await;
+    let renewing = tokio::spawn(bench.authority.coherence().keep());
+    let patience = Instant::now() + Duration::from_secs(20);
+    while bench.authority.coherence().remembered().records == 0 {
+        assert!(Instant::now() < patience, "nothing is remembered");
+        bench.validate(&secret, Namespaces::Own).await;
+    }
+    // Beside the answers there are renewals, and a read where a record has come of age.
+    let mut trips = 0;
+    for _ in 0..ANSWERS {
+        let (verdict, taken) = bench.validate(&secret, Namespaces::Own).await;
+        assert_eq!(verdict, Verdict::Valid);
+        trips += taken;
+    }
+    assert!(trips < ANSWERS / 10, "{trips}");
+    let elsewhere = Namespaces::Named(Namespace::parse("elsewhere").unwrap());
+    let (verdict, taken) = bench.validate(&secret, elsewhere).await;
+    assert_eq!(verdict, Verdict::NotFound);
+    assert!(taken >= 2, "it is read, and the store shows its marker");
+    let question = Question {
+        namespaces: Namespaces::Own,
+        request: Request::default(),
+        cost: 1,
+        dry_run: false,
+        consistency: Consistency::Strong,
+    };
+    let (verdict, taken) = bench.ask(&secret, &question).await;
+    assert!(verdict == Verdict::Valid && taken >= 1, "it is read");
+    renewing.abort();
 }

@@ -17,6 +17,8 @@ pub(super) struct Grant {
     pub(super) begun: Steady,
     /// The store's time when it answered.
     pub(super) time: Timestamp,
+    /// How many answered from memory then, this process among them.
+    pub(super) members: u64,
 }
 
 impl Grant {
@@ -39,6 +41,17 @@ pub(in crate::authority) struct Held {
     pub(super) at: Steady,
     /// The store's time then, at the most.
     pub(in crate::authority) bound: Timestamp,
+}
+
+/// What is known of the time since the last lease.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::authority) struct Lapse {
+    /// For how long none has been held; zero while one is.
+    pub(in crate::authority) span: Duration,
+    /// The store's time, at the most.
+    pub(in crate::authority) bound: Timestamp,
+    /// How many answered from memory when the last one was granted.
+    pub(in crate::authority) members: u64,
 }
 
 impl Lease {
@@ -66,12 +79,15 @@ impl Lease {
         grant.map_or(Duration::ZERO, |grant| grant.until.saturating_since(now))
     }
 
-    /// For how long none has been held, and the store's time at the most; `None` where there never
-    /// was one.
-    pub(super) fn lapsed(&self, now: Steady) -> Option<(Duration, Timestamp)> {
+    /// `None` where there never was one, or it was given up.
+    pub(super) fn lapse(&self, now: Steady) -> Option<Lapse> {
         let grant = self.0.load();
         let grant = grant.as_ref()?;
-        Some((now.saturating_since(grant.until), grant.bound(now)))
+        Some(Lapse {
+            span: now.saturating_since(grant.until),
+            bound: grant.bound(now),
+            members: grant.members,
+        })
     }
 }
 
@@ -92,15 +108,17 @@ mod tests {
             until: steady(11),
             begun: steady(10),
             time: at(100),
+            members: 2,
         });
         assert_eq!(lease.hold(steady(10)).unwrap().bound, at(100));
         assert!(lease.hold(steady(11)).is_none());
-        let (since, bound) = lease.lapsed(steady(14)).unwrap();
+        assert_eq!(lease.lapse(steady(10)).unwrap().span, Duration::ZERO);
+        let lapse = lease.lapse(steady(14)).unwrap();
         assert_eq!(
-            (since.as_secs(), bound),
-            (3, at(104).saturating_add(Duration::from_millis(400)))
+            (lapse.span.as_secs(), lapse.bound, lapse.members),
+            (3, at(104).saturating_add(Duration::from_millis(400)), 2)
         );
         lease.give_up();
-        assert!(lease.lapsed(steady(14)).is_none());
+        assert!(lease.lapse(steady(14)).is_none());
     }
 }

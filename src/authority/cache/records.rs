@@ -8,7 +8,6 @@ use quick_cache::sync::Cache;
 
 use crate::domain::time::Steady;
 use crate::domain::token::{Token, TokenId};
-use crate::store::record;
 
 /// Bounds on what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +27,11 @@ impl Default for CacheBounds {
     }
 }
 
-/// What a record takes beside what is in it: its places in the table, and the parts of a token that
-/// are always there.
-const BYTES_AT_LEAST: u64 = 900;
+/// What a record takes beside what differs: its place in the table, and the parts of a token that are
+/// always there.
+const BYTES_AT_LEAST: usize = 1024;
+/// What a digest takes.
+const DIGEST_BYTES: usize = 64;
 
 /// A token as it was read.
 #[derive(Clone, Debug)]
@@ -43,12 +44,13 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(token: Arc<Token>, begun: Option<Steady>) -> Self {
-        // Its stored form is about as long as all texts in it, which are the greater part.
-        let texts = record::encode(&token).len() as u64;
+        let digests = token.secrets.digests().count() * DIGEST_BYTES;
+        // Each text and list item has a place and a length of its own, beside its bytes.
+        let bytes = BYTES_AT_LEAST + digests + 3 * token.profile.bytes();
         Self {
             token,
             begun,
-            bytes: BYTES_AT_LEAST + 2 * texts,
+            bytes: bytes as u64,
         }
     }
 }
@@ -72,7 +74,7 @@ impl Records {
     pub(super) fn within(bounds: CacheBounds) -> Option<Self> {
         let entries = u64::try_from(bounds.entries).unwrap_or(u64::MAX);
         let least = bounds.bytes.checked_div(entries)?;
-        let likely = bounds.bytes / least.max(2 * BYTES_AT_LEAST);
+        let likely = bounds.bytes / least.max(BYTES_AT_LEAST as u64);
         let likely = usize::try_from(likely).unwrap_or(usize::MAX);
         let weight = Weight { least };
         Some(Self(Cache::with_weighter(likely, bounds.bytes, weight)))
@@ -92,6 +94,10 @@ impl Records {
     pub(super) fn drop_before(&self, id: TokenId, revision: u64) {
         self.0
             .remove_if(&id, |record| record.token.revision < revision);
+    }
+
+    pub(super) fn forget(&self, id: TokenId) {
+        self.0.remove(&id);
     }
 
     pub(super) fn clear(&self) {

@@ -2,12 +2,14 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::ManualSteady;
+use crate::domain::limit::{LimitName, RateLimit, RateLimits};
 use crate::domain::name::PoolName;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::profile::Profile;
@@ -112,7 +114,7 @@ impl Site {
         let metrics = Arc::new(Metrics::new([]));
         let (bounds, found) = (CacheBounds::default(), store.clone());
         let cache = Arc::new(Cache::new(found, bounds, clock.clone(), metrics));
-        cache.grant(Steady::from_micros(u64::MAX), Steady::default(), at(1));
+        cache.grant(Steady::from_micros(u64::MAX), Steady::default(), at(1), 1);
         Self {
             id,
             store,
@@ -298,4 +300,49 @@ async fn nothing_is_answered_after_it_was_given_up() {
     site.ask(true).await.unwrap().unwrap();
     site.cache.give_up();
     assert!(site.cache.hold().is_none() && site.cache.guess(site.id).is_none());
+}
+
+#[tokio::test]
+async fn what_is_known_outlasts_its_age_and_the_lease() {
+    let site = Site::new();
+    assert!(site.cache.last_known(site.id).is_none());
+    site.store.let_end.add_permits(1);
+    site.ask(true).await.unwrap().unwrap();
+    let until = Steady::default().saturating_add(Duration::from_secs(10));
+    site.cache.grant(until, Steady::default(), at(1), 3);
+    site.clock.advance(Duration::from_secs(9));
+    assert!(site.recalled().is_none());
+    let (_, lapse) = site.cache.last_known(site.id).unwrap();
+    assert_eq!((lapse.span, lapse.members), (Duration::ZERO, 3));
+    site.clock.advance(Duration::from_secs(21));
+    let (token, lapse) = site.cache.last_known(site.id).unwrap();
+    assert_eq!((token.id, lapse.span), (site.id, Duration::from_secs(20)));
+    assert_eq!(lapse.bound, at(34), "a tenth more than has passed");
+}
+
+#[tokio::test]
+async fn nothing_is_known_of_what_was_changed_or_is_gone_or_was_a_guess() {
+    let site = Site::new();
+    site.store.let_end.add_permits(9);
+    let asked = async || site.ask(true).await.unwrap().unwrap().found.token.unwrap();
+    let found = |token| Found { now: at(1), token };
+    let old = asked().await;
+    site.cache.learn(site.id, &found(Some(old.clone())));
+    assert!(site.cache.last_known(site.id).is_some());
+    site.cache.learn(site.id, &found(None));
+    assert!(site.cache.last_known(site.id).is_none(), "it is gone");
+    asked().await;
+    site.cache.invalidate(site.store.change());
+    assert!(site.cache.last_known(site.id).is_none(), "it was changed");
+    asked().await;
+    site.store.change();
+    let newer = site.store.token.lock().unwrap().clone();
+    site.cache.learn(site.id, &found(newer));
+    assert!(site.cache.last_known(site.id).is_none(), "it was read anew");
+    let mut limited = Token::clone(&old);
+    let limit = RateLimit::new(LimitName::parse("").unwrap(), 1, None, 0).unwrap();
+    limited.profile.rate_limits = RateLimits::new(vec![limit]).unwrap();
+    site.cache.learn(site.id, &found(Some(Arc::new(limited))));
+    assert!(site.cache.guess(site.id).is_some());
+    assert!(site.cache.last_known(site.id).is_none(), "it is a guess");
 }

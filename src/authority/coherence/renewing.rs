@@ -57,7 +57,7 @@ impl Coherence {
             News::DropAll => true,
         };
         if let Some(until) = self.apply(due) {
-            self.cache.grant(until, begun, time);
+            self.cache.grant(until, begun, time, members);
             let position = self.replica().position();
             self.metrics.cache.renewed(position, members);
         }

@@ -1,9 +1,11 @@
 //! KeepAliveStream: many leases of one worker over one stream, a few beats at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::pb::Status as WireStatus;
@@ -11,7 +13,7 @@ use tonic_types::pb::Status as WireStatus;
 use prost::Message;
 
 use crate::authority::Authority;
-use crate::authority::act;
+use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 
 use super::caller::Shown;
@@ -21,6 +23,9 @@ use super::{call, convert, pb, status};
 /// Beats of one stream that are under way at once, and answers that wait to be read; a peer that
 /// sends more is read no further.
 const AT_ONCE: usize = 16;
+
+/// How often it is asked who calls where no beat asks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Answers = ReceiverStream<Result<pb::KeepAliveStreamResponse, Status>>;
 
@@ -48,6 +53,7 @@ impl Worker {
         answers: mpsc::Sender<Result<pb::KeepAliveStreamResponse, Status>>,
     ) {
         let mut under_way = JoinSet::new();
+        let mut lost = std::pin::pin!(self.lost());
         let mut ended = false;
         loop {
             if ended && under_way.is_empty() {
@@ -56,6 +62,10 @@ impl Worker {
             let room = !ended && under_way.len() < AT_ONCE;
             tokio::select! {
                 () = answers.closed() => return,
+                lost = &mut lost => {
+                    let _ = answers.send(Err(lost.into())).await;
+                    return;
+                }
                 beat = beats.message(), if room => match beat {
                     Ok(Some(beat)) => {
                         let id = self.shown.call.id.clone();
@@ -80,6 +90,35 @@ impl Worker {
         }
     }
 
+    /// Over when the caller has lost its right, though it sends no beat; says how. A store that
+    /// cannot say so takes nobody's right.
+    async fn lost(&self) -> Error {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first is over at once, and the caller was let in just now.
+        looks.tick().await;
+        loop {
+            looks.tick().await;
+            if let Err(error) = self.still_permitted().await
+                && is_loss(&error)
+            {
+                return error;
+            }
+        }
+    }
+
+    async fn still_permitted(&self) -> Result<(), Error> {
+        let (authority, call) = (&self.authority, &self.shown.call);
+        let rpc = act::KeepAliveStream::RPC;
+        let by_now = authority.caller_by_now(self.shown.proof(), call).await;
+        let session = by_now.map_err(|error| match is_loss(&error) {
+            true => authority.unknown_caller(rpc, call, error),
+            false => error,
+        })?;
+        let right = authority.permit::<act::KeepAliveStream>(&session)?;
+        right.conclude(Ok(()))
+    }
+
     /// The answer to one beat; an error where the stream is to end.
     async fn answer(
         self: Arc<Self>,
@@ -88,9 +127,7 @@ impl Worker {
         let pb::KeepAliveStreamRequest { id, request } = beat;
         let outcome = match self.kept(request.unwrap_or_default()).await {
             Ok(kept) => Outcome::Response(kept),
-            Err(lost @ (Error::Unauthenticated(_) | Error::PermissionMissing { .. })) => {
-                return Err(lost.into());
-            }
+            Err(error) if is_loss(&error) => return Err(error.into()),
             Err(error) => Outcome::Error(in_band(&error.into())),
         };
         Ok(pb::KeepAliveStreamResponse {
@@ -103,11 +140,9 @@ impl Worker {
     async fn kept(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveResponse, Error> {
         let session = self
             .shown
-            .session("KeepAliveStream", &self.authority)
+            .session(act::KeepAliveStream::RPC, &self.authority)
             .await?;
-        let right = self
-            .authority
-            .permit::<act::KeepAliveStream>(&session.caller, &session.call)?;
+        let right = self.authority.permit::<act::KeepAliveStream>(&session)?;
         let result = match convert::beat_order(request, self.authority.lease_terms()) {
             Ok((id, duration)) => self
                 .authority
@@ -127,6 +162,14 @@ impl Worker {
             _ => status::with_request_id(broken.clone()),
         }
     }
+}
+
+/// Whether the caller may keep nothing alive any more.
+fn is_loss(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unauthenticated(_) | Error::PermissionMissing { .. }
+    )
 }
 
 /// A status as an answer within a stream carries it: with the details of a whole call's.

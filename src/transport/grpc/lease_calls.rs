@@ -111,9 +111,7 @@ impl TokenServiceHandler {
         let rpc = act::KeepAliveStream::RPC;
         let shown = Shown::by(rpc, &request, &self.authority)?;
         let session = shown.session(rpc, &self.authority).await?;
-        let right = self
-            .authority
-            .permit::<act::KeepAliveStream>(&session.caller, &session.call)?;
+        let right = self.authority.permit::<act::KeepAliveStream>(&session)?;
         right.conclude(Ok(()))?;
         let worker = Worker {
             authority: self.authority.clone(),

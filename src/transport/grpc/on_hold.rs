@@ -96,7 +96,8 @@ impl OnHold for HeldCall {
 
     async fn caller_by_now(&mut self) -> Result<Arc<Caller>, Error> {
         let (proof, call) = (self.shown.proof(), &self.shown.call);
-        self.authority.caller_by_now(proof, call).await
+        let session = self.authority.caller_by_now(proof, call).await?;
+        Ok(session.caller)
     }
 
     fn has_gone(&mut self) -> bool {

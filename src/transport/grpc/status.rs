@@ -214,6 +214,11 @@ impl From<Error> for Status {
             Error::PeerLimited { retry_after } => {
                 limited(ErrorReason::PeerLimited, retry_after, message)
             }
+            Error::FailuresLimited {
+                retry_after,
+                per_minute,
+                ..
+            } => failures_limited(per_minute, retry_after, message),
             Error::StoreUnavailable(why) => store_unavailable(&why),
             Error::AuditUnavailable => retry_later(
                 Code::Unavailable,
@@ -221,13 +226,7 @@ impl From<Error> for Status {
                 &[],
                 message,
             ),
-            Error::Internal(why) => {
-                // Explicitly, since the span of a Validate is not there as a rule.
-                let request_id = call::current().map(tracing::field::display);
-                tracing::error!(request_id, %why, "internal error");
-                let message = "internal error".to_owned();
-                status(Code::Internal, ErrorReason::Internal, &[], message)
-            }
+            Error::Internal(why) => internal(&why),
         }
     }
 }
@@ -256,6 +255,13 @@ fn permission_missing(permission: Permission, namespace: String, message: String
 fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(retry_after));
     with(details, Code::ResourceExhausted, reason, &[], message)
+}
+
+fn failures_limited(limit: u32, retry_after: Duration, message: String) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(retry_after));
+    let (code, reason) = (Code::ResourceExhausted, ErrorReason::FailuresLimited);
+    let metadata = [("limit", limit.to_string())];
+    with(details, code, reason, &metadata, message)
 }
 
 fn namespace_full(namespace: &Namespace, limit: u64, message: String) -> Status {
@@ -318,6 +324,15 @@ fn store_unavailable(why: &str) -> Status {
         &[],
         message.to_owned(),
     )
+}
+
+/// What went wrong in here is nothing that a caller could act upon, and may tell too much.
+fn internal(why: &str) -> Status {
+    // Explicitly, since the span of a Validate is not there as a rule.
+    let request_id = call::current().map(tracing::field::display);
+    tracing::error!(request_id, %why, "internal error");
+    let message = "internal error".to_owned();
+    status(Code::Internal, ErrorReason::Internal, &[], message)
 }
 
 /// Message and details travel in headers, the details in base64, and common clients accept 8 KiB of

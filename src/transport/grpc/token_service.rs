@@ -38,7 +38,7 @@ impl TokenServiceHandler {
         request: Request<T>,
     ) -> Result<(Right<A>, InHand, T), Error> {
         let session = self.session(A::RPC, &request).await?;
-        let right = self.authority.permit::<A>(&session.caller, &session.call)?;
+        let right = self.authority.permit::<A>(&session)?;
         let in_hand = InHand::of(&request);
         Ok((right, in_hand, request.into_inner()))
     }
