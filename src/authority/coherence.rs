@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 
 use super::cache::{Cache, CacheBounds};
 use announcing::Announcer;
-use attending::{Attending, LATE, SOON};
+use attending::{Attending, LATE, LOOKS_AT_ONCE, SOON};
 
 /// Time between two attempts to announce a change that is written already.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
@@ -127,7 +127,7 @@ impl Coherence {
 
     /// Waits until nobody is waited for any more; answers whom it was in vain for.
     async fn pass(&self, barrier: &mut Barrier) -> Option<Absent> {
-        let mut pause = SOON;
+        let (mut looks, mut pause) = (0, SOON);
         loop {
             let now = self.awake.now();
             let left = match barrier.next(now) {
@@ -138,7 +138,8 @@ impl Coherence {
                 if let Some(attendance) = self.attending.look(&*self.store, left).await {
                     barrier.attended(&attendance);
                 }
-                if barrier.awaits_somebody() {
+                looks += 1;
+                if looks >= LOOKS_AT_ONCE && barrier.awaits_somebody() {
                     tokio::time::sleep(pause.min(left)).await;
                     pause = (pause * 2).min(LATE);
                 }

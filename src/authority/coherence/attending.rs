@@ -9,10 +9,13 @@ use tokio::time::Instant;
 use crate::domain::coherence::registry::Attendance;
 use crate::store::RegistryStore;
 
-/// Time between two looks: at first, since replicas answer within a millisecond as a rule, and at the
-/// longest.
+/// Looks that follow one another at once: as a rule replicas answer meanwhile, and in less time than the
+/// shortest that can be slept.
+pub(super) const LOOKS_AT_ONCE: u32 = 5;
+/// Time between two looks after that: at first, and at the longest.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 pub(super) const LATE: Duration = Duration::from_millis(16);
+
 /// The last look, which many share.
 #[derive(Default)]
 pub(super) struct Attending(Mutex<Option<Look>>);
