@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 
 use super::cache::{Cache, CacheBounds};
 use announcing::Announcer;
-use attending::{Attending, LATE, SOON};
+use attending::{Attending, LATE, LOOKS_AT_ONCE, SOON};
 
 /// Time between two attempts to announce a change that is written already.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
@@ -112,10 +112,13 @@ impl Coherence {
                 replicas = absent.members.len(),
                 "a change waited for replicas that did not say a word; they are struck off"
             );
-            // Their leases have run out, whether this succeeds or not.
-            if let Err(error) = self.store.strike(&absent).await {
-                tracing::debug!(%error, "they are not struck off yet");
-            }
+            // Nobody waits for it: their leases have run out, whether it succeeds or not.
+            let store = self.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.strike(&absent).await {
+                    tracing::debug!(%error, "they are not struck off yet");
+                }
+            });
         }
         let span = self.awake.now().saturating_since(begun);
         self.metrics.cache.waited(span);
@@ -124,7 +127,7 @@ impl Coherence {
 
     /// Waits until nobody is waited for any more; answers whom it was in vain for.
     async fn pass(&self, barrier: &mut Barrier) -> Option<Absent> {
-        let mut pause = SOON;
+        let (mut looks, mut pause) = (0, SOON);
         loop {
             let now = self.awake.now();
             let left = match barrier.next(now) {
@@ -132,10 +135,11 @@ impl Coherence {
                 Next::Wait(until) => until.saturating_since(now),
             };
             if barrier.awaits_somebody() {
-                if let Some(attendance) = self.attending.look(&self.store, left).await {
+                if let Some(attendance) = self.attending.look(&*self.store, left).await {
                     barrier.attended(&attendance);
                 }
-                if barrier.awaits_somebody() {
+                looks += 1;
+                if looks >= LOOKS_AT_ONCE && barrier.awaits_somebody() {
                     tokio::time::sleep(pause.min(left)).await;
                     pause = (pause * 2).min(LATE);
                 }

@@ -100,7 +100,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
 }
 
 /// Forwards connections to a server; those of a swallowed generation stay open and go silent.
-async fn proxy(server: u16) -> (u16, Arc<AtomicU64>) {
+pub(crate) async fn proxy(server: u16) -> (u16, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let generation = Arc::new(AtomicU64::new(0));

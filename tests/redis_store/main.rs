@@ -14,6 +14,7 @@ mod listing;
 mod owners;
 mod peppers;
 mod proxies;
+mod registry;
 mod replays;
 mod replication;
 mod start;

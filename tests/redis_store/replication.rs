@@ -65,7 +65,7 @@ async fn waits(server: &RedisServer) -> bool {
 }
 
 /// A master with a replica, and what opens a store that waits for it.
-async fn replicated() -> (RedisServer, RedisServer, RedisOptions) {
+pub(crate) async fn replicated() -> (RedisServer, RedisServer, RedisOptions) {
     let master = master();
     let replica = replica_of(master.port);
     let mut options = options(&master);

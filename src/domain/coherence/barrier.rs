@@ -51,7 +51,7 @@ impl Barrier {
         }
     }
 
-    /// Takes note of how far the members have come.
+    /// Takes note of how far the members have come, by what was asked for after the announcement.
     ///
     /// One that is not a member any more gave up its lease, or was struck off after somebody had
     /// waited for it. Nothing is learned from a registry of another epoch: then patience decides.

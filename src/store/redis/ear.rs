@@ -7,8 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::PubSub;
-use redis::{Client, ErrorKind, Msg, RedisError, ServerErrorKind};
+use redis::aio::{PubSub, PubSubSink};
+use redis::{Client, ErrorKind, Msg, RedisError, ServerErrorKind, Value};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -16,7 +16,7 @@ use tokio_stream::StreamExt;
 use super::error::understand;
 use super::keys::Keys;
 use super::registry::read_nudge;
-use super::watch::backoff;
+use super::watch::{PING_EVERY, backoff};
 use crate::domain::lease::WaiterId;
 use crate::store::StoreError;
 use crate::store::bells::Bells;
@@ -113,15 +113,32 @@ async fn hear(
     };
     let begun = tokio::time::timeout(patience * 2, begin).await;
     let begun = begun.map_err(|_| StoreError::Slow(patience * 2))?;
-    let mut messages = begun
-        .map_err(|error: RedisError| understand(&error, patience).0)?
-        .into_on_message();
+    let understood = |error: RedisError| understand(&error, patience).0;
+    let (sink, mut messages) = begun.map_err(understood)?.split();
     *failures = 0;
     audience.may_have_missed();
-    while let Some(message) = messages.next().await {
-        audience.tell(&message);
+    let listen = async {
+        while let Some(message) = messages.next().await {
+            audience.tell(&message);
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = listen => ended,
+        dead = watch(sink, patience) => Err(dead),
     }
-    Ok(())
+}
+
+/// Answers why a connection is dead: one that went silent looks like one that has nothing to tell.
+async fn watch(mut sink: PubSubSink, patience: Duration) -> StoreError {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        match tokio::time::timeout(patience, sink.ping::<Value>()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return understand(&error, patience).0,
+            Err(_) => return StoreError::Slow(patience),
+        }
+    }
 }
 
 impl Audience {

@@ -80,8 +80,8 @@ pub(super) fn store_id(text: &str) -> Result<StoreId, StoreError> {
 
 /// What was learned of a Redis that was accepted.
 pub(super) struct Verified {
-    /// Names the server's run.
-    pub(super) run: String,
+    /// Names the server's run, where it says which one it is.
+    pub(super) run: Option<String>,
     /// The peppers that it could not be made to know, if so.
     pub(super) unkept: Option<Unkept>,
 }
@@ -160,7 +160,7 @@ impl Acceptance {
         // The discriminants are the places in `Durability::ALL`.
         self.durability.store(durability as u8, Ordering::Relaxed);
         Ok(Verified {
-            run: info.run().to_owned(),
+            run: info.run().map(str::to_owned),
             unkept,
         })
     }

@@ -147,14 +147,15 @@ async fn make(
         .arg(MIN_READER.to_string());
     let answer = ask(connection, &call.whole(), limit).await?;
     let (id, made): (String, bool) = read(answer)?;
-    if made {
-        let call = making(keys, Info(&info).run(), epoch, true);
+    if made && let Some(run) = Info(&info).run() {
+        let call = making(keys, run, epoch, true);
         ask(connection, &call.whole(), limit).await?;
     }
     store_id(&id)
 }
 
-/// Whether any key of the prefix is there but the marker.
+/// Whether any key of the prefix is there but the marker, and what an authority may leave behind in a
+/// store that is emptied while it makes the registry.
 async fn holds_others(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
@@ -167,8 +168,8 @@ async fn holds_others(
         scan.arg("COUNT").arg(1000);
         let answer = ask(connection, &scan, limit).await?;
         let (next, found): (u64, Vec<Vec<u8>>) = read(answer)?;
-        let marker = keys.marker().into_bytes();
-        if found.iter().any(|key| *key != marker) {
+        let own = [keys.marker(), keys.registry(), keys.log()].map(String::into_bytes);
+        if found.iter().any(|key| !own.contains(key)) {
             return Ok(true);
         }
         if next == 0 {

@@ -225,8 +225,8 @@ impl<'a> Line<'a> {
         self.links.check_marker(&self.link, marker)
     }
 
-    /// Names the run of the Redis at its other end.
-    pub(super) fn server_run(&self) -> String {
+    /// Names the run of the Redis at its other end, if that does.
+    pub(super) fn server_run(&self) -> Option<String> {
         self.link.run()
     }
 

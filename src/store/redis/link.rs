@@ -83,8 +83,8 @@ impl Link {
         self.verified.load().unkept.is_none()
     }
 
-    /// Names the run of its Redis: another one follows each start.
-    pub(super) fn run(&self) -> String {
+    /// Names the run of its Redis, if that does: another one follows each start.
+    pub(super) fn run(&self) -> Option<String> {
         self.verified.load().run.clone()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It is of one run of the server: what another run kept may lack its last moments, and with them who
 //! holds a lease. A registry is made beside the marker of a store only, so an emptied or exchanged Redis
-//! gets none, and gives no lease.
+//! gets none, and gives no lease. Nor does one that does not say which run it is: then each change waits
+//! until whatever lease there may be has run out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl RegistryStore for RedisStore {
         // Where replicas are waited for: a lease of a Redis that lost them would not be known to the
         // one that takes over.
         let line = &self.access.links.changing(limit).await?;
-        let run = line.server_run();
+        let run = line.server_run().ok_or_else(nameless)?;
         let known = renewal.known.as_ref();
         let call = RENEW_REPLICA
             .call([keys.registry(), keys.log()])
@@ -57,13 +58,24 @@ impl RegistryStore for RedisStore {
         let run = line.server_run();
         let call = ANNOUNCE_CHANGES
             .call([keys.registry(), keys.log()])
-            .arg(run.as_str())
+            .arg(run.as_deref().unwrap_or_default())
             .arg(LOG_MAX.to_string())
             .arg(keys.news_channel());
         let call = changes
             .iter()
             .fold(call, |call, change| call.arg(entry(change)));
         let limit = self.access.write_timeout;
+        let Some(run) = run else {
+            // Those who know the run, if anybody does, find it in their log.
+            line.marked_script(limit, &call).await?;
+            return Ok(Announced {
+                // Whatever epoch it is was never seen before, for all that is known.
+                epoch: drawn_epoch()?,
+                settled: false,
+                last: 0,
+                members: Members::new(),
+            });
+        };
         let answer = self.registered(line, limit, &run, &call).await?;
         let kept = Kept::read(answer)?;
         Ok(Announced {
@@ -76,11 +88,12 @@ impl RegistryStore for RedisStore {
 
     async fn attendance(&self) -> Result<Attendance, StoreError> {
         let line = self.access.links.line()?;
+        let run = line.server_run().ok_or_else(nameless)?;
         let mut command = cmd("HGETALL");
         command.arg(self.access.keys.registry());
         let answer = line.command(self.access.read_timeout, &command).await?;
         let kept = Kept::read(answer)?;
-        if kept.run != line.server_run().as_bytes() {
+        if kept.run != run.as_bytes() {
             return Err(lost());
         }
         Ok(Attendance {
@@ -119,9 +132,7 @@ impl RedisStore {
         if !is_nothing(&answer) {
             return Ok(answer);
         }
-        let epoch = entropy::epoch();
-        let epoch = epoch.map_err(|error| StoreError::Unreachable(error.to_string()))?;
-        let make = making(&self.access.keys, run, epoch, false);
+        let make = making(&self.access.keys, run, drawn_epoch()?, false);
         let answer = line.marked_script_behind(limit, Some(&make), call).await?;
         match is_nothing(&answer) {
             false => Ok(answer),
@@ -139,7 +150,7 @@ impl RedisStore {
         let line = self.access.links.line()?;
         let call = STRIKE_REPLICAS
             .call([self.access.keys.registry()])
-            .arg(line.server_run())
+            .arg(line.server_run().ok_or_else(nameless)?)
             .arg(epoch);
         let call = absent.fold(call, |call, (replica, renewal)| {
             call.arg(replica.as_str()).arg(renewal)
@@ -280,6 +291,18 @@ fn number(bytes: &[u8]) -> Result<u64, StoreError> {
 /// Whether a script found no registry of the run that it was asked about.
 fn is_nothing(answer: &Value) -> bool {
     matches!(answer, Value::Array(parts) if parts.is_empty())
+}
+
+fn drawn_epoch() -> Result<Epoch, StoreError> {
+    entropy::epoch().map_err(|error| StoreError::Unreachable(error.to_string()))
+}
+
+fn nameless() -> StoreError {
+    StoreError::Unacceptable(
+        "this Redis tells no run_id, so nobody would notice that it was started anew: nothing is \
+         answered from memory, and each change takes a second longer"
+            .to_owned(),
+    )
 }
 
 fn lost() -> StoreError {

@@ -55,9 +55,9 @@ impl<'a> Info<'a> {
             .unwrap_or_default()
     }
 
-    /// Names the server's run; each start is another.
-    pub(super) fn run(&self) -> &'a str {
-        self.get("run_id")
+    /// Names the server's run, if it does; each start is another.
+    pub(super) fn run(&self) -> Option<&'a str> {
+        Some(self.get("run_id")).filter(|run| !run.is_empty())
     }
 
     /// Whether this Redis may hold a store: new enough, alone, a master, and keeping what it got

@@ -10,8 +10,8 @@ use super::link::{Link, Links};
 use crate::entropy::jittered;
 use crate::store::StoreError;
 
-/// How often a link is asked whether it is alive.
-const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether it is alive.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
 /// At every such ping the link is verified anew: what is demanded of a Redis may change under it.
 const VERIFY_EVERY: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);

@@ -33,6 +33,20 @@ impl HeldRegistry {
         })
     }
 
+    /// Announces, and sends a nudge before anybody else announces: so nudges come in the order of the
+    /// log, and none seems to have been missed.
+    fn announce(&self, changes: &[Invalidation]) -> Announced {
+        let mut registry = self.lock();
+        let announced = registry.announce(changes);
+        // It fails where nobody listens.
+        let _ = self.nudges.send(Heard::Nudge(Nudge {
+            epoch: announced.epoch,
+            last: announced.last,
+            entries: changes.to_vec(),
+        }));
+        announced
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,14 +61,7 @@ impl RegistryStore for SqliteStore {
     }
 
     async fn announce(&self, changes: &[Invalidation]) -> Result<Announced, StoreError> {
-        let announced = self.inner.registry.lock().announce(changes);
-        // It fails where nobody listens.
-        let _ = self.inner.registry.nudges.send(Heard::Nudge(Nudge {
-            epoch: announced.epoch,
-            last: announced.last,
-            entries: changes.to_vec(),
-        }));
-        Ok(announced)
+        Ok(self.inner.registry.announce(changes))
     }
 
     async fn attendance(&self) -> Result<Attendance, StoreError> {
@@ -73,5 +80,35 @@ impl RegistryStore for SqliteStore {
 
     fn nudges(&self) -> broadcast::Receiver<Heard> {
         self.inner.registry.nudges.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nudges_of_many_who_announce_at_once_come_in_the_order_of_the_log() {
+        const THREADS: usize = 4;
+        for _ in 0..200 {
+            let held = HeldRegistry::new().unwrap();
+            let mut nudges = held.nudges.subscribe();
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        for _ in 0..NUDGES_MAX / THREADS {
+                            let token = entropy::token_id().unwrap();
+                            held.announce(&[Invalidation { token, revision: 1 }]);
+                        }
+                    });
+                }
+            });
+            for last in 1..=NUDGES_MAX as u64 {
+                match nudges.try_recv() {
+                    Ok(Heard::Nudge(nudge)) => assert_eq!(nudge.last, last),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
     }
 }
