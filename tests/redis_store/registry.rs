@@ -360,3 +360,14 @@ async fn a_redis_that_does_not_name_its_run_gives_no_lease_and_each_change_waits
     let news = renewed(&knowing, &having(one, epoch, 0)).await.news;
     assert_eq!(news, News::Entries(told));
 }
+
+#[tokio::test]
+async fn what_a_later_release_keeps_beside_is_left_alone() {
+    let (server, options) = marked_server().await;
+    let store = open(options).await;
+    member(&store).await;
+    let () = server.ask(&["HSET", REGISTRY, "later", "whatever"]).await;
+    let announced = store.announce(&changes(1)).await.unwrap();
+    assert_eq!(announced.members.len(), 1);
+    assert_eq!(store.attendance().await.unwrap().members.len(), 1);
+}

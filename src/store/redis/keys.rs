@@ -31,7 +31,7 @@
 //! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. All times in them are microseconds since 1970.
 //!
 //! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, the
-//! registry with its log of some 200 kB, and the seal and the directory's entry of each bucket that was
+//! registry with its log of some 130 kB, and the seal and the directory's entry of each bucket that was
 //! full once: some 3 kB for each million of tokens. Queues, presences and requests go by themselves.
 //!
 //! The head of the registry and its replicas stand in one key, so that none is lost without the other:
