@@ -80,6 +80,8 @@ pub(crate) async fn on_redis() -> Bench {
                 match store.probe_write().await {
                     // Waiting does not make it acceptable; a test may want just that.
                     Ok(()) | Err(StoreError::Unacceptable(_)) => {
+                        // Of each of its connections.
+                        store.settled().await;
                         return Arc::new(store) as Arc<dyn Store>;
                     }
                     Err(why) if Instant::now() > patience => panic!("not ready: {why}"),

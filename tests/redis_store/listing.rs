@@ -202,7 +202,9 @@ async fn a_deleted_token_leaves_no_entry_behind() {
     assert_eq!(series().await, 0);
     let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
     for key in keys {
-        let permanent = key == "ta:store" || key.starts_with("ta:{s}:");
+        let permanent = ["ta:store", "ta:{s}:", "ta:{r}:"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix));
         let ttl: i64 = server.ask(&["PTTL", &key]).await;
         assert!(
             permanent || (600_000..=660_000).contains(&ttl),
