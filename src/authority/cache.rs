@@ -12,6 +12,7 @@ mod records;
 use std::sync::Arc;
 
 use crate::clock::SteadyClock;
+use crate::domain::coherence::bound::TimeBound;
 use crate::domain::coherence::registry::News;
 use crate::domain::coherence::{Invalidation, RECORD_AGE_MAX};
 use crate::domain::time::{Steady, Timestamp};
@@ -223,8 +224,7 @@ impl Cache {
     pub(super) fn grant(&self, until: Steady, begun: Steady, time: Timestamp, members: u64) {
         self.lease.grant(Grant {
             until,
-            begun,
-            time,
+            bound: TimeBound { time, begun },
             members,
         });
     }

@@ -10,6 +10,7 @@
 //! No clock of one process is compared with that of another. Spans are, as 10 % longer.
 
 pub mod barrier;
+pub mod bound;
 pub mod registry;
 pub mod replica;
 

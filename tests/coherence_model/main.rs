@@ -3,7 +3,8 @@
 //! of messages.
 //!
 //! Each scenario is sound, and what it is about does come about in it; each step of the protocol, left out
-//! in one of them, lets an answer be older than a change that had returned.
+//! in one of them, lets an answer be older than a change that had returned. The store's clock, which
+//! decides deadlines, is followed in `clock` by itself, since nothing else in coherence reads it.
 //!
 //! `TOKEN_AUTHORITY_TEST_ROUNDS=100` follows each scenario for longer.
 
@@ -12,6 +13,8 @@
 
 mod asking;
 mod changing;
+mod clock;
+mod clock_scenarios;
 mod model;
 mod omission;
 mod omissions;

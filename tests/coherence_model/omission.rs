@@ -48,6 +48,13 @@ pub(crate) enum Omission {
     StrikesInAnyEpoch,
     RenewalsAreCountedPerMembership,
 
+    // Of the bound of the store's time.
+    OwnTimeIsNotCounted,
+    OwnTimeCountsFromTheAnswer,
+    ClocksGoAlike,
+    BoundServesWithoutALease,
+    DeadlineIsNotCompared,
+
     // Nobody misses these.
     PoisonedResultIsAnswered,
     NewcomerAcknowledgesAtOnce,

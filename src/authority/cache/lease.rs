@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use crate::domain::coherence::bound::TimeBound;
 use crate::domain::time::{Steady, Timestamp};
 
 /// What a renewal brought.
@@ -13,21 +14,10 @@ use crate::domain::time::{Steady, Timestamp};
 pub(super) struct Grant {
     /// When it runs out; it may have been already.
     pub(super) until: Steady,
-    /// Before the renewal was sent.
-    pub(super) begun: Steady,
-    /// The store's time when it answered.
-    pub(super) time: Timestamp,
+    /// The store's time, as the renewal told it.
+    pub(super) bound: TimeBound,
     /// How many answered from memory then, this process among them.
     pub(super) members: u64,
-}
-
-impl Grant {
-    /// The store's time at the most, though this process's clock go 10 % slower; unless it has
-    /// stepped on since.
-    fn bound(&self, now: Steady) -> Timestamp {
-        let since = now.saturating_since(self.begun);
-        self.time.saturating_add(since + since / 10)
-    }
 }
 
 /// The lease that is held, if any, or was last.
@@ -68,7 +58,7 @@ impl Lease {
         let grant = grant.as_ref().filter(|grant| now < grant.until)?;
         Some(Held {
             at: now,
-            bound: grant.bound(now),
+            bound: grant.bound.at_most(now),
         })
     }
 
@@ -85,7 +75,7 @@ impl Lease {
         let grant = grant.as_ref()?;
         Some(Lapse {
             span: now.saturating_since(grant.until),
-            bound: grant.bound(now),
+            bound: grant.bound.at_most(now),
             members: grant.members,
         })
     }
@@ -106,8 +96,10 @@ mod tests {
         assert!(lease.hold(steady(0)).is_none());
         lease.grant(Grant {
             until: steady(11),
-            begun: steady(10),
-            time: at(100),
+            bound: TimeBound {
+                time: at(100),
+                begun: steady(10),
+            },
             members: 2,
         });
         assert_eq!(lease.hold(steady(10)).unwrap().bound, at(100));
