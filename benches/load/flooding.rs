@@ -14,7 +14,7 @@ use token_authority::entropy;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{ValidateRequest, Verdict};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -26,11 +26,13 @@ use crate::servers::{ROOT_TOKEN, Server};
 use crate::table;
 
 /// Calls of the flood in a second: so many callers, each at this pace.
-const FLOODERS: u64 = 200;
+const FLOODERS: usize = 200;
 const FLOODER_EVERY: Duration = Duration::from_millis(10);
 /// Questions of the other client in a second: so many callers, each at this pace.
 const ASKERS: usize = 20;
 const ASKER_EVERY: Duration = Duration::from_millis(20);
+/// The place in the scheduler's queue of what may wait: nice(2).
+const LAST: i32 = 19;
 /// Wrong secrets that are presented in turn.
 const WRONG_SECRETS: usize = 10_000;
 /// Where the flood comes from; the other client's address is that of [`asking::question`].
@@ -174,6 +176,8 @@ impl Site {
         let wrong = self.wrong.clone();
         let (over, flooded) = (over.clone(), flooded.clone());
         std::thread::spawn(move || {
+            // Whoever floods does so from a machine of its own: here it has what the others leave.
+            rustix::process::setpriority_process(None, LAST)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
@@ -203,6 +207,12 @@ impl Site {
     }
 }
 
+/// A clock of one of `count` callers, whose times are spread evenly.
+fn paced(every: Duration, number: usize, count: usize) -> Interval {
+    let spread = every.mul_f64(number as f64 / count as f64);
+    tokio::time::interval_at(tokio::time::Instant::now() + spread, every)
+}
+
 /// Asks about one token after the other, each at its time; answers how long each answer took.
 async fn ask(
     caller: Caller,
@@ -214,7 +224,7 @@ async fn ask(
 ) -> Result<Vec<Duration>, Fault> {
     let mut client = TokenServiceClient::new(connection);
     let mut latencies = Vec::new();
-    let mut clock = tokio::time::interval(ASKER_EVERY);
+    let mut clock = paced(ASKER_EVERY, number, ASKERS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let first = number * subjects.len() / ASKERS;
     for subject in subjects.iter().cycle().skip(first) {
@@ -245,12 +255,10 @@ struct Flooder {
 }
 
 impl Flooder {
-    async fn run(mut self, number: u64) -> Result<(), Fault> {
-        let spread = FLOODER_EVERY.mul_f64(number as f64 / FLOODERS as f64);
-        let first = tokio::time::Instant::now() + spread;
-        let mut clock = tokio::time::interval_at(first, FLOODER_EVERY);
+    async fn run(mut self, number: usize) -> Result<(), Fault> {
+        let mut clock = paced(FLOODER_EVERY, number, FLOODERS);
         let wrong = self.wrong.clone();
-        let begin = usize::try_from(number)? * wrong.len() / usize::try_from(FLOODERS)?;
+        let begin = number * wrong.len() / FLOODERS;
         for secret in wrong.iter().cycle().skip(begin) {
             clock.tick().await;
             if self.over.load(Ordering::Relaxed) {
