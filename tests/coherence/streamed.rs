@@ -36,6 +36,12 @@ impl Streamed {
             last: AtomicU64::default(),
         }
     }
+
+    fn wait(&self, id: u64, tell: oneshot::Sender<Answer>) {
+        let waiting = self.waiting.lock();
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        waiting.insert(id, tell);
+    }
 }
 
 /// Gives each answer to whoever waits for it, in whatever order they come.
@@ -63,9 +69,7 @@ impl Door for Streamed {
     async fn ask(&self, secret: &str) -> Result<Verdict, Unanswered> {
         let id = self.last.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.insert(id, tell);
-        drop(waiting);
+        self.wait(id, tell);
         let request = Some(question(secret));
         let sent = self
             .questions

@@ -458,6 +458,8 @@ pub(crate) async fn questions_of_a_stream_outlast_an_outage_of_the_store(mut aut
         Verdict::Malformed,
         "it needs no store"
     );
+    // Else it may not have noticed when it is over.
+    authority.serving(false).await;
     match &mut authority.redis {
         Some(redis) => redis.restart(),
         None => std::fs::rename(&aside, authority.database()).unwrap(),
