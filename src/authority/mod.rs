@@ -23,6 +23,7 @@ pub mod namespaces;
 mod numbering;
 pub mod pools;
 pub mod readiness;
+pub mod recorder;
 mod refusal;
 pub mod seen;
 mod shares;
