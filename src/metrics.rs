@@ -7,6 +7,7 @@ mod connections;
 mod exposition;
 mod rpc;
 mod store;
+mod usage;
 
 use std::sync::OnceLock;
 
@@ -24,6 +25,7 @@ pub use connections::{Connections, Ended};
 pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
+pub use usage::Recorded;
 
 /// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
 const SECONDS: [f64; 12] = [
@@ -40,6 +42,7 @@ pub struct Metrics {
     pub store: StoreTimes,
     pub connections: Connections,
     pub cache: CacheTimes,
+    pub usage: Recorded,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
@@ -84,6 +87,7 @@ impl Metrics {
             store: StoreTimes::default(),
             connections: Connections::default(),
             cache: CacheTimes::default(),
+            usage: Recorded::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),

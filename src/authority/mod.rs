@@ -24,6 +24,7 @@ mod numbering;
 pub mod pools;
 pub mod readiness;
 mod recurring;
+pub mod recorder;
 mod refusal;
 pub mod seen;
 mod shares;

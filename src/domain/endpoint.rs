@@ -112,6 +112,12 @@ impl Pattern {
         })
     }
 
+    /// The path of the pattern, without its method.
+    pub fn path(&self) -> &str {
+        let method = self.method.as_ref().map_or(0, |method| method.len() + 1);
+        &self.text[method..]
+    }
+
     /// Length of the pattern as it was given.
     pub fn bytes(&self) -> usize {
         self.text.len()
@@ -232,13 +238,17 @@ impl Endpoints {
     /// Where there are patterns, a path that is absent or could be read in two ways is refused,
     /// and a pattern that names a method does not match a call without one.
     pub fn allow(&self, method: Option<&str>, path: Option<&str>) -> bool {
+        self.0.is_empty() || self.matching(method, path).is_some()
+    }
+
+    /// The first pattern that matches a call of `method` on `path`.
+    pub fn matching(&self, method: Option<&str>, path: Option<&str>) -> Option<&Pattern> {
         if self.0.is_empty() {
-            return true;
+            return None;
         }
-        let Some(path) = path.and_then(JudgedPath::read) else {
-            return false;
-        };
-        self.0.iter().any(|pattern| pattern.matches(method, &path))
+        let path = path.and_then(JudgedPath::read)?;
+        let mut patterns = self.0.iter();
+        patterns.find(|pattern| pattern.matches(method, &path))
     }
 }
 

@@ -29,4 +29,5 @@ pub mod time;
 pub mod token;
 pub mod token_id;
 pub mod update;
+pub mod usage;
 pub mod verdict;

@@ -146,6 +146,7 @@ impl Pages {
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         register_leases(&mut registry, metrics);
         metrics.cache.register(&mut registry);
+        metrics.usage.register(&mut registry);
         let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());

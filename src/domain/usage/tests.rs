@@ -1,0 +1,118 @@
+//! What is counted in parts adds up to what is counted at once, and nobody makes it large.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::token::tests::at;
+
+fn judged<'a>(second: u64, verdict: Verdict, path: &'a str) -> Judged<'a> {
+    Judged {
+        at: at(second),
+        verdict,
+        cost: 3,
+        secret_version: 1,
+        validation_id: "v",
+        method: "GET",
+        path,
+        client: None,
+        user_agent: "",
+    }
+}
+
+fn blank() -> TokenUse {
+    TokenUse::of(Namespace::fallback())
+}
+
+fn sum_of_endpoints(own: &TokenUse) -> u64 {
+    let (rows, other) = own.endpoints.read();
+    rows.map(|(_, counts)| counts.requests()).sum::<u64>() + other.requests()
+}
+
+#[test]
+fn an_hour_holds_its_beginning_and_not_its_end() {
+    assert_eq!(Hour::of(at(3599)), Hour::of(at(0)));
+    assert_eq!(Hour::of(at(3600)).begin(), at(3600));
+    assert_eq!(
+        Hour::of(Timestamp::MAX).begin(),
+        at(253_402_300_799 / 3600 * 3600)
+    );
+}
+
+#[test]
+fn only_what_passed_costs() {
+    let mut own = blank();
+    own.note(&judged(0, Verdict::Valid, "/"));
+    own.note(&judged(0, Verdict::RateLimited, "/"));
+    assert_eq!((own.counts.requests(), own.counts.cost()), (2, 3));
+    assert_eq!(own.counts.of(Verdict::RateLimited), 1);
+}
+
+#[test]
+fn a_thousand_paths_are_some_rows_and_one_for_the_rest() {
+    let mut own = blank();
+    for number in 0..1000 {
+        own.note(&judged(0, Verdict::Valid, &format!("/{number}")));
+    }
+    let too_long = "/".repeat(ENDPOINT_BYTES_MAX + 1);
+    own.note(&judged(0, Verdict::Valid, &too_long));
+    let (rows, other) = own.endpoints.read();
+    assert_eq!(rows.count(), ENDPOINTS_MAX);
+    assert_eq!(other.requests(), 1001 - ENDPOINTS_MAX as u64);
+    assert_eq!(own.recent.len(), RECENT_MAX);
+    assert_eq!(
+        own.recent[RECENT_MAX - 1].endpoint.path.len(),
+        ENDPOINT_BYTES_MAX
+    );
+}
+
+#[test]
+fn path_parameters_count_under_the_pattern_that_allows_them() {
+    let pattern = |text| Pattern::parse(text).unwrap();
+    let endpoints = Endpoints::new(vec![pattern("GET /orders/*/items"), pattern("/carts/**")]);
+    let told = |method, raw| endpoint(&endpoints, method, raw);
+    assert_eq!(
+        told(Some("GET"), Some("/orders/7/items?all")),
+        "/orders/*/items"
+    );
+    assert_eq!(told(Some("PUT"), Some("/carts/7")), "/carts/**");
+    assert_eq!(
+        told(Some("PUT"), Some("/orders/7/items?all")),
+        "/orders/7/items"
+    );
+    assert_eq!(told(None, None), "");
+}
+
+proptest! {
+    #[test]
+    fn parts_add_up_to_the_whole(
+        requests in prop::collection::vec((0u64..50, 0usize..4, 0usize..100, 0u8..40, 0u32..3), 0..300),
+        border in 0usize..300,
+    ) {
+        let verdicts = [Verdict::Valid, Verdict::ScopeDenied, Verdict::Expired, Verdict::RateLimited];
+        let paths: Vec<String> = (0..100).map(|number| format!("/{number}")).collect();
+        let (mut whole, mut parts) = (blank(), [blank(), blank()]);
+        for (number, (second, verdict, path, client, version)) in requests.iter().enumerate() {
+            let judged = Judged {
+                secret_version: *version,
+                client: Some(IpAddr::from([192, 0, 2, *client])),
+                ..judged(*second, verdicts[*verdict], &paths[*path])
+            };
+            whole.note(&judged);
+            parts[usize::from(number >= border)].note(&judged);
+        }
+        let [mut sum, later] = parts;
+        sum.add(later);
+        prop_assert_eq!(&sum.counts, &whole.counts);
+        prop_assert_eq!(&sum.versions, &whole.versions);
+        prop_assert_eq!(sum_of_endpoints(&sum), requests.len() as u64);
+        prop_assert_eq!(sum_of_endpoints(&whole), requests.len() as u64);
+        let clients = |own: &TokenUse| {
+            let (rows, other) = own.clients.read();
+            rows.map(|(_, client)| client.requests).sum::<u64>() + other.requests
+        };
+        prop_assert_eq!(clients(&sum), requests.len() as u64);
+        prop_assert!(sum.endpoints.read().0.count() <= ENDPOINTS_MAX);
+        prop_assert!(sum.recent.len() <= RECENT_MAX);
+        prop_assert!(sum.recent.iter().is_sorted_by_key(|recent| recent.at));
+    }
+}
