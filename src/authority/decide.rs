@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::caller::Reach;
+use crate::domain::permits::Ahead;
 use crate::domain::secret::Presented;
 use crate::domain::spending::{Exceeded, Left, Scope};
 use crate::domain::time::Timestamp;
@@ -122,9 +123,10 @@ impl Authority {
                 cost: use_.cost,
                 scope: use_.scope,
                 dry_run: use_.dry_run,
+                ahead: Ahead::default(),
             };
             match self.store.take(&take).await? {
-                Taken::Admitted(left) => return decided(Verdict::Valid, left.now, Some(left)),
+                Taken::Admitted(left, _) => return decided(Verdict::Valid, left.now, Some(left)),
                 Taken::Refused(Exceeded::Rate, left) => {
                     return decided(Verdict::RateLimited, left.now, Some(left));
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::domain::permits::Ahead;
 use crate::domain::spending::{Exceeded, Left, Scope, Spending};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
@@ -16,7 +17,8 @@ pub trait LimitStore: Send + Sync {
     /// Takes a use from all limits of a token, or from none of them; in one round trip.
     ///
     /// Nothing is taken unless the token is the one that was judged, and as it was judged: the same
-    /// revision, and a store's time before `until`. Else it answers the token as it stands.
+    /// revision, and a store's time before `until`. Else it answers the token as it stands, and nothing
+    /// is given back, either.
     async fn take(&self, take: &Take) -> Result<Taken, StoreError>;
 
     /// What is kept about the limits of each of `tokens`, which need not be of one instant.
@@ -34,13 +36,16 @@ pub struct Take {
     pub scope: Scope,
     /// Only looks whether the use would pass.
     pub dry_run: bool,
+    /// Batches that are given back and wished for with it; a dry run has none.
+    pub ahead: Ahead,
 }
 
 /// Answer of [`LimitStore::take`].
 #[derive(Clone, Debug)]
 pub enum Taken {
-    /// The use passed; this is left after it, or, for a dry run, before it.
-    Admitted(Left),
+    /// The use passed; this is left after it, or, for a dry run, before it. So many uses were granted
+    /// in the batch that was wished for, and count as spent in what is left.
+    Admitted(Left, u64),
     /// Nothing was taken.
     Refused(Exceeded, Left),
     /// The token is not, or no longer, as it was judged.

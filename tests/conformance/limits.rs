@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use token_authority::domain::limit::Quota;
 use token_authority::domain::name::TokenName;
+use token_authority::domain::permits::Ahead;
 use token_authority::domain::spending::{Exceeded, Left, Scope, Spending};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Refusal, Ruling, Token};
@@ -27,6 +28,7 @@ fn take(token: &Token) -> Take {
         cost: 1,
         scope: Scope::All,
         dry_run: false,
+        ahead: Ahead::default(),
     }
 }
 
@@ -40,7 +42,7 @@ fn costing(token: &Token, cost: u64) -> Take {
 /// Whether the use passed, and what is left.
 async fn taken(store: &dyn Store, take: &Take) -> (Result<(), Exceeded>, Left) {
     match store.take(take).await.expect("the store answers") {
-        Taken::Admitted(left) => (Ok(()), left),
+        Taken::Admitted(left, _) => (Ok(()), left),
         Taken::Refused(exceeded, left) => (Err(exceeded), left),
         Taken::Moved(found) => panic!("the token moved to {found:?}"),
     }
@@ -153,7 +155,7 @@ pub(crate) async fn nothing_is_taken_once_the_judgement_no_longer_holds(bench: B
     };
     assert!(matches!(
         bench.store.take(&judged).await,
-        Ok(Taken::Admitted(_))
+        Ok(Taken::Admitted(..))
     ));
     bench.pass(Duration::from_secs(1));
     let Ok(Taken::Moved(found)) = bench.store.take(&judged).await else {
@@ -452,7 +454,7 @@ pub(crate) async fn a_use_under_way_takes_nothing_back_from_a_later_grant(bench:
             let mut passed = 0;
             while !over.load(Ordering::Relaxed) {
                 match run.block_on(store.take(&take)).unwrap() {
-                    Taken::Admitted(_) => passed += 1,
+                    Taken::Admitted(..) => passed += 1,
                     Taken::Refused(..) => {}
                     Taken::Moved(found) => take.token = found.token.unwrap(),
                 }

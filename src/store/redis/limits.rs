@@ -44,7 +44,7 @@ impl LimitStore for RedisStore {
                     let token = token.map(Arc::new);
                     Ok(Taken::Moved(Found { now, token }))
                 }
-                (b"admitted", rest) => Ok(Taken::Admitted(left(token, rest)?)),
+                (b"admitted", rest) => Ok(Taken::Admitted(left(token, rest)?, 0)),
                 (b"rate", rest) => Ok(Taken::Refused(Exceeded::Rate, left(token, rest)?)),
                 (b"quota", rest) => Ok(Taken::Refused(Exceeded::Quota, left(token, rest)?)),
                 _ => Err(unexpected("neither taken nor refused")),
@@ -78,6 +78,7 @@ impl RedisStore {
             cost,
             scope,
             dry_run,
+            ahead: _,
         } = take;
         let keys = &self.access.keys;
         let id = token.id;

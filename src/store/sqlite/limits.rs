@@ -52,6 +52,7 @@ impl Acts<'_> {
             cost,
             scope,
             dry_run,
+            ahead: _,
         } = take;
         // Read while nobody else takes: a use of the token as it was before a change must not write
         // over what was taken from it since.
@@ -73,7 +74,7 @@ impl Acts<'_> {
             return Ok(Taken::Refused(exceeded, left));
         }
         if *dry_run {
-            return Ok(Taken::Admitted(left));
+            return Ok(Taken::Admitted(left, 0));
         }
         let left = left.after(token, *cost, *scope);
         let after = left.to_spending(token, &before);
@@ -85,7 +86,7 @@ impl Acts<'_> {
                 .execute((token.id.as_str(), encode_quota(&quota)))?;
         }
         rates.write(&after);
-        Ok(Taken::Admitted(left))
+        Ok(Taken::Admitted(left, 0))
     }
 
     fn spending(&self, id: TokenId, limiter: &Limiter) -> Result<Spending, Fault> {
