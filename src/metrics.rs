@@ -5,6 +5,7 @@
 mod cache;
 mod connections;
 mod exposition;
+mod permits;
 mod rpc;
 mod store;
 
@@ -22,6 +23,7 @@ use crate::domain::verdict::Verdict;
 pub use cache::CacheTimes;
 pub use connections::{Connections, Ended};
 pub use exposition::{About, Exposition, Format, Now, Remembered};
+pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 
@@ -40,6 +42,7 @@ pub struct Metrics {
     pub store: StoreTimes,
     pub connections: Connections,
     pub cache: CacheTimes,
+    pub permits: PermitCounts,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
@@ -84,6 +87,7 @@ impl Metrics {
             store: StoreTimes::default(),
             connections: Connections::default(),
             cache: CacheTimes::default(),
+            permits: PermitCounts::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),

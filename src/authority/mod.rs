@@ -21,6 +21,7 @@ pub mod mint;
 mod missing_peppers;
 pub mod namespaces;
 mod numbering;
+mod permits;
 pub mod pools;
 pub mod readiness;
 mod refusal;

@@ -17,12 +17,20 @@ use super::Coherence;
 
 impl Coherence {
     /// Renews again and again, and at once when somebody changed something, until it is aborted. A
-    /// failure is told once for as long as it lasts, and ends nothing.
+    /// failure is told once for as long as it lasts, and ends nothing. What was taken from limits ahead
+    /// and is used no more is given back meanwhile.
     pub async fn keep(self: Arc<Self>) {
         if !self.cache.is_on() {
             return;
         }
         self.store.settled().await;
+        tokio::select! {
+            () = self.keep_lease() => {}
+            () = self.permits.clone().keep() => {}
+        }
+    }
+
+    async fn keep_lease(&self) {
         let mut nudges = self.store.nudges();
         let mut trouble: Option<StoreError> = None;
         loop {
@@ -67,6 +75,7 @@ impl Coherence {
     /// Applies what is due, and answers until when the lease then lasts.
     fn apply(&self, due: Due) -> Option<Steady> {
         self.cache.apply(&due.news);
+        self.permits.apply(&due.news);
         let mut replica = self.replica();
         replica.applied(due);
         replica.lease()
@@ -100,14 +109,18 @@ impl Coherence {
         }
     }
 
-    /// Answers nothing from memory any more, and tells so: nobody needs to wait for this process.
+    /// Answers nothing from memory any more, and tells so: nobody needs to wait for this process. What
+    /// was taken from limits ahead is given back.
     pub async fn give_up(&self) {
         self.cache.give_up();
         self.replica().give_up();
-        if self.cache.is_on()
-            && let Err(error) = self.store.resign(self.own).await
-        {
-            tracing::debug!(%error, "others wait once for this process");
-        }
+        let resign = async {
+            if self.cache.is_on()
+                && let Err(error) = self.store.resign(self.own).await
+            {
+                tracing::debug!(%error, "others wait once for this process");
+            }
+        };
+        tokio::join!(resign, self.permits.close());
     }
 }
