@@ -13,7 +13,8 @@ use std::time::Duration;
 use super::time::Timestamp;
 
 /// How long after it was granted a batch may be used, by the store's time.
-pub const TERM: Duration = Duration::from_millis(100);
+pub const TERM: Duration = Duration::from_micros(TERM_MICROS);
+const TERM_MICROS: u64 = 100_000;
 /// How long after it was granted what is unused of a quota may still be given back.
 pub const RETURN_MAX: Duration = Duration::from_secs(10);
 /// All live batches of a token together hold at most one part in so many of each limit's burst. What
@@ -66,4 +67,26 @@ pub struct Batch {
     pub end: Timestamp,
     /// Its uses stand in the backlogs already; it is only kept for what may come back of the quota.
     pub settled: bool,
+}
+
+impl Batch {
+    /// When it was granted.
+    pub fn grant_time(&self) -> Timestamp {
+        Timestamp::from_micros(self.end.micros().saturating_sub(TERM_MICROS))
+    }
+
+    /// Whether its uses may still be made.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.end
+    }
+}
+
+/// The batches of a token that a store remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batches {
+    /// Of which grants they were taken: the token's `allowance.rates_since` and
+    /// `allowance.quota_since` then.
+    pub rates_since: Timestamp,
+    pub quota_since: Timestamp,
+    pub list: Vec<Batch>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::permits::Ahead;
-use crate::domain::spending::{Exceeded, Left, Scope, Spending};
+use crate::domain::spending::{Demand, Exceeded, Left, Scope, Spending};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
 
@@ -19,6 +19,10 @@ pub trait LimitStore: Send + Sync {
     /// Nothing is taken unless the token is the one that was judged, and as it was judged: the same
     /// revision, and a store's time before `until`. Else it answers the token as it stands, and nothing
     /// is given back, either.
+    ///
+    /// The step is [`Spending::take`], by the store's time. What `ahead` gives back is given back first,
+    /// and stays so where the use is refused; what it wishes for is granted after the use was taken. A
+    /// batch that is unknown, or was given back before, gives nothing back.
     async fn take(&self, take: &Take) -> Result<Taken, StoreError>;
 
     /// What is kept about the limits of each of `tokens`, which need not be of one instant.
@@ -38,6 +42,18 @@ pub struct Take {
     pub dry_run: bool,
     /// Batches that are given back and wished for with it; a dry run has none.
     pub ahead: Ahead,
+}
+
+impl Take {
+    /// What it asks of the token's limits.
+    pub fn demand(&self) -> Demand {
+        Demand {
+            cost: self.cost,
+            scope: self.scope,
+            dry_run: self.dry_run,
+            ahead: self.ahead,
+        }
+    }
 }
 
 /// Answer of [`LimitStore::take`].
