@@ -5,6 +5,7 @@
 mod cache;
 mod connections;
 mod exposition;
+mod permits;
 mod rpc;
 mod store;
 mod usage;
@@ -23,6 +24,7 @@ use crate::domain::verdict::Verdict;
 pub use cache::CacheTimes;
 pub use connections::{Connections, Ended};
 pub use exposition::{About, Exposition, Format, Now, Remembered};
+pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 pub use usage::Recorded;
@@ -43,6 +45,7 @@ pub struct Metrics {
     pub connections: Connections,
     pub cache: CacheTimes,
     pub usage: Recorded,
+    pub permits: PermitCounts,
     verdicts: Family<VerdictLabels, Counter>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
     held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
@@ -88,6 +91,7 @@ impl Metrics {
             connections: Connections::default(),
             cache: CacheTimes::default(),
             usage: Recorded::default(),
+            permits: PermitCounts::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),
             tokens_created: Counter::default(),

@@ -20,7 +20,7 @@ use super::Authority;
 use super::act::Act;
 use super::audit::{self, Audit};
 use super::call::Call;
-use super::decide::{Decision, Use};
+use super::decide::{Decision, Inquiry, Use};
 use super::error::Error;
 use super::failures::Suspect;
 use super::seen::Seen;
@@ -177,9 +177,15 @@ impl Authority {
                 false => Verdict::NotFound,
             }
         };
-        let cached = Consistency::Cached;
-        let decision = self.decide(suspect, &presented, &Reach::All, judge, use_, cached);
-        let Some(own) = decision.await? else {
+        let inquiry = Inquiry {
+            suspect,
+            presented: &presented,
+            reach: &Reach::All,
+            judge,
+            use_,
+            consistency: Consistency::Cached,
+        };
+        let Some(own) = self.decide(&inquiry).await? else {
             return Err(refused);
         };
         let token = &own.token;

@@ -242,6 +242,7 @@ impl Cache {
             records: records.map_or(0, Records::len),
             bytes: records.map_or(0, Records::bytes),
             lease_left,
+            permits: 0,
         }
     }
 }

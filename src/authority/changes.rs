@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::domain::caller::Reach;
 use crate::domain::coherence::Invalidation;
 use crate::domain::name::{Reason, RequestId};
+use crate::domain::permits::Ahead;
 use crate::domain::rotation::{Grace, Rotation};
 use crate::domain::spending::Scope;
 use crate::domain::time::Timestamp;
@@ -241,7 +242,7 @@ impl Authority {
                 return Ok(());
             }
             match self.store.take(&nothing_of(token)).await? {
-                Taken::Admitted(_) | Taken::Refused(..) => return Ok(()),
+                Taken::Admitted(..) | Taken::Refused(..) => return Ok(()),
                 Taken::Moved(moved) => found = moved,
             }
         }
@@ -253,7 +254,7 @@ impl Authority {
     /// long as the new pace needs it.
     async fn settle(&self, token: Arc<Token>, now: Timestamp) -> Result<Seen, Error> {
         match self.store.take(&nothing_of(token.clone())).await? {
-            Taken::Admitted(left) | Taken::Refused(_, left) => Ok(Seen { token, left }),
+            Taken::Admitted(left, _) | Taken::Refused(_, left) => Ok(Seen { token, left }),
             Taken::Moved(_) => self.see(token, now).await,
         }
     }
@@ -297,5 +298,6 @@ fn nothing_of(token: Arc<Token>) -> Take {
         cost: 0,
         scope: Scope::All,
         dry_run: false,
+        ahead: Ahead::default(),
     }
 }

@@ -22,6 +22,7 @@ use crate::metrics::{Metrics, Remembered};
 use crate::store::{Store, StoreError};
 
 use super::cache::{Cache, CacheBounds};
+use super::permits::Permits;
 use announcing::Announcer;
 use attending::{Attending, LATE, LOOKS_AT_ONCE, SOON};
 
@@ -31,6 +32,8 @@ const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
 /// The cache of this process, and what keeps it true.
 pub struct Coherence {
     pub(super) cache: Arc<Cache>,
+    /// Used under the same lease, and dropped with what is remembered.
+    pub(super) permits: Arc<Permits>,
     store: Arc<dyn Store>,
     own: ReplicaId,
     replica: Mutex<Replica>,
@@ -70,9 +73,11 @@ impl Coherence {
         metrics: Arc<Metrics>,
     ) -> Self {
         let clock = Arc::new(BootClock);
+        let permits = Permits::new(store.clone(), clock.clone(), metrics.clone());
         let cache = Cache::new(store.clone(), bounds, clock, metrics.clone());
         Self {
             cache: Arc::new(cache),
+            permits: Arc::new(permits),
             announcer: Announcer::default(),
             attending: Attending::default(),
             store,
@@ -86,7 +91,10 @@ impl Coherence {
 
     /// What is remembered, and for how long it may be answered from.
     pub fn remembered(&self) -> Remembered {
-        self.cache.remembered()
+        Remembered {
+            permits: self.permits.outstanding(),
+            ..self.cache.remembered()
+        }
     }
 
     /// For how long nothing could be answered from memory by a lease, since one last could; `None`
@@ -101,7 +109,7 @@ impl Coherence {
     /// An error means that others may do so for as long as [`RECORD_AGE_MAX`].
     pub(super) async fn changed(self: &Arc<Self>, change: Invalidation) -> Result<(), StoreError> {
         let begun = self.awake.now();
-        self.cache.invalidate(change);
+        self.invalidate(change);
         let announced = self.announced(change).await?;
         let seen = self.see(announced.epoch);
         let now = self.awake.now();
@@ -154,10 +162,15 @@ impl Coherence {
 
     /// Forgets a token here, where it is not known whether it was changed.
     pub(super) fn doubt(&self, token: TokenId) {
-        self.cache.invalidate(Invalidation {
+        self.invalidate(Invalidation {
             token,
             revision: u64::MAX,
         });
+    }
+
+    fn invalidate(&self, change: Invalidation) {
+        self.cache.invalidate(change);
+        self.permits.invalidate(change);
     }
 
     /// Announces a change that is written: it is not given up at the first failure.

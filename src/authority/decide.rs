@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use crate::domain::caller::Reach;
+use crate::domain::permits::Ahead;
 use crate::domain::secret::Presented;
 use crate::domain::spending::{Exceeded, Left, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
 use crate::domain::verdict::{self, Consistency, Credential, Verdict};
 use crate::store::limits::TAKE_ATTEMPTS;
-use crate::store::{Take, Taken};
+use crate::store::{Found, StoreError, Take, Taken};
 
 use super::Authority;
 use super::degraded::Undecided;
 use super::error::Error;
 use super::failures::Suspect;
 use super::look::{Look, Place};
+use super::permits::Asked;
 
 /// What a use costs, and whether it is only asked about.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,19 @@ pub(super) struct Use {
     pub(super) cost: u64,
     pub(super) scope: Scope,
     pub(super) dry_run: bool,
+}
+
+/// A question about a presented secret.
+#[derive(Debug)]
+pub(super) struct Inquiry<'a, J> {
+    /// Where the store has to be read, they must have failures left.
+    pub(super) suspect: Option<Suspect<'a>>,
+    pub(super) presented: &'a Presented,
+    pub(super) reach: &'a Reach,
+    /// Judges all but the limits.
+    pub(super) judge: J,
+    pub(super) use_: Use,
+    pub(super) consistency: Consistency,
 }
 
 /// A judgement of a token that was recognised.
@@ -42,43 +57,45 @@ impl Authority {
     /// Decides about a presented secret; `None` if it is none of a token within reach, which is as
     /// dear as an absent token.
     ///
-    /// `judge` judges all but the limits. What memory cannot decide is read and judged again; what is
-    /// taken from limits is taken in the same step that finds the token unchanged.
+    /// What memory cannot decide is read and judged again; what is taken from limits is taken in the
+    /// same step that finds the token unchanged, or was taken ahead.
     ///
-    /// Where the store has to be read, `suspect` must have failures left, and a verdict on what is read
-    /// may be one. Nobody is suspected who was let in with this very secret before.
+    /// Where the store has to be read, a verdict on what is read may be a failure of the suspect.
+    /// Nobody is suspected who was let in with this very secret before.
     ///
     /// Where the store cannot be asked, it is decided by what is remembered, if that may be.
-    pub(super) async fn decide(
+    pub(super) async fn decide<J>(
         &self,
-        suspect: Option<Suspect<'_>>,
-        presented: &Presented,
-        reach: &Reach,
-        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
-        use_: Use,
-        consistency: Consistency,
-    ) -> Result<Option<Decision>, Error> {
-        let asked = self.decide_by_store(suspect, presented, reach, &judge, use_, consistency);
-        match asked.await {
-            Err(Undecided::Outage(why)) if consistency == Consistency::Cached => {
-                let degraded = self.decide_degraded(presented, reach, judge, use_);
+        inquiry: &Inquiry<'_, J>,
+    ) -> Result<Option<Decision>, Error>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        match self.decide_by_store(inquiry).await {
+            Err(Undecided::Outage(why)) if inquiry.consistency == Consistency::Cached => {
+                let degraded = self.decide_degraded(inquiry);
                 degraded.map(Some).ok_or(why.into())
             }
             decided => Ok(decided?),
         }
     }
 
-    async fn decide_by_store(
+    async fn decide_by_store<J>(
         &self,
-        suspect: Option<Suspect<'_>>,
-        presented: &Presented,
-        reach: &Reach,
-        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
-        use_: Use,
-        consistency: Consistency,
-    ) -> Result<Option<Decision>, Undecided> {
-        let look = self.look(suspect, presented, reach, &judge, use_.scope, consistency);
-        let mut look = look.await?;
+        inquiry: &Inquiry<'_, J>,
+    ) -> Result<Option<Decision>, Undecided>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        let Inquiry {
+            suspect,
+            presented,
+            reach,
+            use_,
+            ..
+        } = inquiry;
+        let mut look = self.look(inquiry).await?;
+        let mut waited = false;
         for _ in 0..TAKE_ATTEMPTS {
             let Look { found, place } = look;
             let now = found.now;
@@ -87,14 +104,14 @@ impl Authority {
                 None => None,
             };
             let verdict = match (&found.token, recognised) {
-                (Some(token), Some(credential)) => judge(token, credential, now),
+                (Some(token), Some(credential)) => (inquiry.judge)(token, credential, now),
                 _ => Verdict::NotFound,
             };
             if !place.decides(verdict) {
-                look = self.look_again(suspect, presented.id).await?;
+                look = self.look_again(*suspect, presented.id).await?;
                 continue;
             }
-            self.count_failure(suspect, place, verdict);
+            self.count_failure(*suspect, place, verdict);
             let (token, credential) = match (found.token, recognised) {
                 (Some(token), Some(credential)) => (token, credential),
                 (Some(_), None) => {
@@ -103,39 +120,24 @@ impl Authority {
                 }
                 (None, _) => return Ok(None),
             };
-            let decided = |verdict, now, left| {
-                Ok(Some(Decision {
-                    verdict,
-                    token: token.clone(),
-                    credential,
-                    now,
-                    left,
-                    degraded: false,
-                }))
+            let mut decision = Decision {
+                verdict,
+                token,
+                credential,
+                now,
+                left: None,
+                degraded: false,
             };
-            if verdict != Verdict::Valid || !counts(&token, use_.scope) {
-                return decided(verdict, now, None);
+            if verdict != Verdict::Valid || !counts(&decision.token, use_.scope) {
+                return Ok(Some(decision));
             }
-            let take = Take {
-                token: token.clone(),
-                until: verdict::changes_at(&token, credential),
-                cost: use_.cost,
-                scope: use_.scope,
-                dry_run: use_.dry_run,
-            };
-            match self.store.take(&take).await? {
-                Taken::Admitted(left) => return decided(Verdict::Valid, left.now, Some(left)),
-                Taken::Refused(Exceeded::Rate, left) => {
-                    return decided(Verdict::RateLimited, left.now, Some(left));
+            match self.take(&mut decision, *use_, place, !waited).await? {
+                Step::Decided => return Ok(Some(decision)),
+                Step::Waited => {
+                    waited = true;
+                    look = self.look(inquiry).await?;
                 }
-                Taken::Refused(Exceeded::Quota, left) => {
-                    return decided(Verdict::QuotaExhausted, left.now, Some(left));
-                }
-                Taken::Moved(found) => {
-                    self.coherence.doubt(presented.id);
-                    if let Some(token) = &found.token {
-                        self.coherence.cache.remember_as_guess(token);
-                    }
+                Step::Moved(found) => {
                     look = Look {
                         found,
                         place: Place::Taking,
@@ -146,6 +148,68 @@ impl Authority {
         let why = format!("token {} kept changing while it was judged", presented.id);
         Err(Error::StoreUnavailable(why).into())
     }
+
+    /// Takes the use from the limits of a token that is otherwise valid, and decides by that; from
+    /// what was taken ahead, where memory may answer. `first` says whether another may be waited for
+    /// who takes uses ahead.
+    async fn take(
+        &self,
+        decision: &mut Decision,
+        use_: Use,
+        place: Place,
+        first: bool,
+    ) -> Result<Step, StoreError> {
+        let take = Take {
+            token: decision.token.clone(),
+            until: verdict::changes_at(&decision.token, decision.credential),
+            cost: use_.cost,
+            scope: use_.scope,
+            dry_run: use_.dry_run,
+            ahead: Ahead::default(),
+        };
+        let permits = &self.coherence.permits;
+        let asked = match place {
+            Place::Memory(at) if !use_.dry_run => permits.ask(&take, decision.now, at, first),
+            _ => Asked::Alone,
+        };
+        let taken = match asked {
+            Asked::Spent(left) => {
+                decision.left = Some(left);
+                return Ok(Step::Decided);
+            }
+            Asked::Wait(waiting) => {
+                waiting.ended().await;
+                return Ok(Step::Waited);
+            }
+            Asked::Alone => self.store.take(&take).await?,
+            Asked::Ahead(wishing) => permits.take(*wishing).await?,
+        };
+        let (verdict, left) = match taken {
+            Taken::Admitted(left, _) => (Verdict::Valid, left),
+            Taken::Refused(Exceeded::Rate, left) => (Verdict::RateLimited, left),
+            Taken::Refused(Exceeded::Quota, left) => (Verdict::QuotaExhausted, left),
+            Taken::Moved(found) => {
+                self.coherence.doubt(take.token.id);
+                if let Some(token) = &found.token {
+                    self.coherence.cache.remember_as_guess(token);
+                }
+                return Ok(Step::Moved(found));
+            }
+        };
+        decision.verdict = verdict;
+        decision.now = left.now;
+        decision.left = Some(left);
+        Ok(Step::Decided)
+    }
+}
+
+/// What came of taking a use from limits.
+enum Step {
+    Decided,
+    /// Nothing yet: another was waited for, and there may be something to take from.
+    Waited,
+    /// The token is not, or no longer, as it was judged.
+    Moved(Found),
 }
 
 /// Whether a use of the token takes from any of its limits.

@@ -4,8 +4,6 @@
 //! Nobody promises then that it is still so. It was so when the last cache lease ran out, and no change
 //! since is known here: whatever is changed, or may have been, is forgotten at once.
 
-use crate::domain::caller::Reach;
-use crate::domain::secret::Presented;
 use crate::domain::spending::{Exceeded, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
@@ -13,9 +11,9 @@ use crate::domain::verdict::{Credential, Verdict};
 use crate::store::StoreError;
 
 use super::Authority;
-use super::decide::{Decision, Use, counts};
+use super::decide::{Decision, Inquiry, counts};
 use super::error::Error;
-use super::look::Place;
+use super::look::memory_decides;
 
 /// Why nothing was decided by the store.
 #[derive(Debug)]
@@ -59,13 +57,17 @@ impl From<Undecided> for Error {
 impl Authority {
     /// Decides by what is remembered of a token; `None` where that may not be. What only the store
     /// may refuse, and what takes from a quota, is not decided.
-    pub(super) fn decide_degraded(
-        &self,
-        presented: &Presented,
-        reach: &Reach,
-        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
-        use_: Use,
-    ) -> Option<Decision> {
+    pub(super) fn decide_degraded<J>(&self, inquiry: &Inquiry<'_, J>) -> Option<Decision>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        let Inquiry {
+            presented,
+            reach,
+            judge,
+            use_,
+            ..
+        } = inquiry;
         let (token, lapse) = self.coherence.cache.last_known(presented.id)?;
         let freshness = self.policies.of(&token.namespace).freshness();
         if lapse.span > freshness.max_staleness()? {
@@ -74,7 +76,7 @@ impl Authority {
         let credential = self.mint.guess(&token, presented, reach)?;
         let now = lapse.bound;
         let verdict = judge(&token, credential, now);
-        if !Place::Memory.decides(verdict) {
+        if !memory_decides(verdict) {
             return None;
         }
         let decided = Decision {
@@ -92,7 +94,7 @@ impl Authority {
         if use_.scope == Scope::All && token.profile.quota.is_some() {
             return None;
         }
-        let taken = self.shares.take(token, lapse.members, use_, now);
+        let taken = self.shares.take(token, lapse.members, *use_, now);
         Some(Decision {
             verdict: match taken.admitted {
                 Ok(()) => Verdict::Valid,

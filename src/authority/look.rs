@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::domain::caller::Reach;
-use crate::domain::secret::Presented;
-use crate::domain::spending::Scope;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Steady, Timestamp};
 use crate::domain::token::{Token, TokenId};
 use crate::domain::verdict::{Consistency, Credential, Verdict};
 use crate::store::Found;
 
 use super::Authority;
 use super::cache::Held;
-use super::decide::counts;
+use super::decide::{Inquiry, counts};
 use super::degraded::Undecided;
 use super::failures::Suspect;
 
@@ -31,9 +28,9 @@ pub(super) enum Place {
     Store,
     /// By the step that was to take from its limits, and found it changed.
     Taking,
-    /// In memory, while a lease said that no change was missed; the time is that of the store at the
-    /// most.
-    Memory,
+    /// In memory, while a lease said at this instant that no change was missed; the time is that of the
+    /// store at the most.
+    Memory(Steady),
     /// As it was once; nobody knows whether it is still so. The time is the earliest there is.
     Guess,
 }
@@ -43,35 +40,42 @@ impl Place {
     /// may not have come yet, and who is not known there may be known by now: whoever is refused so is
     /// refused by the store.
     pub(super) fn decides(self, verdict: Verdict) -> bool {
-        let by_time = [
-            Verdict::NotFound,
-            Verdict::Expired,
-            Verdict::Superseded,
-            Verdict::LeaseEnded,
-        ];
         match self {
             Self::Store | Self::Taking => true,
-            Self::Memory => !by_time.contains(&verdict),
+            Self::Memory(_) => memory_decides(verdict),
             Self::Guess => verdict == Verdict::Valid,
         }
     }
 }
 
+/// Whether a verdict on what is remembered answers a question.
+pub(super) fn memory_decides(verdict: Verdict) -> bool {
+    let by_time = [
+        Verdict::NotFound,
+        Verdict::Expired,
+        Verdict::Superseded,
+        Verdict::LeaseEnded,
+    ];
+    !by_time.contains(&verdict)
+}
+
 impl Authority {
     /// Looks for a token where it is found soonest; in the store only while `suspect` has failures
     /// left, or for a secret that memory knows: whoever has that, does not guess.
-    pub(super) async fn look(
-        &self,
-        suspect: Option<Suspect<'_>>,
-        presented: &Presented,
-        reach: &Reach,
-        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
-        scope: Scope,
-        consistency: Consistency,
-    ) -> Result<Look, Undecided> {
+    pub(super) async fn look<J>(&self, inquiry: &Inquiry<'_, J>) -> Result<Look, Undecided>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        let Inquiry {
+            suspect,
+            presented,
+            reach,
+            judge,
+            ..
+        } = inquiry;
         let id = presented.id;
         // Before anything is read from memory.
-        let held = match consistency {
+        let held = match inquiry.consistency {
             Consistency::Cached => self.coherence.cache.hold(),
             Consistency::Strong => None,
         };
@@ -80,17 +84,17 @@ impl Authority {
                 let own = self.mint.guess(token, presented, reach);
                 own.is_some_and(|own| judge(token, own, held.bound) == Verdict::Valid)
             };
-            return self.look_by_lease(suspect, id, &held, is_known).await;
+            return self.look_by_lease(*suspect, id, &held, is_known).await;
         }
-        if consistency == Consistency::Cached && self.coherence.cache.is_on() {
+        if inquiry.consistency == Consistency::Cached && self.coherence.cache.is_on() {
             self.metrics.cache.unheld.inc();
         }
-        match self.guessed(presented, reach, judge, scope) {
+        match self.guessed(inquiry) {
             Some(found) => Ok(Look {
                 found,
                 place: Place::Guess,
             }),
-            None => self.look_alone(suspect, id).await,
+            None => self.look_alone(*suspect, id).await,
         }
     }
 
@@ -108,7 +112,7 @@ impl Authority {
             let (now, token) = (held.bound, Some(token));
             return Ok(Look {
                 found: Found { now, token },
-                place: Place::Memory,
+                place: Place::Memory(held.at),
             });
         }
         self.metrics.cache.misses.inc();
@@ -129,7 +133,7 @@ impl Authority {
         found.now = found.now.max(held.bound);
         Ok(Look {
             found,
-            place: Place::Memory,
+            place: Place::Memory(held.at),
         })
     }
 
@@ -163,21 +167,18 @@ impl Authority {
     }
 
     /// A limited token as it was seen last, if it would pass: then it is worth taking at once.
-    fn guessed(
-        &self,
-        presented: &Presented,
-        reach: &Reach,
-        judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
-        scope: Scope,
-    ) -> Option<Found> {
-        let token = self.coherence.cache.guess(presented.id)?;
-        if !counts(&token, scope) {
+    fn guessed<J>(&self, inquiry: &Inquiry<'_, J>) -> Option<Found>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        let token = self.coherence.cache.guess(inquiry.presented.id)?;
+        if !counts(&token, inquiry.use_.scope) {
             return None;
         }
         // As early as can be: whether its time has come is asked by whoever takes.
         let now = Timestamp::from_micros(0);
-        let own = self.mint.guess(&token, presented, reach)?;
-        (judge(&token, own, now) == Verdict::Valid).then_some(Found {
+        let own = self.mint.guess(&token, inquiry.presented, inquiry.reach)?;
+        ((inquiry.judge)(&token, own, now) == Verdict::Valid).then_some(Found {
             now,
             token: Some(token),
         })

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::sync::Cache;
 
-use crate::domain::spending::{Exceeded, Left, Spending};
+use crate::domain::permits::Ahead;
+use crate::domain::spending::{Demand, Exceeded, Left, Spending};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
 
@@ -47,15 +48,19 @@ impl Shares {
         let unspent = || Ok::<_, Infallible>(Arc::default());
         let Ok(spending) = self.0.get_or_insert_with(&token.id, unspent);
         let mut spending = spending.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left = Left::of(&token, &spending, now);
-        let admitted = left.admits(&token, use_.cost, use_.scope);
-        if admitted.is_ok() && !use_.dry_run {
-            left = left.after(&token, use_.cost, use_.scope);
-            *spending = left.to_spending(&token, &spending);
+        let demand = Demand {
+            cost: use_.cost,
+            scope: use_.scope,
+            dry_run: use_.dry_run,
+            ahead: Ahead::default(),
+        };
+        let outcome = spending.take(&token, demand, now);
+        if let Some(kept) = outcome.kept {
+            *spending = kept;
         }
         TakenShare {
-            admitted,
-            left,
+            admitted: outcome.verdict.map(|_| ()),
+            left: outcome.left,
             token: Arc::new(token),
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 use super::Authority;
 use super::access::{Right, beyond_degraded};
 use super::act::{self, Act};
-use super::decide::{Decision, Use};
+use super::decide::{Decision, Inquiry, Use};
 use super::error::Error;
 
 /// What is asked of Validate.
@@ -113,9 +113,15 @@ impl Authority {
             dry_run: *dry_run,
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let suspect = Some(right.suspect(request.client_ip));
-        let decision = self.decide(suspect, &presented, &reach, judge, use_, *consistency);
-        let Some(decision) = decision.await? else {
+        let inquiry = Inquiry {
+            suspect: Some(right.suspect(request.client_ip)),
+            presented: &presented,
+            reach: &reach,
+            judge,
+            use_,
+            consistency: *consistency,
+        };
+        let Some(decision) = self.decide(&inquiry).await? else {
             return Ok(unknown(Verdict::NotFound));
         };
         let Decision {

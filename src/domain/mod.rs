@@ -16,6 +16,7 @@ pub mod page;
 pub mod peer_name;
 pub mod pepper;
 pub mod permission;
+pub mod permits;
 pub mod policy;
 pub mod pool;
 pub mod profile;

@@ -1,17 +1,21 @@
 //! What is spent of a token's limits: taken all together, or not at all.
 
+mod account;
+
 use std::time::Duration;
 
 use super::limit::{LimitName, Pace, RateLimit};
+use super::permits::{Ahead, Batches};
 use super::time::Timestamp;
 use super::token::Token;
-use super::update::Grant;
+use account::Account;
 
 /// What a store keeps beside a token about its limits. An absent part means that nothing is spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spending {
     pub rates: Option<RateSpending>,
     pub quota: Option<QuotaSpending>,
+    pub batches: Batches,
 }
 
 /// The backlogs of the rate limits as they were at `time`.
@@ -53,6 +57,28 @@ pub enum Scope {
     All,
 }
 
+/// What is asked of a token's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// At most [`COST_MAX`](super::limit::COST_MAX).
+    pub cost: u64,
+    pub scope: Scope,
+    /// Only looks whether a use would pass; nothing is given back or granted.
+    pub dry_run: bool,
+    pub ahead: Ahead,
+}
+
+/// What comes of a [`Demand`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many uses were granted ahead, or what stands against the use.
+    pub verdict: Result<u64, Exceeded>,
+    /// What is left afterwards.
+    pub left: Left,
+    /// What a store keeps from now on; `None` if nothing changed.
+    pub kept: Option<Spending>,
+}
+
 /// What stands against a use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
@@ -60,7 +86,7 @@ pub enum Exceeded {
     Quota,
 }
 
-/// What is left of a token's limits at an instant.
+/// What is left of a token's limits at an instant. What live batches hold counts as spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub now: Timestamp,
@@ -83,18 +109,46 @@ pub struct RateStatus {
     pub retry_after: Option<Duration>,
 }
 
+impl Spending {
+    /// One step of a store at `now`: gives back, takes a use from all limits or from none, and grants
+    /// a batch. What is given back counts whether or not the use passes.
+    pub fn take(&self, token: &Token, demand: Demand, now: Timestamp) -> Outcome {
+        let Demand {
+            cost,
+            scope,
+            dry_run,
+            ahead,
+        } = demand;
+        let mut account = Account::open(token, self, now);
+        let returned = match ahead.back {
+            Some(back) if !dry_run => account.give_back(back),
+            _ => false,
+        };
+        let left = account.left();
+        let passed = left.admits(token, cost, scope);
+        if dry_run || (passed.is_err() && !returned) {
+            return Outcome {
+                verdict: passed.map(|()| 0),
+                left,
+                kept: None,
+            };
+        }
+        let verdict = passed.map(|()| {
+            account.spend(cost, scope);
+            ahead.wish.map_or(0, |wish| account.grant(wish, scope))
+        });
+        Outcome {
+            verdict,
+            left: account.left(),
+            kept: Some(account.to_spending(self)),
+        }
+    }
+}
+
 impl Left {
     /// What `spending` leaves of the limits that `token` has now.
     pub fn of(token: &Token, spending: &Spending, now: Timestamp) -> Self {
-        let known = spending.rates.as_ref();
-        let rates = known.filter(|rates| rates.since == token.allowance.rates_since);
-        let limits = token.profile.rate_limits.iter();
-        let backlogs = limits.map(|limit| rates.map_or(0, |rates| rates.backlog(limit, now)));
-        Self {
-            now,
-            backlogs: backlogs.collect(),
-            quota: quota_left(token, spending.quota, now),
-        }
+        Account::open(token, spending, now).left()
     }
 
     /// Whether a use of `cost` passes; the first limit that it exceeds decides.
@@ -110,46 +164,6 @@ impl Left {
             Some(left) if scope == Scope::All && cost > left => Err(Exceeded::Quota),
             _ => Ok(()),
         }
-    }
-
-    /// What is left after a use of `cost` that was [admitted](Self::admits).
-    pub fn after(mut self, token: &Token, cost: u64, scope: Scope) -> Self {
-        let limits = token.profile.rate_limits.iter();
-        for (limit, backlog) in limits.zip(&mut self.backlogs) {
-            *backlog += cost * limit.pace().step;
-        }
-        if let Some(left) = &mut self.quota
-            && scope == Scope::All
-        {
-            *left -= cost;
-        }
-        self
-    }
-
-    /// What a store keeps of this instead of `before`; a clock set back moves no time back.
-    pub fn to_spending(&self, token: &Token, before: &Spending) -> Spending {
-        let rates_time = before.rates.as_ref().map(|rates| rates.time);
-        let quota_time = before.quota.as_ref().map(|quota| quota.time);
-        let limits = token.profile.rate_limits.iter();
-        let backlog = |(limit, units): (&RateLimit, &u64)| Backlog {
-            name: limit.name().clone(),
-            step: limit.pace().step,
-            drain: limit.pace().drain,
-            units: *units,
-        };
-        let rates = (!token.profile.rate_limits.is_empty()).then(|| RateSpending {
-            since: token.allowance.rates_since,
-            time: rates_time.map_or(self.now, |time| time.max(self.now)),
-            backlogs: limits.zip(&self.backlogs).map(backlog).collect(),
-        });
-        let quota = token.profile.quota.zip(self.quota);
-        let quota = quota.map(|(quota, left)| QuotaSpending {
-            since: token.allowance.quota_since,
-            time: quota_time.map_or(self.now, |time| time.max(self.now)),
-            limit: quota.limit(),
-            left,
-        });
-        Spending { rates, quota }
     }
 
     /// Each rate limit as it stands; `refused` is the cost of a use that did not pass.
@@ -193,6 +207,24 @@ fn retry_after(pace: &Pace, backlog: u64, cost: u64) -> Option<Duration> {
 }
 
 impl RateSpending {
+    /// These as they will be when all of `batches` have ended and none was given back: what is to be
+    /// kept where batches are not.
+    pub fn with_ended(&self, batches: &Batches) -> Self {
+        let mut rates = self.clone();
+        if batches.rates_since != self.since {
+            return rates;
+        }
+        for batch in batches.list.iter().filter(|batch| !batch.settled) {
+            let elapsed = batch.end.saturating_since(rates.time);
+            for backlog in &mut rates.backlogs {
+                let made = batch.uses.saturating_mul(backlog.step);
+                backlog.units = backlog.drained(elapsed).saturating_add(made);
+            }
+            rates.time = rates.time.max(batch.end);
+        }
+        rates
+    }
+
     /// The backlog of `limit` at `now`. What was counted under the same name at another pace stays
     /// spent, in whole uses, until it has drained at that pace or at the present one.
     fn backlog(&self, limit: &RateLimit, now: Timestamp) -> u64 {
@@ -221,30 +253,6 @@ impl Backlog {
         self.units
             .saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX))
     }
-}
-
-/// What is left of the quota at `now`: what was left before, shifted by a changed limit, or all of
-/// it where a period has begun since.
-fn quota_left(token: &Token, known: Option<QuotaSpending>, now: Timestamp) -> Option<u64> {
-    let quota = token.profile.quota?;
-    let since = token.allowance.quota_since;
-    let granted = |Grant { left, of }| QuotaSpending {
-        since,
-        time: since,
-        limit: of,
-        left,
-    };
-    let known = known.filter(|known| known.since == since);
-    let Some(known) = known.or(token.allowance.grant.map(granted)) else {
-        return Some(quota.limit());
-    };
-    let window = |time| quota.window(token.create_time, time);
-    if window(now) > window(known.time) {
-        return Some(quota.limit());
-    }
-    let more = quota.limit().saturating_sub(known.limit);
-    let less = known.limit.saturating_sub(quota.limit());
-    Some((known.left + more).saturating_sub(less))
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Remembered {
     pub records: usize,
     pub bytes: u64,
     pub lease_left: Duration,
+    /// Uses that were taken ahead and not made yet.
+    pub permits: u64,
 }
 
 /// All metrics of a process, ready to be read.
@@ -69,6 +71,7 @@ struct CacheGauges {
     records: Gauge,
     bytes: Gauge,
     lease_left: Gauge<f64, AtomicU64>,
+    permits: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -147,6 +150,7 @@ impl Pages {
         register_leases(&mut registry, metrics);
         metrics.cache.register(&mut registry);
         metrics.usage.register(&mut registry);
+        metrics.permits.register(&mut registry);
         let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
@@ -205,17 +209,20 @@ impl Pages {
 impl CacheGauges {
     fn register(registry: &mut Registry) -> Self {
         let lease_left = Gauge::<f64, AtomicU64>::default();
-        let (records, bytes) = (Gauge::default(), Gauge::default());
+        let (records, bytes, permits) = (Gauge::default(), Gauge::default(), Gauge::default());
         let help = "Records that are remembered";
         registry.register("cache_records", help, records.clone());
         let help = "Memory that they take, as far as it is known";
         registry.register_with_unit("cache_size", help, Unit::Bytes, bytes.clone());
         let help = "For how long answers may come from memory, unless the lease is renewed";
         registry.register_with_unit("cache_lease_left", help, Unit::Seconds, lease_left.clone());
+        let help = "Uses that were taken ahead and are neither made nor given back";
+        registry.register("permits_outstanding", help, permits.clone());
         Self {
             records,
             bytes,
             lease_left,
+            permits,
         }
     }
 
@@ -224,6 +231,7 @@ impl CacheGauges {
         self.records.set(number(now.records as u64));
         self.bytes.set(number(now.bytes));
         self.lease_left.set(now.lease_left.as_secs_f64());
+        self.permits.set(number(now.permits));
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use token_authority::domain::limit::Quota;
 use token_authority::domain::name::TokenName;
-use token_authority::domain::spending::{Exceeded, Left, Scope, Spending};
+use token_authority::domain::permits::Ahead;
+use token_authority::domain::spending::{Exceeded, Left, Scope};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Refusal, Ruling, Token};
 use token_authority::domain::update::{Patch, QuotaPatch};
@@ -18,19 +19,19 @@ use crate::fixture::Bench;
 use crate::support::drafts::{
     draft, ending_after, limited, rate_limits, requested, swept, willing,
 };
-use crate::support::numbers::Numbers;
 
-fn take(token: &Token) -> Take {
+pub(crate) fn take(token: &Token) -> Take {
     Take {
         token: Arc::new(token.clone()),
         until: None,
         cost: 1,
         scope: Scope::All,
         dry_run: false,
+        ahead: Ahead::default(),
     }
 }
 
-fn costing(token: &Token, cost: u64) -> Take {
+pub(crate) fn costing(token: &Token, cost: u64) -> Take {
     Take {
         cost,
         ..take(token)
@@ -38,16 +39,16 @@ fn costing(token: &Token, cost: u64) -> Take {
 }
 
 /// Whether the use passed, and what is left.
-async fn taken(store: &dyn Store, take: &Take) -> (Result<(), Exceeded>, Left) {
+pub(crate) async fn taken(store: &dyn Store, take: &Take) -> (Result<(), Exceeded>, Left) {
     match store.take(take).await.expect("the store answers") {
-        Taken::Admitted(left) => (Ok(()), left),
+        Taken::Admitted(left, _) => (Ok(()), left),
         Taken::Refused(exceeded, left) => (Err(exceeded), left),
         Taken::Moved(found) => panic!("the token moved to {found:?}"),
     }
 }
 
 /// How many uses pass now.
-async fn count(bench: &Bench, token: &Token) -> usize {
+pub(crate) async fn count(bench: &Bench, token: &Token) -> usize {
     let mut passed = 0;
     while taken(&*bench.store, &take(token)).await.0.is_ok() {
         passed += 1;
@@ -55,13 +56,13 @@ async fn count(bench: &Bench, token: &Token) -> usize {
     passed
 }
 
-async fn left(bench: &Bench, token: &Token) -> Left {
+pub(crate) async fn left(bench: &Bench, token: &Token) -> Left {
     let asked = [Arc::new(token.clone())];
     let spending = bench.store.spending(&asked).await.unwrap();
     Left::of(token, &spending[0], bench.now())
 }
 
-async fn updated(bench: &Bench, token: &Token, patch: Patch) -> Token {
+pub(crate) async fn updated(bench: &Bench, token: &Token, patch: Patch) -> Token {
     let rule: Rule = Arc::new(move |token, now| token.update(now, &patch));
     match bench.store.change(token.id, rule).await {
         Ok(Change::Changed(token)) => token,
@@ -69,14 +70,14 @@ async fn updated(bench: &Bench, token: &Token, patch: Patch) -> Token {
     }
 }
 
-fn with_quota(quota: QuotaPatch) -> Patch {
+pub(crate) fn with_quota(quota: QuotaPatch) -> Patch {
     Patch {
         quota,
         ..Patch::default()
     }
 }
 
-fn adjusted(limit: Option<u64>, remaining: Option<u64>) -> Patch {
+pub(crate) fn adjusted(limit: Option<u64>, remaining: Option<u64>) -> Patch {
     with_quota(QuotaPatch::Adjust {
         limit,
         period: None,
@@ -84,7 +85,7 @@ fn adjusted(limit: Option<u64>, remaining: Option<u64>) -> Patch {
     })
 }
 
-fn quota(limit: u64) -> Option<Quota> {
+pub(crate) fn quota(limit: u64) -> Option<Quota> {
     Quota::new(limit, None).ok()
 }
 
@@ -153,7 +154,7 @@ pub(crate) async fn nothing_is_taken_once_the_judgement_no_longer_holds(bench: B
     };
     assert!(matches!(
         bench.store.take(&judged).await,
-        Ok(Taken::Admitted(_))
+        Ok(Taken::Admitted(..))
     ));
     bench.pass(Duration::from_secs(1));
     let Ok(Taken::Moved(found)) = bench.store.take(&judged).await else {
@@ -298,89 +299,6 @@ pub(crate) async fn a_vanished_token_leaves_nothing_spent_behind(bench: Bench) {
     assert_eq!(spending[0].quota, None);
 }
 
-impl Numbers {
-    fn patch(&mut self) -> Patch {
-        let limit = |numbers: &mut Self, name| {
-            let (requests, period) = (1 + numbers.below(9), 1 + numbers.below(40));
-            (name, requests, period, numbers.below(12))
-        };
-        match self.below(6) {
-            0 => Patch {
-                rate_limits: Some(rate_limits(&[limit(self, "a"), limit(self, "b")])),
-                ..Patch::default()
-            },
-            1 => Patch {
-                rate_limits: Some(rate_limits(&[limit(self, "b")])),
-                ..Patch::default()
-            },
-            2 => {
-                let period = Some(Duration::from_secs(1 + self.below(50)));
-                let quota = Quota::new(1 + self.below(20), period).unwrap();
-                with_quota(QuotaPatch::Replace(quota, None))
-            }
-            3 => adjusted(Some(1 + self.below(20)), None),
-            4 => {
-                let limit = 1 + self.below(20);
-                let left = self.below(limit + 1);
-                adjusted(Some(limit), Some(left))
-            }
-            _ => with_quota(QuotaPatch::Remove),
-        }
-    }
-}
-
-pub(crate) async fn a_store_judges_limits_as_the_rules_do(bench: Bench) {
-    let mut numbers = Numbers(7);
-    for _ in 0..8 {
-        let mut token = bench
-            .create(limited(rate_limits(&[("a", 5, 20, 0)]), quota(30)))
-            .await;
-        let mut model = Spending::default();
-        for _ in 0..150 {
-            match numbers.below(10) {
-                0 => bench.pass(Duration::from_micros(numbers.below(30_000_000))),
-                1 => {
-                    let patch = numbers.patch();
-                    let rule: Rule = Arc::new(move |token, now| token.update(now, &patch));
-                    if let Ok(Change::Changed(changed)) = bench.store.change(token.id, rule).await {
-                        token = changed;
-                    }
-                }
-                _ => {
-                    let scope = [Scope::All, Scope::Rates][usize::from(numbers.below(4) == 0)];
-                    let asked = Take {
-                        cost: numbers.below(4),
-                        scope,
-                        dry_run: numbers.below(5) == 0,
-                        ..take(&token)
-                    };
-                    let before = Left::of(&token, &model, bench.now());
-                    let verdict = before.admits(&token, asked.cost, scope);
-                    let expected = if verdict.is_ok() && !asked.dry_run {
-                        let after = before.after(&token, asked.cost, scope);
-                        let spent = after.to_spending(&token, &model);
-                        let quota = if scope == Scope::All {
-                            spent.quota
-                        } else {
-                            None
-                        };
-                        model = Spending {
-                            rates: spent.rates.or(model.rates),
-                            quota: quota.or(model.quota),
-                        };
-                        after
-                    } else {
-                        before
-                    };
-                    let answer = taken(&*bench.store, &asked).await;
-                    assert_eq!(answer, (verdict, expected.clone()), "{asked:?}");
-                    assert_eq!(left(&bench, &token).await, expected);
-                }
-            }
-        }
-    }
-}
-
 /// How many of `calls` uses at once, by 32 callers, pass.
 async fn passed_at_once(bench: &Bench, token: &Token, calls: usize) -> usize {
     let mut callers = JoinSet::new();
@@ -452,7 +370,7 @@ pub(crate) async fn a_use_under_way_takes_nothing_back_from_a_later_grant(bench:
             let mut passed = 0;
             while !over.load(Ordering::Relaxed) {
                 match run.block_on(store.take(&take)).unwrap() {
-                    Taken::Admitted(_) => passed += 1,
+                    Taken::Admitted(..) => passed += 1,
                     Taken::Refused(..) => {}
                     Taken::Moved(found) => take.token = found.token.unwrap(),
                 }

@@ -20,6 +20,7 @@ mod lives;
 mod namespaces;
 mod owners;
 mod peppers;
+mod permits;
 mod policies;
 mod pools;
 mod queues;
@@ -27,6 +28,7 @@ mod races;
 mod registry;
 mod requests;
 mod retention;
+mod spending;
 mod status;
 mod tokens;
 
@@ -149,11 +151,41 @@ conformance! {
         what_is_spent_survives_a_restart,
         a_deleted_token_leaves_nothing_spent_behind,
         a_vanished_token_leaves_nothing_spent_behind,
-        a_store_judges_limits_as_the_rules_do,
         exactly_as_many_uses_pass_at_once_as_the_limit_allows,
         a_quota_is_never_spent_twice,
         a_use_under_way_takes_nothing_back_from_a_later_grant,
         one_of_many_changes_wins_a_revision,
+    }
+    spending {
+        a_store_judges_limits_as_the_rules_do,
+    }
+    permits {
+        a_batch_is_taken_from_all_limits,
+        a_batch_is_never_more_than_was_wished_for_and_never_one_use,
+        batches_together_hold_a_fortieth_of_a_burst_and_no_more,
+        the_smallest_limit_says_how_much_is_granted,
+        near_a_limit_uses_are_taken_singly,
+        what_a_batch_holds_does_not_drain_until_it_ends,
+        a_use_finds_what_batches_hold_spent,
+        batches_are_settled_in_the_order_of_their_ends,
+        what_is_unused_of_a_live_batch_comes_back,
+        an_ended_batch_gives_nothing_back_to_a_rate_limit,
+        a_batch_comes_back_once,
+        no_more_comes_back_than_was_granted,
+        a_batch_comes_back_with_a_use_that_is_refused,
+        a_quota_gets_back_what_is_unused_for_ten_seconds,
+        nothing_comes_back_to_a_quota_of_another_period,
+        nothing_comes_back_to_what_was_granted_anew,
+        nothing_comes_back_to_a_quota_that_was_overdrawn,
+        no_more_than_so_many_batches_are_remembered,
+        a_batch_is_granted_once,
+        a_dry_run_grants_nothing_and_gives_nothing_back,
+        a_caller_takes_no_quota_ahead,
+        a_batch_is_held_though_limits_change,
+        a_token_that_moved_gives_nothing_back,
+        what_batches_hold_survives_a_restart,
+        a_deleted_token_leaves_no_batches_behind,
+        of_many_who_take_ahead_at_once_all_get_no_more_than_the_limit,
     }
     retention {
         a_short_lived_token_vanishes_a_day_after_it_expired,

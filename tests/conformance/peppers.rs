@@ -5,6 +5,7 @@ use std::sync::Arc;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::page::PageSize;
 use token_authority::domain::pepper::PepperCheck;
+use token_authority::domain::permits::Ahead;
 use token_authority::domain::spending::Scope;
 use token_authority::domain::token::Token;
 use token_authority::store::{StoreError, Take};
@@ -27,6 +28,7 @@ async fn every_act_is_refused(bench: &Bench, token: &Token) {
         cost: 1,
         scope: Scope::All,
         dry_run: false,
+        ahead: Ahead::default(),
     };
     let page = store.list(&everything(), None, PageSize::asked(5)).await;
     let census = store.census(&Reach::All, None, PageSize::asked(5)).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::limit::Quota;
+use token_authority::domain::permits::Ahead;
 use token_authority::domain::spending::Scope;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, Token, TokenId};
@@ -83,6 +84,7 @@ async fn no_key_is_left_of_a_token_that_vanished() {
         cost: 1,
         scope: Scope::All,
         dry_run: false,
+        ahead: Ahead::default(),
     };
     store.take(&take).await.unwrap();
     // Two of them are about all pools.

@@ -28,7 +28,7 @@ pub(super) struct Lease(ArcSwapOption<Grant>);
 /// here. Records may be read, and flights joined, by it, and not by one that was made after.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::authority) struct Held {
-    pub(super) at: Steady,
+    pub(in crate::authority) at: Steady,
     /// The store's time then, at the most.
     pub(in crate::authority) bound: Timestamp,
 }

@@ -18,13 +18,18 @@ use crate::store::registry::Heard;
 use super::Coherence;
 
 impl Coherence {
-    /// Keeps the lease, and the roll of those that have one, until it is aborted.
+    /// Keeps the lease, and the roll of those that have one, and gives back what was taken from limits
+    /// ahead and is used no more, until it is aborted.
     pub async fn keep(self: Arc<Self>) {
         if !self.cache.is_on() {
             return;
         }
         self.store.settled().await;
-        tokio::join!(self.keep_lease(), self.keep_roll());
+        tokio::join!(
+            self.keep_lease(),
+            self.keep_roll(),
+            self.permits.clone().keep()
+        );
     }
 
     /// Strikes off who is gone, though nothing is changed that would wait for it.
@@ -96,6 +101,7 @@ impl Coherence {
     /// Applies what is due, and answers until when the lease then lasts.
     fn apply(&self, due: Due) -> Option<Steady> {
         self.cache.apply(&due.news);
+        self.permits.apply(&due.news);
         let mut replica = self.replica();
         replica.applied(due);
         replica.lease()
@@ -129,14 +135,18 @@ impl Coherence {
         }
     }
 
-    /// Answers nothing from memory any more, and tells so: nobody needs to wait for this process.
+    /// Answers nothing from memory any more, and tells so: nobody needs to wait for this process. What
+    /// was taken from limits ahead is given back.
     pub async fn give_up(&self) {
         self.cache.give_up();
         self.replica().give_up();
-        if self.cache.is_on()
-            && let Err(error) = self.store.resign(self.own).await
-        {
-            tracing::debug!(%error, "others wait once for this process");
-        }
+        let resign = async {
+            if self.cache.is_on()
+                && let Err(error) = self.store.resign(self.own).await
+            {
+                tracing::debug!(%error, "others wait once for this process");
+            }
+        };
+        tokio::join!(resign, self.permits.close());
     }
 }

@@ -8,11 +8,11 @@ use crate::domain::token::tests::{at, draft, replaced};
 use crate::domain::update::{Patch, QuotaPatch};
 use proptest::prelude::*;
 
-fn micros(value: u64) -> Timestamp {
+pub(super) fn micros(value: u64) -> Timestamp {
     Timestamp::from_micros(value)
 }
 
-fn named(name: &str, requests: u64, period: Duration, burst: u64) -> RateLimit {
+pub(super) fn named(name: &str, requests: u64, period: Duration, burst: u64) -> RateLimit {
     RateLimit::new(
         LimitName::parse(name).unwrap(),
         requests,
@@ -22,13 +22,22 @@ fn named(name: &str, requests: u64, period: Duration, burst: u64) -> RateLimit {
     .unwrap()
 }
 
-fn limited(limits: &[RateLimit], quota: Option<Quota>) -> Token {
+pub(super) fn limited(limits: &[RateLimit], quota: Option<Quota>) -> Token {
     let profile = Profile {
         rate_limits: RateLimits::new(limits.to_vec()).unwrap(),
         quota,
         ..Profile::default()
     };
     Draft { profile, ..draft() }.issue(at(100)).unwrap()
+}
+
+fn costing(cost: u64, scope: Scope) -> Demand {
+    Demand {
+        cost,
+        scope,
+        dry_run: false,
+        ahead: Ahead::default(),
+    }
 }
 
 /// Spends as a store does, and answers whether it passed.
@@ -38,12 +47,11 @@ fn spend(
     cost: u64,
     now: Timestamp,
 ) -> Result<(), Exceeded> {
-    let left = Left::of(token, spending, now);
-    left.admits(token, cost, Scope::All)?;
-    *spending = left
-        .after(token, cost, Scope::All)
-        .to_spending(token, spending);
-    Ok(())
+    let outcome = spending.take(token, costing(cost, Scope::All), now);
+    if let Some(kept) = outcome.kept {
+        *spending = kept;
+    }
+    outcome.verdict.map(|_| ())
 }
 
 fn count(token: &Token, spending: &mut Spending, now: Timestamp) -> usize {
@@ -224,10 +232,13 @@ fn a_caller_of_the_authority_spends_its_rate_limits_only() {
         &[named("", 5, Duration::from_secs(3600), 0)],
         Quota::new(1, None).ok(),
     );
-    let left = Left::of(&token, &Spending::default(), at(100));
-    let after = left
-        .after(&token, 1, Scope::Rates)
-        .after(&token, 1, Scope::Rates);
+    let mut spending = Spending::default();
+    for _ in 0..2 {
+        let outcome = spending.take(&token, costing(1, Scope::Rates), at(100));
+        assert_eq!(outcome.verdict, Ok(0));
+        spending = outcome.kept.unwrap();
+    }
+    let after = Left::of(&token, &spending, at(100));
     assert_eq!(after.quota, Some(1));
     assert_eq!(after.statuses(&token, None)[0].remaining, 3);
     assert_eq!(after.admits(&token, 2, Scope::Rates), Ok(()));
@@ -246,7 +257,7 @@ fn a_clock_set_back_gives_nothing_back() {
 }
 
 /// The rule as the README says it: at most `burst + w·requests/period` in any interval `w`.
-fn never_exceeded(limit: &RateLimit, admitted: &[(u64, u64)]) -> bool {
+pub(super) fn never_exceeded(limit: &RateLimit, admitted: &[(u64, u64)]) -> bool {
     admitted.iter().enumerate().all(|(first, (start, _))| {
         let mut sum = 0u128;
         admitted[first..].iter().all(|(time, cost)| {

@@ -8,6 +8,7 @@
 //! | `ta:{TAG}:t:REST` | the record of the token `TAG` `REST` |
 //! | `ta:{TAG}:l:REST` | what is spent of the rate limits of the token `TAG` `REST` |
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |
+//! | `ta:{TAG}:g:REST` | the batches of uses that were granted of it ahead; it goes by itself |
 //! | `ta:{TAG}:v:REST` | the record of a token that vanished, until its index entries are removed |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
 //! | `ta:{TAG}:h:REST` | the tenure of the pooled token `TAG` `REST` |
@@ -138,6 +139,11 @@ impl Keys {
         self.of_token("q", id)
     }
 
+    /// The batches of uses that were granted of a token ahead.
+    pub(super) fn batches(&self, id: TokenId) -> String {
+        self.of_token("g", id)
+    }
+
     /// The claim of the request whose own id is `root`; it shares the slot of that id's record.
     pub(super) fn claim(&self, root: TokenId) -> String {
         self.of_token("c", root)
@@ -243,6 +249,7 @@ mod tests {
             keys().claim(id),
             keys().rates(id),
             keys().quota(id),
+            keys().batches(id),
             keys().remains(id),
             keys().tenure(id),
             keys().base(id),

@@ -10,10 +10,11 @@ use super::error::{micros, read, unexpected};
 use super::scripts::{Call, TAKE_USE};
 use super::standing::Standing;
 use crate::domain::limit::RateLimit;
+use crate::domain::permits::{Ahead, BatchId};
 use crate::domain::spending::{Exceeded, Left, Scope, Spending};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
-use crate::store::spending::{decode_quota, decode_rates};
+use crate::store::spending::{decode_batches, decode_quota, decode_rates};
 use crate::store::{Found, LimitStore, StoreError, Take, Taken};
 
 #[async_trait]
@@ -44,9 +45,14 @@ impl LimitStore for RedisStore {
                     let token = token.map(Arc::new);
                     Ok(Taken::Moved(Found { now, token }))
                 }
-                (b"admitted", rest) => Ok(Taken::Admitted(left(token, rest)?)),
-                (b"rate", rest) => Ok(Taken::Refused(Exceeded::Rate, left(token, rest)?)),
-                (b"quota", rest) => Ok(Taken::Refused(Exceeded::Quota, left(token, rest)?)),
+                (b"admitted", [rest @ .., granted]) => {
+                    let granted = number(granted.as_deref())?;
+                    Ok(Taken::Admitted(left(token, rest)?, granted))
+                }
+                (b"rate", [rest @ .., _]) => Ok(Taken::Refused(Exceeded::Rate, left(token, rest)?)),
+                (b"quota", [rest @ .., _]) => {
+                    Ok(Taken::Refused(Exceeded::Quota, left(token, rest)?))
+                }
                 _ => Err(unexpected("neither taken nor refused")),
             },
             _ => Err(unexpected("no outcome")),
@@ -56,17 +62,15 @@ impl LimitStore for RedisStore {
     async fn spending(&self, tokens: &[Arc<Token>]) -> Result<Vec<Spending>, StoreError> {
         let keys = &self.access.keys;
         let line = self.access.links.line()?;
-        let get = |key: String| {
-            let mut command = cmd("GET");
-            command.arg(key);
+        let asked = tokens.iter().map(|token| {
+            let id = token.id;
+            let mut command = cmd("MGET");
+            command.arg([keys.rates(id), keys.quota(id), keys.batches(id)].as_slice());
             command
-        };
-        let asked = tokens
-            .iter()
-            .flat_map(|token| [get(keys.rates(token.id)), get(keys.quota(token.id))]);
+        });
         let limit = self.access.read_timeout;
         let answers = line.commands(limit, asked.collect()).await?;
-        answers.chunks(2).map(read_spending).collect()
+        answers.into_iter().map(read_spending).collect()
     }
 }
 
@@ -78,6 +82,7 @@ impl RedisStore {
             cost,
             scope,
             dry_run,
+            ahead,
         } = take;
         let keys = &self.access.keys;
         let id = token.id;
@@ -88,7 +93,12 @@ impl RedisStore {
         };
         let limits = token.profile.rate_limits.iter();
         let mut call = TAKE_USE
-            .call([keys.record(id), keys.rates(id), keys.quota(id)])
+            .call([
+                keys.record(id),
+                keys.rates(id),
+                keys.quota(id),
+                keys.batches(id),
+            ])
             .arg(token.revision.to_be_bytes())
             .arg(until.map(text).unwrap_or_default())
             .arg(cost.to_string())
@@ -96,6 +106,7 @@ impl RedisStore {
             .arg(scope)
             .arg(self.access.now())
             .arg(text(token.allowance.rates_since))
+            .arg(ahead_text(ahead))
             .arg(limits.len().to_string());
         for limit in limits {
             call = rate(call, limit);
@@ -112,6 +123,21 @@ impl RedisStore {
             .arg(grant.map_or(String::new(), |grant| grant.left.to_string()))
             .arg(grant.map_or(String::new(), |grant| grant.of.to_string()))
     }
+}
+
+/// What comes with a use, as the script reads it.
+fn ahead_text(ahead: &Ahead) -> String {
+    let Ahead { back, wish } = ahead;
+    if back.is_none() && wish.is_none() {
+        return String::new();
+    }
+    let part = |part: Option<(BatchId, u64)>| match part {
+        Some((BatchId(id), uses)) => format!("{id} {uses}"),
+        None => "- 0".to_owned(),
+    };
+    let back = part(back.map(|back| (back.batch, back.unused)));
+    let wish = part(wish.map(|wish| (wish.batch, wish.uses)));
+    format!("{back} {wish}")
 }
 
 fn rate(call: Call, limit: &RateLimit) -> Call {
@@ -147,14 +173,15 @@ fn number(text: Option<&[u8]>) -> Result<u64, StoreError> {
     micros(text.ok_or_else(|| unexpected("a number that is missing"))?)
 }
 
-fn read_spending(answers: &[Value]) -> Result<Spending, StoreError> {
-    let [rates, quota] = answers else {
-        return Err(unexpected("fewer answers than commands"));
+fn read_spending(answer: Value) -> Result<Spending, StoreError> {
+    let answer: Vec<Option<Vec<u8>>> = read(answer)?;
+    let [rates, quota, batches] = answer.as_slice() else {
+        return Err(unexpected("not as many values as keys"));
     };
-    let rates: Option<Vec<u8>> = read(rates.clone())?;
-    let quota: Option<Vec<u8>> = read(quota.clone())?;
+    let batches = batches.as_deref().map(decode_batches).transpose()?;
     Ok(Spending {
         rates: rates.as_deref().map(decode_rates).transpose()?,
         quota: quota.as_deref().map(decode_quota).transpose()?,
+        batches: batches.unwrap_or_default(),
     })
 }

@@ -203,15 +203,15 @@ impl RedisStore {
     fn vanish(&self, token: &Token, stored: &[u8]) -> Call {
         let (keys, id) = (&self.access.keys, token.id);
         let (record, remains) = (keys.record(id), keys.remains(id));
-        let (rates, quota) = (keys.rates(id), keys.quota(id));
+        let (rates, quota, batches) = (keys.rates(id), keys.quota(id), keys.batches(id));
         let revision = token.revision.to_be_bytes();
         if token.tenure.is_none() {
-            let call = VANISH_TOKEN.call([record, remains, rates, quota]);
+            let call = VANISH_TOKEN.call([record, remains, rates, quota, batches]);
             return call.arg(revision);
         }
         let (base, tenure) = (keys.base(id), keys.tenure(id));
         VANISH_POOLED
-            .call([base, record, remains, rates, quota, tenure])
+            .call([base, record, remains, rates, quota, batches, tenure])
             .arg(revision)
             .arg(stored)
             .arg(id.after_tag())

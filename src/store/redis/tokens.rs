@@ -168,15 +168,23 @@ impl RedisStore {
 
     fn deleting(&self, token: &Token) -> Call {
         let (keys, id) = (&self.access.keys, token.id);
-        let (record, rates, quota) = (keys.record(id), keys.rates(id), keys.quota(id));
+        let (record, batches) = (keys.record(id), keys.batches(id));
+        let (rates, quota) = (keys.rates(id), keys.quota(id));
         let revision = token.revision.to_be_bytes();
         let kept = DELETION_KEPT.as_millis().to_string();
         if token.tenure.is_none() {
-            let call = DELETE_TOKEN.call([record, rates, quota]);
+            let call = DELETE_TOKEN.call([record, rates, quota, batches]);
             return call.arg(revision).arg(kept);
         }
         DELETE_POOLED
-            .call([keys.base(id), record, rates, quota, keys.tenure(id)])
+            .call([
+                keys.base(id),
+                record,
+                rates,
+                quota,
+                batches,
+                keys.tenure(id),
+            ])
             .arg(revision)
             .arg(kept)
             .arg(id.after_tag())

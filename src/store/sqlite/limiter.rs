@@ -1,7 +1,8 @@
 //! What is spent of rate limits: in memory, and written down every second.
 //!
 //! After an unclean stop the last second's uses are forgotten. Quotas are not kept here: each use of
-//! one is on disk before it is answered.
+//! one is on disk before it is answered. Batches are kept in memory only; what is written down is as if
+//! they had ended unreturned, so that whoever opens the file next owes nobody a use.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::Fault;
-use crate::domain::spending::{RateSpending, Spending};
+use crate::domain::spending::Spending;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
 use crate::store::spending::{decode_rates, encode_rates};
@@ -25,18 +26,21 @@ const CROWDED: usize = 1024;
 /// Most entries that one transaction writes down.
 const FLUSHED_AT_ONCE: usize = 4096;
 
-/// The rate limits' spending of all tokens.
+/// The spending of all tokens, but for their quotas.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     parts: [Mutex<Part>; PARTS],
     /// The part that is written down first, another one each time: a crowded one must not take
     /// all the room for ever.
     first: AtomicUsize,
+    /// Whose quotas were taken from for batches that were granted since the last commit.
+    granted: Mutex<Vec<TokenId>>,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    spent: HashMap<TokenId, RateSpending>,
+    /// Without quotas.
+    spent: HashMap<TokenId, Spending>,
     /// Whose entries are not written down yet.
     dirty: HashSet<TokenId>,
 }
@@ -66,13 +70,17 @@ impl Limiter {
             written.extend(part.dirty.iter().filter_map(known).take(room));
         }
         for (id, spent) in &written {
+            let Some(rates) = &spent.rates else {
+                continue;
+            };
+            let rates = rates.with_ended(&spent.batches);
             // A token may have been deleted meanwhile; what it spent is not to outlive it.
             connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO rate_spending (id, spent) \
                      SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tokens WHERE id = ?1)",
                 )?
-                .execute((id.as_str(), encode_rates(spent)))?;
+                .execute((id.as_str(), encode_rates(&rates)))?;
         }
         Ok(Written(written))
     }
@@ -88,10 +96,32 @@ impl Limiter {
         for part in &self.parts {
             let part = &mut *locked(part);
             if part.spent.len() >= CROWDED {
-                let recent = |spent: &RateSpending| now.saturating_since(spent.time) < KEPT;
+                let recent = |spent: &Spending| now.saturating_since(last_time(spent)) < KEPT;
                 let dirty = &part.dirty;
                 part.spent
                     .retain(|id, spent| dirty.contains(id) || recent(spent));
+            }
+        }
+    }
+
+    /// Notes that a batch was taken from the quota of `id`, which is not on disk yet.
+    pub(super) fn note_grant(&self, id: TokenId) {
+        locked(&self.granted).push(id);
+    }
+
+    /// Notes that all quotas are on disk as they were taken from.
+    pub(super) fn confirm_grants(&self) {
+        locked(&self.granted).clear();
+    }
+
+    /// Lets nothing come back to the quotas that were taken from since the last commit: that was
+    /// undone.
+    pub(super) fn doubt_grants(&self) {
+        let doubtful = std::mem::take(&mut *locked(&self.granted));
+        for id in doubtful {
+            if let Some(spent) = self.part(id).spent.get_mut(&id) {
+                let batches = spent.batches.list.iter_mut();
+                batches.for_each(|batch| batch.of_quota = false);
             }
         }
     }
@@ -105,7 +135,7 @@ impl Limiter {
 
 /// What one flush wrote.
 #[derive(Debug, Default)]
-pub(super) struct Written(Vec<(TokenId, RateSpending)>);
+pub(super) struct Written(Vec<(TokenId, Spending)>);
 
 impl Written {
     /// Whether it was as much as is written at once, so that there may be more.
@@ -114,41 +144,58 @@ impl Written {
     }
 }
 
-/// What is spent of one token's rate limits, held.
+/// What is spent of one token's limits but its quota, held.
 pub(super) struct Spent<'a> {
     id: TokenId,
     part: MutexGuard<'a, Part>,
 }
 
 impl Spent<'_> {
-    /// What is spent; read from the database where it is not in memory.
-    pub(super) fn read(&self, connection: &Connection) -> Result<Option<RateSpending>, Fault> {
+    /// What is spent, without the quota; read from the database where it is not in memory.
+    pub(super) fn read(&self, connection: &Connection) -> Result<Spending, Fault> {
         if let Some(spent) = self.part.spent.get(&self.id) {
-            return Ok(Some(spent.clone()));
+            return Ok(spent.clone());
         }
         let text: Option<String> = connection
             .prepare_cached("SELECT spent FROM rate_spending WHERE id = ?1")?
             .query_row([self.id.as_str()], |row| row.get(0))
             .optional()?;
-        let spent = text.map(|text| decode_rates(text.as_bytes())).transpose()?;
-        Ok(spent)
+        let rates = text.map(|text| decode_rates(text.as_bytes())).transpose()?;
+        Ok(Spending {
+            rates,
+            ..Spending::default()
+        })
     }
 
-    pub(super) fn write(&mut self, spending: &Spending) {
-        if let Some(spent) = &spending.rates {
-            self.part.spent.insert(self.id, spent.clone());
-            self.part.dirty.insert(self.id);
+    pub(super) fn write(&mut self, spending: Spending) {
+        if spending.rates.is_none() && spending.batches.list.is_empty() {
+            self.part.spent.remove(&self.id);
+            return;
         }
+        let spending = Spending {
+            quota: None,
+            ..spending
+        };
+        self.part.spent.insert(self.id, spending);
+        self.part.dirty.insert(self.id);
     }
 }
 
-fn locked(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+/// When it was last taken from, or, where that is later, when the last batch ends.
+fn last_time(spent: &Spending) -> Timestamp {
+    let rates = spent.rates.as_ref().map(|rates| rates.time);
+    let ends = spent.batches.list.iter().map(|batch| batch.end);
+    rates.into_iter().chain(ends).max().unwrap_or_default()
+}
+
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::spending::RateSpending;
     use crate::domain::token::tests::at;
     use crate::entropy;
 
@@ -167,9 +214,9 @@ mod tests {
             time: at(seconds),
             backlogs: Vec::new(),
         };
-        limiter.lock(id).write(&Spending {
+        limiter.lock(id).write(Spending {
             rates: Some(spent),
-            quota: None,
+            ..Spending::default()
         });
     }
 

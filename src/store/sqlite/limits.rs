@@ -1,4 +1,4 @@
-//! Taking from limits: in memory for rate limits, in a transaction where a quota counts.
+//! Taking from limits: in memory for rate limits and batches, in a transaction where a quota counts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::SqliteStore;
 use super::error::Fault;
 use super::limiter::Limiter;
 use super::tokens::Acts;
-use crate::domain::spending::{Left, QuotaSpending, Scope, Spending};
+use crate::domain::spending::{Outcome, QuotaSpending, Scope, Spending};
 use crate::domain::token::{Token, TokenId};
 use crate::store::spending::{decode_quota, encode_quota};
 use crate::store::{Found, LimitStore, StoreError, Take, Taken};
@@ -40,58 +40,58 @@ impl LimitStore for SqliteStore {
     }
 }
 
+/// Whether it may take from the quota, or give something back to it.
 fn writes_quota(take: &Take) -> bool {
-    take.token.profile.quota.is_some() && take.scope == Scope::All && !take.dry_run
+    let concerned = take.scope == Scope::All || take.ahead.back.is_some();
+    take.token.profile.quota.is_some() && concerned && !take.dry_run
 }
 
 impl Acts<'_> {
     fn take(&self, take: &Take, limiter: &Limiter) -> Result<Taken, Fault> {
-        let Take {
-            token,
-            until,
-            cost,
-            scope,
-            dry_run,
-        } = take;
+        let token = &take.token;
         // Read while nobody else takes: a use of the token as it was before a change must not write
         // over what was taken from it since.
-        let mut rates = limiter.lock(token.id);
+        let mut spent = limiter.lock(token.id);
         let now = self.time.now();
         let standing = self.find(token.id)?;
         let standing = self.present(standing, now)?.map(|entry| entry.token);
         let same = standing.as_ref().map(|standing| standing.revision) == Some(token.revision);
-        if !same || until.is_some_and(|until| until <= now) {
+        if !same || take.until.is_some_and(|until| until <= now) {
             let token = standing.map(Arc::new);
             return Ok(Taken::Moved(Found { now, token }));
         }
         let before = Spending {
-            rates: rates.read(self.connection)?,
             quota: self.quota_spending(token.id)?,
+            ..spent.read(self.connection)?
         };
-        let left = Left::of(token, &before, now);
-        if let Err(exceeded) = left.admits(token, *cost, *scope) {
-            return Ok(Taken::Refused(exceeded, left));
+        let Outcome {
+            verdict,
+            left,
+            kept,
+        } = before.take(token, take.demand(), now);
+        if let Some(kept) = kept {
+            if let Some(quota) = kept.quota.filter(|_| kept.quota != before.quota) {
+                self.connection
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO quota_spending (id, spent) VALUES (?1, ?2)",
+                    )?
+                    .execute((token.id.as_str(), encode_quota(&quota)))?;
+                if verdict.is_ok_and(|granted| granted > 0) {
+                    limiter.note_grant(token.id);
+                }
+            }
+            spent.write(kept);
         }
-        if *dry_run {
-            return Ok(Taken::Admitted(left));
-        }
-        let left = left.after(token, *cost, *scope);
-        let after = left.to_spending(token, &before);
-        if let Some(quota) = after.quota.filter(|_| writes_quota(take)) {
-            self.connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO quota_spending (id, spent) VALUES (?1, ?2)",
-                )?
-                .execute((token.id.as_str(), encode_quota(&quota)))?;
-        }
-        rates.write(&after);
-        Ok(Taken::Admitted(left))
+        Ok(match verdict {
+            Ok(granted) => Taken::Admitted(left, granted),
+            Err(exceeded) => Taken::Refused(exceeded, left),
+        })
     }
 
     fn spending(&self, id: TokenId, limiter: &Limiter) -> Result<Spending, Fault> {
         Ok(Spending {
-            rates: limiter.lock(id).read(self.connection)?,
             quota: self.quota_spending(id)?,
+            ..limiter.lock(id).read(self.connection)?
         })
     }
 

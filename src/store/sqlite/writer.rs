@@ -204,6 +204,7 @@ impl Desk {
         match trusted(self.execute("COMMIT")) {
             Ok(()) => {
                 self.kept = mark;
+                self.limiter.confirm_grants();
                 if let Some(written) = written {
                     self.limiter.confirm(&written, mark);
                     // What found no room is written with the next transaction.
@@ -257,6 +258,7 @@ impl Desk {
     fn undo(&self, fault: Fault) -> StoreError {
         let error = StoreError::from(fault);
         tracing::warn!(%error, "a transaction was rolled back");
+        self.limiter.doubt_grants();
         if !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
@@ -371,10 +373,10 @@ mod tests {
         };
         let spending = Spending {
             rates: Some(rates),
-            quota: None,
+            ..Spending::default()
         };
         let id = entropy::token_id().unwrap();
-        desk.limiter.lock(id).write(&spending);
+        desk.limiter.lock(id).write(spending);
         desk.keep_pace();
         assert!(!desk.limiter.is_dirty(), "it would wait for another pace");
     }

@@ -4,6 +4,7 @@
 -- KEYS[1] record of the token
 -- KEYS[2] what is spent of its rate limits
 -- KEYS[3] what is spent of its quota
+-- KEYS[4] its batches
 -- ARGV[1] revision that was judged (8 bytes, big-endian)
 -- ARGV[2] how long the mark takes memory, in milliseconds; its meaning is judged by time
 -- ARGV[3] the time in microseconds since 1970; "" for the server's
@@ -20,6 +21,6 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local revision = math.max(struct.unpack('>I8', standing) + 1, now)
-redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 redis.call('SET', KEYS[1], struct.pack('>I8', revision), 'PX', ARGV[2])
 return { 'done', string.format('%.0f', revision) }

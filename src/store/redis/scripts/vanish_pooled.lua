@@ -7,7 +7,8 @@
 -- KEYS[3] what remains of it
 -- KEYS[4] what is spent of its rate limits
 -- KEYS[5] what is spent of its quota
--- KEYS[6] tenure of the token
+-- KEYS[6] its batches
+-- KEYS[7] tenure of the token
 -- ARGV[1] revision that was judged (8 bytes, big-endian)
 -- ARGV[2] tenure that was judged; "" where there was none
 -- ARGV[3] REST of the token
@@ -17,10 +18,10 @@
 -- and one whose record is gone without remains would leave its entries for ever.
 local record = redis.call('GET', KEYS[2])
 local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
-if not same or (redis.call('GET', KEYS[6]) or '') ~= ARGV[2] then
+if not same or (redis.call('GET', KEYS[7]) or '') ~= ARGV[2] then
   return 0
 end
 redis.call('SET', KEYS[3], record)
-redis.call('DEL', KEYS[2], KEYS[4], KEYS[5], KEYS[6])
+redis.call('DEL', KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 put(pool_at(ARGV[4]), ARGV[3])
 return 1

@@ -1,0 +1,173 @@
+//! Uses of tokens: who makes them, and what is written down of them.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use prost_types::FieldMask;
+use token_authority::transport::grpc::pb::{
+    CreateRequest, Quota, RateLimit, Token, ValidateRequest, Verdict,
+};
+use tokio::task::JoinSet;
+
+use crate::harness::{Client, create, named, presenting, span};
+use crate::sites::Site;
+
+/// Nanoseconds since the first look at the clock.
+pub(crate) type Nanos = u64;
+
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+pub(crate) fn now() -> Nanos {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(FIRST.elapsed().as_nanos()).expect("a short run")
+}
+
+/// A question, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Use {
+    pub(crate) begun: Nanos,
+    pub(crate) ended: Nanos,
+    pub(crate) cost: u64,
+    /// `None` if there was no answer: then it may have been made or not.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+impl Use {
+    pub(crate) fn passed(&self) -> bool {
+        self.verdict == Some(Verdict::Valid)
+    }
+}
+
+pub(crate) fn rate(requests: u64, period: Duration, burst: u64) -> RateLimit {
+    RateLimit {
+        name: "only".to_owned(),
+        requests,
+        period: Some(span(period)),
+        burst,
+    }
+}
+
+pub(crate) fn limited(limit: RateLimit) -> CreateRequest {
+    CreateRequest {
+        rate_limits: vec![limit],
+        ..named("limited")
+    }
+}
+
+pub(crate) fn metered(limit: u64) -> CreateRequest {
+    CreateRequest {
+        quota: Some(Quota {
+            limit,
+            ..Quota::default()
+        }),
+        ..named("metered")
+    }
+}
+
+/// A token that was just made, and its secret.
+pub(crate) async fn made(site: &Site, request: CreateRequest) -> (Token, Arc<str>) {
+    let (token, secret) = create(&mut site.root(), request).await;
+    (token, secret.into())
+}
+
+/// Uses the token once.
+pub(crate) async fn use_once(client: &mut Client, secret: &str, cost: u64) -> Use {
+    let request = ValidateRequest {
+        cost: Some(cost),
+        ..presenting(secret)
+    };
+    let begun = now();
+    let answer = client.validate(request).await;
+    Use {
+        begun,
+        ended: now(),
+        cost,
+        verdict: answer.ok().map(|answer| answer.into_inner().verdict()),
+    }
+}
+
+/// Callers who use a token at all servers of a site, one use after the other, until they are called
+/// off.
+pub(crate) struct Callers {
+    uses: Arc<Mutex<Vec<Use>>>,
+    off: Arc<AtomicBool>,
+    calling: JoinSet<()>,
+}
+
+impl Callers {
+    /// So many at each server; what each use costs is theirs in turn.
+    pub(crate) fn at(site: &Site, each: usize, secret: &Arc<str>, costs: &'static [u64]) -> Self {
+        let (uses, off) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let mut calling = JoinSet::new();
+        for client in site.clients() {
+            for number in 0..each {
+                let (client, secret) = (client.clone(), secret.clone());
+                let (uses, off) = (Arc::clone(&uses), off.clone());
+                let costs = costs.iter().copied().cycle().skip(number);
+                calling.spawn(call(client, secret, costs, uses, off));
+            }
+        }
+        Self { uses, off, calling }
+    }
+
+    /// What they did so far.
+    pub(crate) fn so_far(&self) -> Vec<Use> {
+        self.uses.lock().unwrap().clone()
+    }
+
+    /// Waits until so much has passed.
+    pub(crate) async fn until_passed(&self, cost: u64) {
+        let passed = async || passed(&self.so_far()) >= cost;
+        let what = format!("{cost} pass");
+        crate::kit::within(crate::harness::PATIENCE, &what, passed).await;
+    }
+
+    /// Calls them off; answers all that they did.
+    pub(crate) async fn off(self) -> Vec<Use> {
+        self.off.store(true, Ordering::SeqCst);
+        self.calling.join_all().await;
+        let uses = self.uses.lock().unwrap();
+        uses.clone()
+    }
+}
+
+async fn call(
+    mut client: Client,
+    secret: Arc<str>,
+    mut costs: impl Iterator<Item = u64>,
+    uses: Arc<Mutex<Vec<Use>>>,
+    off: Arc<AtomicBool>,
+) {
+    while !off.load(Ordering::SeqCst) {
+        let cost = costs.next().unwrap();
+        let made = use_once(&mut client, &secret, cost).await;
+        uses.lock().unwrap().push(made);
+        if !made.passed() {
+            // Where there is nothing to be had, others shall have the processor.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// The cost of all that certainly passed.
+pub(crate) fn passed(uses: &[Use]) -> u64 {
+    uses.iter()
+        .filter(|made| made.passed())
+        .map(|made| made.cost)
+        .sum()
+}
+
+/// The cost of all of which nobody knows.
+pub(crate) fn unknown(uses: &[Use]) -> u64 {
+    let unanswered = uses.iter().filter(|made| made.verdict.is_none());
+    unanswered.map(|made| made.cost).sum()
+}
+
+/// The mask of a change of one field.
+pub(crate) fn only(path: &str) -> Option<FieldMask> {
+    Some(FieldMask {
+        paths: vec![path.to_owned()],
+    })
+}
