@@ -198,6 +198,8 @@ async fn serve_store(
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
+    let recorder = authority.recorder();
+    let recording = tokio::spawn(recorder.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
@@ -250,6 +252,8 @@ async fn serve_store(
         // To its end: what it is just doing would else bring the lease back.
         let _ = renewing.await;
         coherence.give_up().await;
+        recording.abort();
+        recorder.count().await;
         store.close().await;
         trail.close().await;
         if let Some(showing) = showing {

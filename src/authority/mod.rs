@@ -51,6 +51,7 @@ use coherence::Coherence;
 use failures::FailureBudgets;
 use mint::Mint;
 use numbering::Numbering;
+use recorder::Recorder;
 use shares::Shares;
 use surrender::PeerBudgets;
 
@@ -69,6 +70,7 @@ pub struct Authority {
     call_ids: Numbering,
     surrenders: PeerBudgets,
     shares: Shares,
+    recorder: Arc<Recorder>,
     /// `None` where nobody's failures are counted.
     failures: Option<FailureBudgets>,
     terms: LeaseTerms,
@@ -95,6 +97,7 @@ impl Authority {
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
             shares: Shares::default(),
+            recorder: Arc::new(Recorder::new(metrics.clone())),
             failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
@@ -108,6 +111,7 @@ impl Authority {
         Self {
             mint: self.mint.counting(metrics.clone()),
             coherence: Arc::new(self.coherence.counting(metrics.clone())),
+            recorder: Arc::new(Recorder::new(metrics.clone())),
             metrics,
             trail,
             ..self
@@ -125,6 +129,11 @@ impl Authority {
     /// What keeps answers from memory true; [`Coherence::keep`] has to run for there to be any.
     pub fn coherence(&self) -> Arc<Coherence> {
         self.coherence.clone()
+    }
+
+    /// Takes down what is judged; [`Recorder::keep`] has to run for it to be counted.
+    pub fn recorder(&self) -> Arc<Recorder> {
+        self.recorder.clone()
     }
 
     /// Waits until the audit lines so far are written, or are known to wait.

@@ -69,7 +69,7 @@ impl Recorder {
     }
 
     /// Counts what was taken down since the last time.
-    pub(super) async fn count(&self) -> Batch {
+    pub async fn count(&self) -> Batch {
         let mut batch = Batch::default();
         for log in &self.logs {
             let written = locked(log).take();

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::{Clock, SystemClock};
 use crate::domain::caller::Namespaces;
 use crate::domain::freshness::Answer;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
+use crate::domain::usage::{self, Judged};
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
@@ -26,6 +28,8 @@ pub struct Question {
     /// Only asked: nothing is spent.
     pub dry_run: bool,
     pub consistency: Consistency,
+    /// What the client says it is, for the record only.
+    pub user_agent: String,
 }
 
 /// A judgement and what it was about.
@@ -73,10 +77,59 @@ impl Authority {
     ) -> Result<Validation, Error> {
         let validation = self.judged(right, secret, question).await?;
         self.metrics.judged(validation.verdict);
+        if !question.dry_run {
+            self.take_down(right, question, &validation);
+        }
         if validation.degraded {
             self.metrics.cache.degraded.inc();
         }
         Ok(validation)
+    }
+
+    /// Notes a judged request for those who ask later how tokens are used.
+    fn take_down<A: Judges>(&self, right: &Right<A>, question: &Question, judged: &Validation) {
+        let Request {
+            method,
+            path,
+            client_ip,
+            ..
+        } = &question.request;
+        let (method, path) = (method.as_deref(), path.as_deref());
+        let note = Judged {
+            at: Timestamp::default(),
+            verdict: judged.verdict,
+            cost: judged.cost,
+            secret_version: 0,
+            validation_id: &judged.id,
+            method: method.unwrap_or_default(),
+            path: "",
+            client: *client_ip,
+            user_agent: &question.user_agent,
+        };
+        match &judged.subject {
+            Some(Subject {
+                token,
+                credential,
+                now,
+                ..
+            }) => {
+                let note = Judged {
+                    at: *now,
+                    secret_version: match credential {
+                        Credential::Own { version, .. } => *version,
+                        Credential::Lease { .. } => 0,
+                    },
+                    path: usage::endpoint(&token.profile.endpoints, method, path),
+                    ..note
+                };
+                self.recorder.note(token.id, &token.namespace, &note);
+            }
+            None => {
+                let at = SystemClock.now();
+                let home = right.caller().identity.home();
+                self.recorder.note_unknown(&home, &Judged { at, ..note });
+            }
+        }
     }
 
     async fn judged<A: Judges>(
@@ -91,6 +144,7 @@ impl Authority {
             cost,
             dry_run,
             consistency,
+            user_agent: _,
         } = question;
         let reach = right.within(namespaces)?;
         if right.is_degraded() && *consistency == Consistency::Strong {

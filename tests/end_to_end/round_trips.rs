@@ -101,6 +101,7 @@ impl Bench {
             cost: 1,
             dry_run: false,
             consistency: Consistency::Cached,
+            user_agent: String::new(),
         };
         self.ask(secret, &question).await
     }
@@ -183,6 +184,7 @@ async fn a_limited_token_is_two_round_trips_at_first_sight_and_then_one() {
         cost: 1,
         dry_run: true,
         consistency: Consistency::Cached,
+        user_agent: String::new(),
     };
     assert_eq!(bench.ask(&secret, &dry).await, (Verdict::Valid, 1));
     assert_eq!(validate().await, (Verdict::Valid, 1));
@@ -236,6 +238,7 @@ async fn answers_from_memory_ask_nobody_and_refusals_for_want_of_a_token_are_rea
         cost: 1,
         dry_run: false,
         consistency: Consistency::Strong,
+        user_agent: String::new(),
     };
     let (verdict, taken) = bench.ask(&secret, &question).await;
     assert!(verdict == Verdict::Valid && taken >= 1, "it is read");

@@ -162,6 +162,7 @@ impl Site {
             cost: 1,
             dry_run: false,
             consistency,
+            user_agent: String::new(),
         };
         let validating = self.authority.validate(&right, secret.expose(), &question);
         validating.await

@@ -55,7 +55,7 @@ pub(super) async fn judgement<A: Judges>(
         token_id = subject.map(|subject| tracing::field::display(subject.token.id)),
         verdict = ?validation.verdict,
         subject_request_id = trace.request_id,
-        user_agent = trace.user_agent,
+        user_agent = question.user_agent,
         "validated"
     );
     Ok(convert::validation(validation))

@@ -34,7 +34,6 @@ pub(in crate::transport::grpc) struct Asked {
 #[derive(Debug)]
 pub(in crate::transport::grpc) struct Trace {
     pub(in crate::transport::grpc) request_id: Option<String>,
-    pub(in crate::transport::grpc) user_agent: String,
 }
 
 pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Result<Asked, Error> {
@@ -90,10 +89,10 @@ pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Resu
             cost,
             dry_run,
             consistency,
+            user_agent,
         },
         trace: Trace {
             request_id: request_id.map(|id| id.as_str().to_owned()),
-            user_agent,
         },
     });
     sound(parsed, flaws)
