@@ -198,6 +198,7 @@ on_both_stores! {
     }
     metrics {
         every_kind_of_call_is_counted,
+        all_that_is_judged_is_taken_down_but_for_dry_runs,
         strangers_make_no_series,
         plain_http_is_answered_beside_grpc,
     }

@@ -6,7 +6,8 @@ use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest, Verdict, WhoAmIRequest,
+    BatchValidateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest,
+    Verdict, WhoAmIRequest,
 };
 use tonic::Code;
 use tower::{Service, ServiceExt};
@@ -98,6 +99,38 @@ pub(crate) async fn every_kind_of_call_is_counted(authority: Authority) {
     let version = env!("CARGO_PKG_VERSION");
     let build = format!("build_info{{version=\"{version}\"}}");
     assert_eq!(metrics.value(&build), 1.0);
+}
+
+pub(crate) async fn all_that_is_judged_is_taken_down_but_for_dry_runs(authority: Authority) {
+    const EACH: u32 = 20;
+    let mut root = authority.root().await;
+    let (_, secret) = create(&mut root, named("used")).await;
+    let mut questions = Vec::new();
+    for (secret, dry_run) in [
+        (&secret, false),
+        (&"rubbish".to_owned(), false),
+        (&secret, true),
+    ] {
+        for _ in 0..EACH {
+            let question = ValidateRequest {
+                secret: secret.clone(),
+                dry_run,
+                ..ValidateRequest::default()
+            };
+            root.validate(question.clone()).await.unwrap();
+            questions.push(question);
+        }
+    }
+    let batch = BatchValidateRequest {
+        requests: questions,
+    };
+    root.batch_validate(batch).await.unwrap();
+    let taken_down = f64::from(2 * 2 * EACH);
+    let counted = || Scrape::of(&authority).value("usage_recorded_total");
+    until(|| (counted() >= taken_down).then_some(())).await;
+    let metrics = Scrape::of(&authority);
+    assert_eq!(metrics.value("usage_recorded_total"), taken_down);
+    assert_eq!(metrics.value("usage_lost_total"), 0.0);
 }
 
 pub(crate) async fn strangers_make_no_series(authority: Authority) {
