@@ -249,4 +249,6 @@ impl Backlog {
 }
 
 #[cfg(test)]
+mod permit_tests;
+#[cfg(test)]
 mod tests;

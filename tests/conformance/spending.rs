@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use token_authority::domain::limit::Quota;
-use token_authority::domain::permits::{Ahead, Back, BatchId, Wish};
+use token_authority::domain::permits::{Ahead, Back, Batch, BatchId, Wish};
 use token_authority::domain::spending::{Scope, Spending};
 use token_authority::domain::token::Token;
 use token_authority::domain::update::{Patch, QuotaPatch};
@@ -51,26 +51,42 @@ impl Numbers {
         }
     }
 
-    /// Of the batches `0..batches`, one may come back, and the next is perhaps wished for.
-    fn ahead(&mut self, batches: u64) -> Ahead {
+    /// One of the batches that are known may come back, or one that is not; and one more is wished for,
+    /// under `id` or one that is known.
+    fn ahead(&mut self, known: &[Batch], id: u64) -> Ahead {
+        let some = |numbers: &mut Self| match known.len() {
+            0 => BatchId(id + 1),
+            length => known[numbers.below(length as u64) as usize].id,
+        };
         let back = self.chance(3).then(|| Back {
-            batch: BatchId((batches + 1).saturating_sub(self.below(6))),
+            batch: some(self),
             unused: self.below(8),
         });
         let wish = self.chance(2).then(|| Wish {
-            batch: BatchId(batches - u64::from(batches > 0 && self.chance(9))),
+            batch: if self.chance(9) {
+                some(self)
+            } else {
+                BatchId(id)
+            },
             uses: [self.below(8), u64::MAX][usize::from(self.chance(3))],
         });
-        Ahead { back, wish }
+        let strange = self.chance(8).then(|| Back {
+            batch: BatchId(id.saturating_sub(self.below(9))),
+            unused: self.below(8),
+        });
+        Ahead {
+            back: back.or(strange),
+            wish,
+        }
     }
 
-    fn use_of(&mut self, token: &Token, scale: u64, batches: u64) -> Take {
+    fn use_of(&mut self, token: &Token, scale: u64, ahead: Ahead) -> Take {
         let dry_run = self.chance(6);
         Take {
             cost: self.below(4) * (1 + self.below(scale)),
             scope: [Scope::All, Scope::Rates][usize::from(self.chance(4))],
             dry_run,
-            ahead: self.ahead(batches),
+            ahead,
             ..take(token)
         }
     }
@@ -108,7 +124,8 @@ pub(crate) async fn a_store_judges_limits_as_the_rules_do(bench: Bench) {
                     }
                 }
                 _ => {
-                    let asked = numbers.use_of(&token, scale, step);
+                    let ahead = numbers.ahead(&model.batches.list, step);
+                    let asked = numbers.use_of(&token, scale, ahead);
                     let expected = model.take(&token, asked.demand(), bench.now());
                     let answer = match bench.store.take(&asked).await.unwrap() {
                         Taken::Admitted(left, granted) => (Ok(granted), left),

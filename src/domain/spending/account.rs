@@ -48,7 +48,7 @@ impl<'a> Account<'a> {
         batches.retain_mut(|batch| {
             let returnable = returns.is_some() && may_return(token, batch, now);
             batch.of_quota = batch.of_quota && returnable;
-            batch.settled = !batch.is_live(now);
+            batch.settled |= !batch.is_live(now);
             batch.of_quota || !batch.settled
         });
         Self {

@@ -170,14 +170,17 @@ impl Spent<'_> {
     pub(super) fn write(&mut self, spending: Spending) {
         if spending.rates.is_none() && spending.batches.list.is_empty() {
             self.part.spent.remove(&self.id);
+            self.part.dirty.remove(&self.id);
             return;
+        }
+        if spending.rates.is_some() {
+            self.part.dirty.insert(self.id);
         }
         let spending = Spending {
             quota: None,
             ..spending
         };
         self.part.spent.insert(self.id, spending);
-        self.part.dirty.insert(self.id);
     }
 }
 

@@ -174,7 +174,7 @@ if batches_text then
   local kept = {}
   for _, batch in ipairs(batches) do
     batch.of_quota = batch.of_quota and returnable(batch)
-    batch.settled = batch.stop <= now
+    batch.settled = batch.settled or batch.stop <= now
     if not batch.settled then
       held = held + batch.uses
     end
