@@ -57,6 +57,7 @@ pub(super) struct Permits {
 }
 
 /// A batch that was granted, and where it is.
+#[derive(Clone)]
 struct Live {
     until: Steady,
     slots: Arc<Slots>,
@@ -186,12 +187,14 @@ impl Permits {
 
     /// Uses that are held here and were not made.
     pub(super) fn outstanding(&self) -> u64 {
-        let unused = |live: &Live| {
+        let unused = |live: Live| {
             let state = live.slots.of(live.scope).lock();
             let batch = state.batch.as_ref().filter(|batch| batch.id == live.id);
             batch.map_or(0, Batch::unused)
         };
-        self.live().iter().map(unused).sum()
+        // A copy: no slot is locked while these are.
+        let live: Vec<Live> = self.live().iter().cloned().collect();
+        live.into_iter().map(unused).sum()
     }
 
     fn end(self: &Arc<Self>, live: &Live) {

@@ -11,6 +11,7 @@ pub struct PermitCounts {
     /// Uses that were admitted from batches.
     pub used: Counter,
     returned: Counter,
+    lost: Counter,
 }
 
 impl PermitCounts {
@@ -20,9 +21,12 @@ impl PermitCounts {
         self.granted.inc_by(uses);
     }
 
-    /// Counts uses that were given back unmade, if any were.
-    pub fn returned(&self, uses: Option<u64>) {
-        self.returned.inc_by(uses.unwrap_or_default());
+    /// Counts uses that were given back unmade, in time or not.
+    pub fn given_back(&self, uses: u64, in_time: bool) {
+        match in_time {
+            true => self.returned.inc_by(uses),
+            false => self.lost.inc_by(uses),
+        };
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -34,5 +38,7 @@ impl PermitCounts {
         registry.register("permits_used", help, self.used.clone());
         let help = "Uses that were taken ahead and given back";
         registry.register("permits_returned", help, self.returned.clone());
+        let help = "Uses that were taken ahead, and neither made nor surely given back in time";
+        registry.register("permits_lost", help, self.lost.clone());
     }
 }

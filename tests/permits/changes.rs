@@ -114,34 +114,17 @@ async fn changes_are_obeyed_at_once_at_one_server() {
 
 /// After a reset the limit is whole, and no more than whole.
 async fn begin_anew(site: &Site) {
-    const BURST: u64 = 2000;
-    for _ in 0..3 {
+    const BURST: u64 = 1000;
+    for _ in 0..2 {
         let (token, secret, callers) = in_use(site, BURST).await;
+        let lost_before = site.sum("permits_lost_total");
         let sent = now();
         let request = ResetLimitsRequest {
             token_id: token.token_id.clone(),
         };
         site.root().reset_limits(request).await.expect("reset");
         let done = now();
-        callers.until_passed(BURST + WARM).await;
-        let mut refused = 0;
-        while refused < 100 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            let uses = callers.so_far();
-            let last = uses.iter().rev();
-            refused = last.take_while(|made| !made.passed()).count();
-        }
-        let mut uses = callers.off().await;
-        site.is_quiet().await;
-        for client in &mut site.clients() {
-            loop {
-                let last = use_once(client, &secret, 1).await;
-                uses.push(last);
-                if !last.passed() {
-                    break;
-                }
-            }
-        }
+        let uses = callers.exhaust(site, &secret).await;
         let after = passed(&since(&uses, done));
         assert!(after <= BURST, "{after} after a reset");
         // Those that were under way meanwhile may count before or after.
@@ -149,7 +132,10 @@ async fn begin_anew(site: &Site) {
             .iter()
             .filter(|made| made.begun < done && made.ended > sent);
         let meanwhile = passed(&meanwhile.copied().collect::<Vec<_>>());
-        assert!(after + meanwhile >= BURST, "{after} and {meanwhile}");
+        // What comes back too late, as it may where the machine is busy, stays spent.
+        let lost = site.sum("permits_lost_total") - lost_before;
+        let all = (after + meanwhile) as f64 + lost;
+        assert!(all >= BURST as f64, "{after}, {meanwhile} and {lost}");
     }
     assert!(
         site.sum("permits_used_total") > 0.0,

@@ -1,6 +1,5 @@
 //! No more passes than may, and no less: over any interval, at how many servers, whoever dies.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use token_authority::transport::grpc::pb::Verdict;
@@ -39,40 +38,17 @@ async fn a_hundred_of_two_thousand_calls_at_once_pass_at_one_server() {
     two_thousand_at_once(&Site::one().await).await;
 }
 
-/// Uses a token until nothing of its limit is left, and nothing comes back; answers what passed.
-async fn exhaust(site: &Site, secret: &Arc<str>) -> u64 {
-    let callers = Callers::at(site, 4, secret, &[1]);
-    callers.until_passed(THOUSAND / 2).await;
-    let mut refused = 0;
-    // What one server holds is none of the others' business, until it is used or comes back.
-    while refused < 200 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let uses = callers.so_far();
-        let last = uses.iter().rev();
-        refused = last
-            .take_while(|made| made.verdict == Some(Verdict::RateLimited))
-            .count();
-    }
-    let mut all = callers.off().await;
-    site.is_quiet().await;
-    // What came back last is there for whoever asks.
-    for client in &mut site.clients() {
-        loop {
-            let last = use_once(client, secret, 1).await;
-            all.push(last);
-            if !last.passed() {
-                break;
-            }
-        }
-    }
-    assert_eq!(unknown(&all), 0);
-    passed(&all)
-}
-
 async fn all_of_a_limit_can_be_used(site: &Site) {
     for _ in 0..3 {
         let (_, secret) = made(site, limited(rate(THOUSAND, YEAR, 0))).await;
-        assert_eq!(exhaust(site, &secret).await, THOUSAND);
+        // What comes back too late, as it may where the machine is busy, stays spent.
+        let lost_before = site.sum("permits_lost_total");
+        let callers = Callers::at(site, 4, &secret, &[1]);
+        callers.until_passed(THOUSAND / 2).await;
+        let passed = passed(&callers.exhaust(site, &secret).await);
+        assert!(passed <= THOUSAND, "{passed}");
+        let lost = site.sum("permits_lost_total") - lost_before;
+        assert!(passed as f64 + lost >= THOUSAND as f64, "{passed} {lost}");
     }
     assert!(
         site.sum("permits_used_total") > 0.0,
@@ -98,7 +74,12 @@ async fn no_interval_has_too_many(site: &Site) {
     let limit = rate(FAST, Duration::from_secs(1), FAST_BURST);
     let (_, secret) = made(site, limited(limit)).await;
     // Dear uses, so that few of them are too many.
-    let callers = Callers::at(site, 12 / site.authorities.len(), &secret, &[30, 1, 7, 60]);
+    let callers = Callers::at(
+        site,
+        24 / site.authorities.len(),
+        &secret,
+        &[100, 2, 20, 200],
+    );
     let more_than_comes_back = 4 * FAST;
     callers.until_passed(more_than_comes_back).await;
     let uses = callers.off().await;
@@ -133,15 +114,7 @@ async fn servers_that_are_killed_let_nothing_pass_twice() {
         site.authorities[at].start();
         site.authorities[at].serving(true).await;
     }
-    let mut refused = 0;
-    while refused < 200 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let uses = callers.so_far();
-        let last = uses.iter().rev();
-        refused = last
-            .take_while(|made| made.verdict == Some(Verdict::RateLimited))
-            .count();
-    }
+    callers.until_refused().await;
     let uses = callers.off().await;
     let (passed, unknown) = (passed(&uses), unknown(&uses));
     assert!(passed <= 4 * THOUSAND, "{passed}");

@@ -124,6 +124,37 @@ impl Callers {
         crate::kit::within(crate::harness::PATIENCE, &what, passed).await;
     }
 
+    /// Waits until nothing passes any more, and nothing comes back for a while.
+    pub(crate) async fn until_refused(&self) {
+        let refused = async || {
+            let uses = self.so_far();
+            let last = uses.iter().rev();
+            last.take_while(|made| made.verdict == Some(Verdict::RateLimited))
+                .count()
+                > 200
+        };
+        crate::kit::within(3 * crate::harness::PATIENCE, "all is refused", refused).await;
+    }
+
+    /// Lets them use what is left until nothing is left anywhere; answers all that was done.
+    pub(crate) async fn exhaust(self, site: &Site, secret: &str) -> Vec<Use> {
+        self.until_refused().await;
+        let mut uses = self.off().await;
+        site.is_quiet().await;
+        // What came back last is there for whoever asks.
+        for client in &mut site.clients() {
+            loop {
+                let last = use_once(client, secret, 1).await;
+                uses.push(last);
+                if !last.passed() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(unknown(&uses), 0);
+        uses
+    }
+
     /// Calls them off; answers all that they did.
     pub(crate) async fn off(self) -> Vec<Use> {
         self.off.store(true, Ordering::SeqCst);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::time::Steady;
 
 /// What a batch is to last for, and so for how long it is looked back.
-pub(super) const SPAN: Duration = Duration::from_millis(50);
+pub(super) const SPAN: Duration = Duration::from_millis(40);
 
 /// Counts uses in spans of equal length, of which the present one and the one before it are kept.
 #[derive(Debug)]
@@ -77,17 +77,17 @@ mod tests {
 
     #[test]
     fn a_use_now_and_then_is_never_two() {
-        for every in [51, 70, 100, 5000] {
+        for every in [41, 70, 100, 5000] {
             assert_eq!(told(40, every), 1, "one each {every} ms");
         }
     }
 
     #[test]
-    fn what_is_told_is_what_came_in_the_last_fifty_milliseconds() {
+    fn what_is_told_is_what_came_in_the_last_forty_milliseconds() {
         assert_eq!(told(1000, 0), 1000, "all at once");
         for every in [1, 2, 5, 10] {
             let told = told(1000, every);
-            let came = 50 / every;
+            let came = 40 / every;
             assert!(
                 told.abs_diff(came) <= 1 + came / 25,
                 "one each {every} ms: {told}"
@@ -99,9 +99,9 @@ mod tests {
     fn what_came_long_ago_counts_no_more() {
         let mut meter = Meter::begin(after_millis(0));
         meter.count(after_millis(10), 100);
-        assert_eq!(meter.lately(after_millis(49)), 100);
-        assert_eq!(meter.lately(after_millis(75)), 50);
-        assert_eq!(meter.lately(after_millis(100)), 0);
+        assert_eq!(meter.lately(after_millis(39)), 100);
+        assert_eq!(meter.lately(after_millis(60)), 50);
+        assert_eq!(meter.lately(after_millis(80)), 0);
         assert_eq!(meter.lately(after_millis(10_000)), 0);
     }
 

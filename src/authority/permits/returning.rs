@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::domain::permits::Ahead;
+use crate::domain::permits::{Ahead, TERM};
+use crate::domain::spending::Scope;
 use crate::store::limits::TAKE_ATTEMPTS;
 use crate::store::{Found, StoreError, Take, Taken};
 
@@ -19,7 +20,7 @@ pub(super) const AT_ONCE: usize = 64;
 /// Longest wait, before the store is closed, for all to be given back.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Shortest pause between two looks at what was left.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A take that brings a batch, or carries one back, is counted for as long as this lives.
 pub(super) struct UnderWay(watch::Sender<usize>);
@@ -95,9 +96,10 @@ impl Permits {
     }
 
     /// Gives a batch back in the background. Where all of it was used, the store finds its end by
-    /// itself.
+    /// itself, but for what it remembers because of a quota.
     pub(super) fn give_back(self: &Arc<Self>, retired: Retired) {
-        if retired.back.unused == 0 {
+        let of_quota = retired.scope == Scope::All && retired.token.profile.quota.is_some();
+        if retired.back.unused == 0 && !of_quota {
             return;
         }
         let (permits, under_way) = (self.clone(), UnderWay::begin(&self.under_way));
@@ -105,20 +107,27 @@ impl Permits {
             let _under_way = under_way;
             // It cannot fail: nobody closes it.
             let _turn = permits.turns.acquire().await;
-            let unused = retired.back.unused;
-            match permits.carry_back(retired).await {
-                Ok(true) => permits.metrics.permits.returned(Some(unused)),
-                Ok(false) => {}
+            let done = permits.carry_back(&retired).await.unwrap_or_else(|why| {
                 // Whether it was is not known, and it is not tried twice.
-                Err(why) => tracing::debug!(%why, "what was taken ahead stays spent"),
-            }
+                tracing::debug!(%why, "what was taken ahead stays spent");
+                false
+            });
+            permits.given_back(&retired, done);
         });
     }
 
+    /// Counts a batch that was given back, or was not.
+    pub(super) fn given_back(&self, retired: &Retired, done: bool) {
+        // Its term began when it was granted, or later.
+        let took = self.clock.now().saturating_since(retired.sent);
+        let counts = &self.metrics.permits;
+        counts.given_back(retired.back.unused, done && took < TERM);
+    }
+
     /// Whether it was given back: to the token as it stands, if there still is one.
-    async fn carry_back(&self, retired: Retired) -> Result<bool, StoreError> {
+    async fn carry_back(&self, retired: &Retired) -> Result<bool, StoreError> {
         let mut take = Take {
-            token: retired.token,
+            token: retired.token.clone(),
             until: None,
             cost: 0,
             scope: retired.scope,

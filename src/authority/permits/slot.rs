@@ -21,6 +21,8 @@ pub(super) struct Batch {
     /// As it was judged when the batch was taken from its limits.
     pub(super) token: Arc<Token>,
     pub(super) scope: Scope,
+    /// Before it was asked for.
+    pub(super) sent: Steady,
     /// From then on it is not used.
     pub(super) until: Steady,
     /// From then on, by the store's time, its uses would be those of another period of the quota.
@@ -38,6 +40,8 @@ pub(super) struct Batch {
 pub(super) struct Retired {
     pub(super) token: Arc<Token>,
     pub(super) scope: Scope,
+    /// Before it was asked for.
+    pub(super) sent: Steady,
     pub(super) back: Back,
 }
 
@@ -129,6 +133,7 @@ impl State {
         Some(Retired {
             token: batch.token.clone(),
             scope: batch.scope,
+            sent: batch.sent,
             back: Back {
                 batch: batch.id,
                 unused,
@@ -144,7 +149,7 @@ impl State {
         }
     }
 
-    /// The same, if it was taken before this revision; what is asked for since before it is not used.
+    /// The same, if it is one of an earlier revision; such a one that is asked for is not used, either.
     pub(super) fn retire_before(&mut self, revision: u64) -> Option<Retired> {
         if let Some(wished) = &mut self.wished {
             wished.void |= wished.revision < revision;
@@ -183,7 +188,7 @@ impl Batch {
     }
 }
 
-/// How long until the quota of a token begins anew, if the scope counts against it.
+/// When the quota of a token begins anew, by the store's time, if the scope counts against it.
 pub(super) fn border(token: &Token, scope: Scope, now: Timestamp) -> Option<Timestamp> {
     let quota = token.profile.quota.filter(|_| scope == Scope::All)?;
     let after: Duration = quota.refill_after(token.create_time, now)?;

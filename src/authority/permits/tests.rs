@@ -64,7 +64,7 @@ async fn a_dear_use_takes_as_many_and_one_that_is_too_dear_asks_the_store() {
 async fn a_batch_is_used_for_less_than_its_term_and_what_is_left_is_carried_back() {
     let site = Site::of(BURST);
     site.granted(10).await;
-    site.pass(59);
+    site.pass(39);
     assert!(site.use_it().await);
     site.pass(1);
     assert!(!site.use_it().await);
@@ -171,7 +171,7 @@ async fn what_is_used_now_and_then_or_hardly_limited_at_all_goes_alone() {
     let site = Site::of(BURST);
     for _ in 0..100 {
         assert!(matches!(site.ask(1), Asked::Alone));
-        site.pass(51);
+        site.pass(41);
     }
     let small = Site::of(2 * 2 * HELD_PART - 1);
     for _ in 0..100 {
@@ -213,7 +213,7 @@ async fn what_nobody_uses_any_more_is_given_back_once_and_in_time() {
     let site = Site::of(BURST);
     site.granted(10).await;
     site.use_it().await;
-    site.pass(69);
+    site.pass(44);
     site.permits.end_left();
     assert_eq!(site.permits.outstanding(), 9);
     site.pass(1);
@@ -278,7 +278,7 @@ async fn a_batch_that_comes_after_its_token_was_changed_is_given_back() {
 async fn what_was_not_carried_back_by_a_take_that_met_a_changed_token_is_given_back_after_it() {
     let site = Site::of(BURST);
     site.granted(10).await;
-    site.pass(60);
+    site.pass(40);
     let stale = site.use_of(50, Scope::All);
     site.change();
     let asked = site.permits.ask(&stale, at(1), site.clock.now(), true);
@@ -308,7 +308,7 @@ async fn what_may_have_been_given_back_is_not_given_back_again() {
 async fn whoever_closes_gives_all_back_and_takes_no_more_ahead() {
     let site = Site::of(BURST);
     site.granted(10).await;
-    site.pass(60);
+    site.pass(40);
     site.ledger.let_end.forget_permits(Semaphore::MAX_PERMITS);
     let dear = site.use_of(20, Scope::All);
     let asked = site.permits.ask(&dear, at(1), site.clock.now(), true);

@@ -14,11 +14,11 @@ use super::returning::UnderWay;
 use super::slot::{Batch, Retired, Slots, border};
 use super::{Live, Permits};
 
-/// For how long a batch is used, from before it was asked for. It is well before its end, so that what
-/// is unused arrives at the store in time.
-const USED_FOR: Duration = Duration::from_millis(60);
+/// For how long a batch is used, from before it was asked for. That is well before its end: what is
+/// unused must be back by then, also where a busy machine takes its time.
+const USED_FOR: Duration = Duration::from_millis(40);
 /// When one that was left is given back.
-const LEFT_AFTER: Duration = Duration::from_millis(70);
+const LEFT_AFTER: Duration = Duration::from_millis(45);
 /// For how long none is asked for after none was granted.
 const BARREN_FOR: Duration = Duration::from_millis(20);
 /// Longest wait for a batch that another asked for: about a round trip.
@@ -80,7 +80,6 @@ impl Permits {
         mut wishing: Wishing,
         mut taken: Result<Taken, StoreError>,
     ) -> Result<Taken, StoreError> {
-        let given_back = wishing.retired.as_ref().map(|retired| retired.back.unused);
         let (mut batch, mut stray) = (None, None);
         match &mut taken {
             Ok(Taken::Admitted(left, granted)) => {
@@ -89,16 +88,16 @@ impl Permits {
                     *left = batch.left(batch.told);
                     self.metrics.permits.granted(batch.granted);
                 }
-                self.metrics.permits.returned(given_back);
+                self.carried(&wishing, true);
             }
-            Ok(Taken::Refused(..)) => self.metrics.permits.returned(given_back),
+            Ok(Taken::Refused(..)) => self.carried(&wishing, true),
             Ok(Taken::Moved(found)) => {
                 // Nothing was given back with it.
                 let token = found.token.clone();
                 stray = wishing.retired.take().zip(token);
             }
             // Nobody knows what became of either. They are spent.
-            Err(_) => {}
+            Err(_) => self.carried(&wishing, false),
         }
         if let Some((retired, token)) = stray {
             self.give_back(Retired { token, ..retired });
@@ -107,6 +106,13 @@ impl Permits {
             self.give_back(retired);
         }
         taken
+    }
+
+    /// Counts the batch that was carried back with a take.
+    fn carried(&self, wishing: &Wishing, done: bool) {
+        if let Some(retired) = &wishing.retired {
+            self.given_back(retired, done);
+        }
     }
 
     /// Puts the batch where it is used; answers it where that may not be any more.
@@ -150,6 +156,7 @@ impl Wishing {
             id: wish.batch,
             token: token.clone(),
             scope: *scope,
+            sent: self.sent,
             until: self.sent.saturating_add(USED_FOR),
             border: border(token, *scope, left.now),
             granted,
