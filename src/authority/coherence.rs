@@ -109,20 +109,22 @@ impl Coherence {
         let absent = self.pass(&mut barrier).await;
         if let Some(absent) = absent {
             tracing::warn!(
-                replicas = absent.members.len(),
-                "a change waited for replicas that did not say a word; they are struck off"
+                servers = absent.members.len(),
+                "a change waited for servers that did not say a word"
             );
             // Nobody waits for it: their leases have run out, whether it succeeds or not.
-            let store = self.store.clone();
-            tokio::spawn(async move {
-                if let Err(error) = store.strike(&absent).await {
-                    tracing::debug!(%error, "they are not struck off yet");
-                }
-            });
+            let coherence = self.clone();
+            tokio::spawn(async move { coherence.strike(&absent).await });
         }
         let span = self.awake.now().saturating_since(begun);
         self.metrics.cache.waited(span);
         Ok(())
+    }
+
+    async fn strike(&self, absent: &Absent) {
+        if let Err(error) = self.store.strike(absent).await {
+            tracing::debug!(%error, "they are not struck off yet");
+        }
     }
 
     /// Waits until nobody is waited for any more; answers whom it was in vain for.

@@ -13,6 +13,7 @@ pub mod barrier;
 pub mod bound;
 pub mod registry;
 pub mod replica;
+pub mod roll;
 
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub const LEASE: Duration = Duration::from_secs(1);
 pub const PATIENCE: Duration = Duration::from_millis(1100);
 /// Time between two renewals.
 pub const RENEW_EVERY: Duration = Duration::from_millis(250);
+/// Time between two looks for members that are gone, though nothing is changed.
+pub const ROLL_EVERY: Duration = Duration::from_secs(5);
 /// How long a record is answered from, from before it was read: where a change was written and its
 /// process died before it announced it, this is how long it may go unnoticed.
 pub const RECORD_AGE_MAX: Duration = Duration::from_secs(5);

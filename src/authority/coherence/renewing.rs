@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::domain::coherence::RENEW_EVERY;
+use crate::clock::SteadyClock;
 use crate::domain::coherence::registry::News;
 use crate::domain::coherence::replica::Due;
+use crate::domain::coherence::roll::Roll;
+use crate::domain::coherence::{RENEW_EVERY, ROLL_EVERY};
 use crate::domain::time::Steady;
 use crate::store::StoreError;
 use crate::store::registry::Heard;
@@ -16,21 +18,48 @@ use crate::store::registry::Heard;
 use super::Coherence;
 
 impl Coherence {
-    /// Renews again and again, and at once when somebody changed something, until it is aborted. A
-    /// failure is told once for as long as it lasts, and ends nothing.
+    /// Keeps the lease, and the roll of those that have one, until it is aborted.
     pub async fn keep(self: Arc<Self>) {
         if !self.cache.is_on() {
             return;
         }
         self.store.settled().await;
+        tokio::join!(self.keep_lease(), self.keep_roll());
+    }
+
+    /// Strikes off who is gone, though nothing is changed that would wait for it.
+    async fn keep_roll(&self) {
+        let mut roll = Roll::default();
+        let mut clock = tokio::time::interval(ROLL_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            let begun = self.awake.now();
+            // A failure is that of the renewals, too, and told there.
+            if let Ok(attendance) = self.store.attendance().await
+                && let Some(absent) = roll.call(&attendance, begun, self.awake.now())
+            {
+                let servers = absent.members.len();
+                tracing::warn!(
+                    servers,
+                    "servers are gone without a word; no change waits for them"
+                );
+                self.strike(&absent).await;
+            }
+        }
+    }
+
+    /// Renews again and again, and at once when somebody changed something. A failure is told once
+    /// for as long as it lasts, and ends nothing.
+    async fn keep_lease(&self) {
         let mut nudges = self.store.nudges();
         let mut trouble: Option<StoreError> = None;
         loop {
             let next = Instant::now() + RENEW_EVERY;
             let renewed = self.renew().await;
             match &renewed {
-                Err(why) if trouble.as_ref() != Some(why) => {
-                    tracing::warn!(%why, "no lease to answer from memory: each answer is read");
+                Err(why) if trouble.is_none() => {
+                    tracing::warn!(%why, "the lease to answer from memory is not renewed; once it has run out, each answer is read");
                 }
                 Ok(_) if trouble.is_some() => tracing::info!("answers come from memory again"),
                 _ => {}

@@ -317,7 +317,8 @@ fn not_found(id: TokenId, message: String) -> Status {
 /// What exactly ails the store stands in the operator's log, not in every answer.
 fn store_unavailable(why: &str) -> Status {
     tracing::debug!(why, "call failed for want of the store");
-    let message = "the store cannot answer now; had it been a change, its outcome is unknown";
+    let message =
+        "the store cannot answer now; if this call changes something, its outcome is unknown";
     retry_later(
         Code::Unavailable,
         ErrorReason::StoreUnavailable,
