@@ -205,6 +205,7 @@ async fn serve_store(
     let bounds = Bounds {
         message_bytes: config.limits.message_bytes,
         call_deadline: config.limits.call_deadline,
+        stream_messages: config.limits.stream_messages,
     };
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);

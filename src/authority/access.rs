@@ -50,7 +50,7 @@ impl Root {
 pub struct Session {
     pub caller: Arc<Caller>,
     pub call: Call,
-    own: Option<Decision>,
+    pub(super) own: Option<Decision>,
 }
 
 impl Session {
@@ -75,7 +75,7 @@ pub(super) const NEEDED: &str =
     "a credential is needed in metadata \"authorization: Bearer <secret>\" or \"x-api-key\"";
 
 /// What a call of the authority takes from the caller's own rate limits.
-const CALL: Use = Use {
+pub(super) const CALL: Use = Use {
     cost: 1,
     scope: Scope::Rates,
     dry_run: false,
@@ -145,7 +145,7 @@ impl Authority {
         }
     }
 
-    async fn known_caller(
+    pub(super) async fn known_caller(
         &self,
         suspect: Option<Suspect<'_>>,
         proof: Proof<'_>,
@@ -188,6 +188,7 @@ impl Authority {
             (Verdict::RateLimited, Some(left)) => {
                 return Err(Error::CallerLimited {
                     caller: Identity::of(token),
+                    left: left.passing(token),
                     retry_after: left.retry_after(token, use_.cost).unwrap_or_default(),
                 });
             }
@@ -370,17 +371,25 @@ impl<A: Act> Right<A> {
 
     /// Ends the call: writes its audit line and hands the result on.
     pub fn conclude<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
-        match (self.audit.take(), &result) {
-            (Some(audit), _) => audit.conclude(&result),
-            (
-                None,
-                Err(error @ (Error::PermissionMissing { .. } | Error::GrantExceedsCaller { .. })),
-            ) => {
-                let caller = &self.caller.identity;
-                audit::refused(&self.trail, &self.call, A::RPC, caller, error);
-            }
-            (None, _) => {}
+        match self.audit.take() {
+            Some(audit) => audit.conclude(&result),
+            None => self.tell_refusal(&result),
         }
         result
+    }
+
+    /// Hands on the result of one question of many, which leaves a line only where it is refused.
+    pub fn answered<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        self.tell_refusal(&result);
+        result
+    }
+
+    fn tell_refusal<T>(&self, result: &Result<T, Error>) {
+        if let Err(error @ (Error::PermissionMissing { .. } | Error::GrantExceedsCaller { .. })) =
+            result
+        {
+            let caller = &self.caller.identity;
+            audit::refused(&self.trail, &self.call, A::RPC, caller, error);
+        }
     }
 }

@@ -48,6 +48,10 @@ macro_rules! acts {
 acts! {
     /// Judging secrets; counted as usage, not audited.
     Validate: Validate, audited false;
+    /// Judging many secrets in one call.
+    BatchValidate: Validate, audited false;
+    /// Judging secrets over one stream.
+    ValidateStream: Validate, audited false;
     /// Issuing tokens.
     Create: Create, audited true;
     /// Reading one token.
@@ -85,8 +89,16 @@ acts! {
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 17] = [
+pub const TABLE: [(&str, Needs); 19] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
+    (
+        BatchValidate::RPC,
+        Needs::Permission(BatchValidate::PERMISSION),
+    ),
+    (
+        ValidateStream::RPC,
+        Needs::Permission(ValidateStream::PERMISSION),
+    ),
     (Create::RPC, Needs::Permission(Create::PERMISSION)),
     (Get::RPC, Needs::Permission(Get::PERMISSION)),
     (List::RPC, Needs::Permission(List::PERMISSION)),

@@ -82,6 +82,8 @@ pub enum Error {
     CallerLimited {
         caller: Identity,
         retry_after: Duration,
+        /// Calls that would still pass now, where several were asked for.
+        left: u64,
     },
     /// Other changes of the same token came between, again and again.
     #[error("other calls changed the token at the same time; try again")]

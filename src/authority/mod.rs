@@ -23,6 +23,7 @@ pub mod namespaces;
 mod numbering;
 pub mod pools;
 pub mod readiness;
+mod recurring;
 mod refusal;
 pub mod seen;
 mod shares;

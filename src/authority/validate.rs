@@ -12,7 +12,7 @@ use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
 use super::access::{Right, beyond_degraded};
-use super::act;
+use super::act::{self, Act};
 use super::decide::{Decision, Use};
 use super::error::Error;
 
@@ -56,12 +56,18 @@ pub struct Subject {
     pub left: Option<Left>,
 }
 
+/// An act that judges secrets.
+pub trait Judges: Act {}
+impl Judges for act::Validate {}
+impl Judges for act::BatchValidate {}
+impl Judges for act::ValidateStream {}
+
 impl Authority {
     /// Judges a presented secret of a token in the asked namespaces, where the right covers them. An
     /// error means that there is no answer, never a refusal.
-    pub async fn validate(
+    pub async fn validate<A: Judges>(
         &self,
-        right: &Right<act::Validate>,
+        right: &Right<A>,
         secret: &str,
         question: &Question,
     ) -> Result<Validation, Error> {
@@ -73,9 +79,9 @@ impl Authority {
         Ok(validation)
     }
 
-    async fn judged(
+    async fn judged<A: Judges>(
         &self,
-        right: &Right<act::Validate>,
+        right: &Right<A>,
         secret: &str,
         question: &Question,
     ) -> Result<Validation, Error> {

@@ -172,6 +172,13 @@ impl Left {
         limits.zip(&self.backlogs).map(status).collect()
     }
 
+    /// Uses of cost 1 that would pass all rate limits now.
+    pub fn passing(&self, token: &Token) -> u64 {
+        let statuses = self.statuses(token, None).into_iter();
+        let remaining = statuses.map(|status| status.remaining);
+        remaining.min().unwrap_or(u64::MAX)
+    }
+
     /// Until a use of `cost` that did not pass would pass all rate limits; `None` if it passes
     /// them, or never will.
     pub fn retry_after(&self, token: &Token, cost: u64) -> Option<Duration> {

@@ -23,6 +23,9 @@ mod encrypted;
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod harness;
+#[path = "../end_to_end/questions.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod questions;
 #[path = "../end_to_end/scrape.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod scrape;

@@ -1,14 +1,29 @@
 //! Peers that ask for much and read little of it.
 
-use crate::harness::{PATIENCE, create, named};
+use std::time::{Duration, Instant};
+
+use token_authority::transport::grpc::pb::ValidateStreamRequest;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::harness::{
+    Authority, Client, PATIENCE, ROOT_TOKEN, client_over, create, named, presenting,
+};
 use crate::honest::Honest;
 use crate::peer::{
     DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, NO_FIELDS, Peer, call, frame,
     head, is_closed,
 };
+use crate::questions::Questions;
 use crate::scrape::Scrape;
 use crate::target::{Memory, serving, until_ended};
 
+/// Peers that flood streams with questions, the window that each opens for answers, in bytes, and how
+/// many questions may be judged for all of them while they read nothing: answers of some 35 bytes for
+/// that window, and as many again for what the server has in hand.
+const PEERS: usize = 8;
+const WINDOW: u32 = 65_535;
+const JUDGED_MAX: f64 = PEERS as f64 * 2.0 * WINDOW as f64 / 35.0;
 const LIST: &str = "/tokenauthority.v1.TokenService/List";
 /// Soon enough for a test: what is unread for a second is given up.
 const SOON: [&str; 2] = ["stall_timeout=1s", "call_deadline=1s"];
@@ -124,6 +139,75 @@ async fn whoever_reads_nothing_is_cut_off() {
         stream += 40;
         assert!(stream < 40_000, "no buffer is as large as this");
         memory.is_about_the_same();
+    }
+    honest.fared_well().await;
+}
+
+/// Sends questions without end and reads no answer until it is told to; answers how many it sent and
+/// how many were answered.
+async fn flood_of_questions(mut client: Client, reads: watch::Receiver<bool>) -> (usize, usize) {
+    let stream = Questions::open(&mut client).await.expect("a stream");
+    let Questions {
+        questions,
+        mut answers,
+    } = stream;
+    let mut over = reads.clone();
+    let sending = tokio::spawn(async move {
+        let request = Some(presenting("x"));
+        let question = ValidateStreamRequest { id: 1, request };
+        let mut sent = 0;
+        loop {
+            tokio::select! {
+                biased;
+                _ = over.changed() => return sent,
+                room = questions.send(question.clone()) => {
+                    room.expect("the stream goes on");
+                    sent += 1;
+                }
+            }
+        }
+    });
+    let sent = sending.await.unwrap();
+    let mut answered = 0;
+    while answers.message().await.expect("no error").is_some() {
+        answered += 1;
+    }
+    (sent, answered)
+}
+
+fn judged(authority: &Authority) -> f64 {
+    let judged = Scrape::of(authority);
+    judged.value("verdicts_total{verdict=\"malformed\"}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_no_answer_to_its_questions_is_read_no_further() {
+    let authority = serving(&[]).await;
+    let (honest, memory) = (Honest::begin(&authority).await, Memory::of(&authority));
+    let (read, reads) = watch::channel(false);
+    let mut floods = JoinSet::new();
+    for _ in 0..PEERS {
+        let endpoint = authority.endpoint().initial_stream_window_size(WINDOW);
+        let client = client_over(endpoint.connect_lazy(), Some(ROOT_TOKEN));
+        floods.spawn(flood_of_questions(client, reads.clone()));
+    }
+    // Until none of them gets any further.
+    let mut before = -1.0;
+    let patience = Instant::now() + 2 * PATIENCE;
+    while before < 1.0 || judged(&authority) > before {
+        before = judged(&authority);
+        assert!(
+            before < JUDGED_MAX,
+            "{before} were judged, and no answer read"
+        );
+        assert!(Instant::now() < patience, "it never stands still");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    memory.is_about_the_same();
+    read.send_replace(true);
+    while let Some(flood) = floods.join_next().await {
+        let (sent, answered) = flood.unwrap();
+        assert_eq!(sent, answered, "each question has an answer");
     }
     honest.fared_well().await;
 }

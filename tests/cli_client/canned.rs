@@ -348,6 +348,25 @@ impl TokenService for Canned {
         self.leases.keep_alive(&asked).map(Response::new)
     }
 
+    /// The command line asks one question at a time.
+    async fn batch_validate(
+        &self,
+        request: Request<pb::BatchValidateRequest>,
+    ) -> Answer<pb::BatchValidateResponse> {
+        self.note(request)?;
+        Err(Status::unimplemented("not canned"))
+    }
+
+    type ValidateStreamStream = tokio_stream::Empty<Result<pb::ValidateStreamResponse, Status>>;
+
+    async fn validate_stream(
+        &self,
+        request: Request<Streaming<pb::ValidateStreamRequest>>,
+    ) -> Answer<Self::ValidateStreamStream> {
+        self.note(request)?;
+        Err(Status::unimplemented("not canned"))
+    }
+
     type KeepAliveStreamStream = leases::Answers;
 
     async fn keep_alive_stream(

@@ -13,6 +13,7 @@ use crate::history::{History, Spans, Way};
 use crate::kit::{connect, quiet};
 use crate::replicas::{NO_BUDGET, REPLICAS, Replicas, remembered};
 use crate::scene::Scene;
+use crate::streamed::Streamed;
 use crate::twin::{Fault, Twin};
 use crate::{draw, millis, rounds};
 
@@ -196,6 +197,17 @@ async fn whoever_asks_after_a_change_sees_it_on_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_on_a_stream_after_a_change_sees_it_on_every_replica() {
+    let replicas = Replicas::start().await;
+    let mut doors: Vec<Arc<dyn Door>> = Vec::new();
+    for authority in &replicas.authorities {
+        doors.push(Arc::new(Streamed::over(Wire(connect(authority))).await));
+    }
+    across(doors, Manner::Patient).await;
+    replicas.remembered();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_caller_hung_up_is_seen_once_its_repetition_is_answered() {
     let replicas = Replicas::start().await;
     across(replicas.doors(), Manner::HangingUp).await;
@@ -210,5 +222,7 @@ async fn whoever_asks_after_a_change_sees_it_on_sqlite() {
     let door = || -> Arc<dyn Door> { Arc::new(Wire(connect(&authority))) };
     across(vec![door()], Manner::Patient).await;
     across(vec![door()], Manner::HangingUp).await;
+    let streamed: Arc<dyn Door> = Arc::new(Streamed::over(Wire(connect(&authority))).await);
+    across(vec![streamed], Manner::Patient).await;
     remembered(&authority);
 }

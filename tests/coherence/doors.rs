@@ -48,7 +48,7 @@ pub(crate) struct Wire(pub(crate) Client);
 
 /// Tells a question that could not be answered, or whose connection ended, from what must not be
 /// answered.
-fn unanswered(status: &Status) -> Unanswered {
+pub(crate) fn unanswered(status: &Status) -> Unanswered {
     let excused = matches!(
         status.code(),
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled

@@ -22,6 +22,7 @@ mod outages;
 mod own_changes;
 mod replicas;
 mod scene;
+mod streamed;
 mod streams;
 mod twin;
 
@@ -34,6 +35,9 @@ mod kit;
 #[path = "../crashes/proxy.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod proxy;
+#[path = "../end_to_end/questions.rs"]
+#[allow(dead_code, reason = "it is shared, and each program uses a part")]
+mod questions;
 #[path = "../end_to_end/scrape.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
 mod scrape;

@@ -7,13 +7,14 @@ use token_authority::transport::grpc::pb::{
     self, CreateRequest, ListRequest, RevokeRequest, ValidateRequest, ValidateResponse, Verdict,
     WhoAmIRequest,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::{
     Authority, Client, PATIENCE, ask, create, is_outage, named, presenting, until,
 };
 use crate::policies::configured;
+use crate::questions::{Questions, ask_all, in_band};
 use crate::scrape::{Scrape, http};
 
 const MANAGEMENT: &str = "tokenauthority.v1.TokenService.management";
@@ -113,6 +114,8 @@ pub(crate) async fn what_is_known_is_answered_while_the_store_is_away(authority:
         assert_eq!((answer.verdict(), answer.degraded), (Verdict::Valid, false));
     }
     assert!(ask(&mut root, elsewhere.clone()).await.valid);
+    let mut stream = Questions::open(&mut caller).await.unwrap();
+    assert!(stream.ask(presenting(&secret)).await.unwrap().valid);
     take_away(&mut authority);
     for client in [&mut root, &mut caller] {
         let answer = degraded(client, &secret).await;
@@ -132,7 +135,18 @@ pub(crate) async fn what_is_known_is_answered_while_the_store_is_away(authority:
         consistency: pb::Consistency::Strong.into(),
         ..presenting(&secret)
     };
-    is_outage("Validate", root.validate(strong).await);
+    is_outage("Validate", root.validate(strong.clone()).await);
+    let asked = vec![presenting(&secret), strong];
+    let mut streamed = Vec::new();
+    for question in asked.clone() {
+        streamed.push(stream.ask(question).await);
+    }
+    for answers in [ask_all(&mut caller, asked).await.unwrap(), streamed] {
+        let known = answers[0].as_ref().expect("an answer");
+        assert_eq!((known.verdict(), known.degraded), (Verdict::Valid, true));
+        let unknown = in_band(answers[1].as_ref().expect_err("an outage"));
+        assert_eq!(unknown, (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
+    }
     for client in [&mut root, &mut caller] {
         is_outage("Create", client.create(named("lost")).await);
         is_outage("List", client.list(ListRequest::default()).await);

@@ -16,6 +16,16 @@ pub(crate) async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, 
     let target = Some(Target::TokenId(id.to_owned()));
     vec![
         ("Validate", client.validate(presenting("x")).await.err()),
+        (
+            "BatchValidate",
+            crate::questions::ask_all(client, vec![presenting("x")])
+                .await
+                .err(),
+        ),
+        (
+            "ValidateStream",
+            client.validate_stream(tokio_stream::empty()).await.err(),
+        ),
         ("Create", client.create(named("x")).await.err()),
         (
             "Get",

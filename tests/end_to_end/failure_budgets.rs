@@ -20,6 +20,7 @@ use crate::harness::{
     Authority, Client, PATIENCE, client_over, create, named, presenting, rotation, span, told,
 };
 use crate::leasing::{acquire, any, fill, release};
+use crate::questions::{Answer, Questions, ask_all, whole};
 use crate::scrape::Scrape;
 
 /// Failures that a client has in a minute; one comes back in more than a test takes.
@@ -96,6 +97,53 @@ async fn gateway(authority: &Authority, name: &str) -> Client {
     };
     let (_, secret) = create(&mut authority.root().await, request).await;
     authority.client(Some(&secret))
+}
+
+pub(crate) async fn questions_of_batches_and_streams_are_failures_as_any_other(
+    authority: Authority,
+) {
+    let authority = allowing(authority, FAILURES).await;
+    let mut root = authority.root().await;
+    let mut gateway = gateway(&authority, "gateway").await;
+    let mut stream = Questions::open(&mut gateway).await.unwrap();
+    for (batch, client_ip) in [(true, FLOODED), (false, "192.0.2.2")] {
+        let (_, unread) = create(&mut root, named("unread")).await;
+        let mut asked: Vec<_> = (0..FAILURES)
+            .map(|_| from(client_ip, &wrong_secret(None)))
+            .collect();
+        let failed = many(&mut gateway, &mut stream, batch, asked.clone()).await;
+        let failed = failed.into_iter().map(Result::unwrap);
+        assert!(
+            failed
+                .into_iter()
+                .all(|answer| answer.verdict() == Verdict::NotFound)
+        );
+        asked.truncate(1);
+        asked.extend([from(client_ip, "x"), from("192.0.2.3", &unread)]);
+        let answers = many(&mut gateway, &mut stream, batch, asked).await;
+        shed(&whole(answers[0].as_ref().expect_err("it is shed")));
+        let others = answers[1..]
+            .iter()
+            .map(|answer| answer.as_ref().unwrap().verdict());
+        assert!(others.eq([Verdict::Malformed, Verdict::Valid]));
+    }
+}
+
+/// Asks in one call, or one question after the other on a stream.
+async fn many(
+    client: &mut Client,
+    stream: &mut Questions,
+    batch: bool,
+    asked: Vec<ValidateRequest>,
+) -> Vec<Answer> {
+    if batch {
+        return ask_all(client, asked).await.unwrap();
+    }
+    let mut answers = Vec::new();
+    for question in asked {
+        answers.push(stream.ask(question).await);
+    }
+    answers
 }
 
 pub(crate) async fn a_client_that_keeps_failing_is_shed_and_nobody_else_notices(

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use prost_reflect::prost::Message;
 use token_authority::transport::grpc::pb::keep_alive_stream_response::Result as Outcome;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    CreateRequest, ErrorReason, GetRequest, KeepAliveRequest, KeepAliveStreamRequest,
-    KeepAliveStreamResponse, ListRequest, RevokeRequest, Verdict,
+    CreateRequest, GetRequest, KeepAliveRequest, KeepAliveStreamRequest, KeepAliveStreamResponse,
+    ListRequest, RevokeRequest, Verdict,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
-use tonic_types::pb::ErrorInfo;
 
 use crate::harness::{
     Authority, Client, PATIENCE, create, fields, get, named, set, span, told, update, verdict,
@@ -256,16 +254,7 @@ fn in_band(outcome: Outcome) -> (Code, String) {
     let Outcome::Error(error) = outcome else {
         panic!("{outcome:?}");
     };
-    let info = error
-        .details
-        .iter()
-        .find(|detail| detail.type_url.ends_with("google.rpc.ErrorInfo"))
-        .map(|detail| ErrorInfo::decode(&*detail.value).expect("a sound detail"));
-    let reason = info.expect("every error carries ErrorInfo").reason;
-    let known = ErrorReason::from_str_name(&reason).is_some();
-    assert!(known, "{reason}");
-    let reason = reason.trim_start_matches("ERROR_REASON_").to_owned();
-    (Code::from_i32(error.code), reason)
+    crate::questions::in_band(&error)
 }
 
 pub(crate) async fn one_stream_keeps_all_leases_of_a_worker_alive(authority: Authority) {

@@ -36,6 +36,7 @@ mod leases;
 mod leasing;
 mod life;
 mod limits;
+mod many_questions;
 mod metrics;
 mod namespaces;
 mod outages;
@@ -44,6 +45,7 @@ mod peppers;
 mod policies;
 mod pools;
 mod process;
+mod questions;
 mod quiet_streams;
 mod quotas;
 mod raw_bytes;
@@ -110,6 +112,19 @@ on_both_stores! {
         namespaces_are_walls,
         tricky_paths_are_refused,
         addresses_are_judged_whatever_their_family,
+    }
+    many_questions {
+        a_batch_answers_each_question_in_its_place,
+        a_batch_of_no_question_or_too_many_is_refused,
+        many_tokens_that_nobody_remembers_are_judged_in_one_call,
+        a_batch_takes_a_use_of_its_callers_limit_for_each_question,
+        each_question_of_a_batch_takes_its_cost_from_its_token,
+        a_stream_answers_each_question_by_its_id,
+        questions_of_a_stream_count_against_its_callers_limit,
+        a_question_about_a_foreign_namespace_is_denied_for_itself,
+        a_stream_of_questions_ends_with_the_right_of_its_caller,
+        a_stream_of_questions_ends_when_the_server_leaves,
+        questions_of_a_stream_outlast_an_outage_of_the_store,
     }
     namespaces {
         namespaces_are_listed_with_what_they_hold,
@@ -241,6 +256,7 @@ on_both_stores! {
     }
     failure_budgets {
         a_client_that_keeps_failing_is_shed_and_nobody_else_notices,
+        questions_of_batches_and_streams_are_failures_as_any_other,
         who_was_shed_is_let_in_again_when_it_was_told,
         strangers_with_wrong_credentials_are_shed_at_their_address,
         secrets_that_are_over_are_failures_and_ended_tokens_are_none,

@@ -107,7 +107,7 @@ impl Bench {
 
     async fn ask(&self, secret: &str, question: &Question) -> (Verdict, u64) {
         let before = self.store.round_trips();
-        let right = self.right();
+        let right = self.right::<act::Validate>();
         let validation = self.authority.validate(&right, secret, question).await;
         let verdict = validation.unwrap().verdict;
         (verdict, self.store.round_trips() - before)

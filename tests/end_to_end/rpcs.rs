@@ -65,6 +65,13 @@ impl Rpc {
                     message.set_field(&field, Value::String(POOL.to_owned()));
                 }
                 ("BatchCreate", "count") => message.set_field(&field, Value::U32(1)),
+                ("BatchValidate", "requests") => {
+                    let Kind::Message(question) = field.kind() else {
+                        panic!("questions are messages");
+                    };
+                    let one = Value::Message(DynamicMessage::new(question));
+                    message.set_field(&field, Value::List(vec![one]));
+                }
                 ("Release", "force") => message.set_field(&field, Value::Bool(true)),
                 _ => {}
             }

@@ -11,8 +11,11 @@ use token_authority::transport::grpc::pb::{
 };
 use tonic::Request;
 
-use crate::harness::{Authority, ROOT_TOKEN, ask, create, files_below, named, presenting, until};
+use crate::harness::{
+    Authority, Client, ROOT_TOKEN, ask, create, files_below, named, presenting, until,
+};
 use crate::leasing::{acquire, beat_of, keep_alive, release};
+use crate::questions::{Questions, ask_all};
 use crate::scrape::http;
 
 /// Everything that Redis holds or remembers: keys, values, the slow log.
@@ -147,6 +150,7 @@ async fn calls_of_every_kind(authority: &Authority, request_id: &str) -> BTreeSe
     })
     .await
     .unwrap_err();
+    many_questions(&mut root, &secret).await;
     root.validate(ValidateRequest {
         namespace: secret.clone(),
         ..presenting(&secret)
@@ -197,6 +201,23 @@ async fn calls_of_every_kind(authority: &Authority, request_id: &str) -> BTreeSe
     .await
     .unwrap();
     secrets
+}
+
+/// The same secret in every place of a batch's and a stream's questions.
+async fn many_questions(root: &mut Client, secret: &str) {
+    let misplaced = ValidateRequest {
+        namespace: secret.to_owned(),
+        owner: format!("\n{secret}"),
+        client_ip: secret.to_owned(),
+        ..presenting(secret)
+    };
+    let asked = vec![presenting(secret), misplaced];
+    let answers = ask_all(root, asked.clone()).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_err());
+    let mut stream = Questions::open(root).await.unwrap();
+    for (question, answer) in asked.into_iter().zip(answers) {
+        assert_eq!(stream.ask(question).await.is_ok(), answer.is_ok());
+    }
 }
 
 /// Starts it again with its audit lines elsewhere.

@@ -35,6 +35,11 @@ pub(super) fn within<F: Future>(id: CallId, make: F) -> impl Future<Output = F::
     CURRENT.scope(id, make)
 }
 
+/// The same for what is made at once.
+pub(super) fn naming<T>(id: CallId, make: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(id, make)
+}
+
 /// A call that has begun. Its duration is counted when its status goes out, or, as cancelled, when
 /// this is dropped before.
 pub(super) struct Begun {
@@ -55,7 +60,7 @@ pub(super) type Leaving = Pin<Box<dyn Future<Output = bool> + Send>>;
 impl Begun {
     /// Makes an answer; statuses that come about meanwhile carry the id.
     pub(super) fn naming<T>(&self, make: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self.id.clone(), make)
+        naming(self.id.clone(), make)
     }
 
     /// The same for what takes its time.

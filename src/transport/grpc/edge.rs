@@ -28,10 +28,18 @@ use super::{deadline, status};
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
 
 /// Methods that answer with a stream which lasts as long as both sides want.
-const ENDLESS: [&str; 3] = [
+const ENDLESS: [&str; 4] = [
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.",
     "/tokenauthority.v1.TokenService/KeepAliveStream",
+    "/tokenauthority.v1.TokenService/ValidateStream",
+];
+
+/// Methods that judge secrets, which leave no audit lines as a rule.
+const JUDGING: [&str; 3] = [
+    act::Validate::RPC,
+    act::BatchValidate::RPC,
+    act::ValidateStream::RPC,
 ];
 
 /// The method whose calls may wait longer than others may take.
@@ -71,7 +79,8 @@ impl Settings {
     /// Whether calls of `rpc` leave audit lines as a rule, and may take a little longer.
     fn manages(&self, rpc: Rpc) -> bool {
         let rpcs = &self.metrics.rpcs;
-        rpc != rpcs.named(Some(act::Validate::RPC)) && rpc != rpcs.named(None)
+        let judging = JUDGING.iter().any(|name| rpc == rpcs.named(Some(name)));
+        !judging && rpc != rpcs.named(None)
     }
 
     /// What log lines of the call stand in; for Validate only where somebody looks closely.

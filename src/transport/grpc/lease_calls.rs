@@ -7,9 +7,10 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::authority::act::{self, Act};
 
 use super::caller::Shown;
-use super::keep_alive_stream::{Answers, Worker};
+use super::keep_alive_stream::{self, Answers};
 use super::on_hold::HeldCall;
 use super::pb::{keep_alive_request, release_request};
+use super::standing::Standing;
 use super::token_service::TokenServiceHandler;
 use super::{convert, pb, status};
 
@@ -108,17 +109,10 @@ impl TokenServiceHandler {
         &self,
         request: Request<Streaming<pb::KeepAliveStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let rpc = act::KeepAliveStream::RPC;
-        let shown = Shown::by(rpc, &request, &self.authority)?;
-        let session = shown.session(rpc, &self.authority).await?;
-        let right = self.authority.permit::<act::KeepAliveStream>(&session)?;
-        right.conclude(Ok(()))?;
-        let worker = Worker {
-            authority: self.authority.clone(),
-            shown,
-            message_bytes: self.message_bytes,
-        };
-        Ok(Response::new(worker.serve(request.into_inner())))
+        let shown = Shown::by(act::KeepAliveStream::RPC, &request, &self.authority)?;
+        let worker = Standing::begin(&self.authority, shown).await?;
+        let answers = keep_alive_stream::answers(worker, request.into_inner(), self.message_bytes);
+        Ok(Response::new(answers))
     }
 
     pub(super) async fn pools(

@@ -3,17 +3,21 @@
 mod call;
 mod caller;
 pub mod codec;
+mod conversation;
 mod convert;
 mod credential;
 mod deadline;
+mod eager;
 mod edge;
 mod health;
 mod keep_alive_stream;
 mod lease_calls;
 mod on_hold;
 pub mod pb;
+mod standing;
 mod status;
 mod token_service;
+mod validate_calls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,6 +48,8 @@ const NAMING_BYTES_MAX: usize = 4 << 10;
 pub struct Bounds {
     pub message_bytes: usize,
     pub call_deadline: Duration,
+    /// Most questions of one ValidateStream that are judged at once.
+    pub stream_messages: usize,
 }
 
 /// What is served, and by whom.
@@ -85,6 +91,7 @@ pub async fn serve(
         authority: authority.clone(),
         call_deadline: bounds.call_deadline,
         message_bytes: bounds.message_bytes,
+        stream_messages: bounds.stream_messages,
     })
     .max_decoding_message_size(bounds.message_bytes);
     let edge = EdgeLayer(Arc::new(Settings {

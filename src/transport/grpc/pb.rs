@@ -209,6 +209,25 @@ mod tests {
             ),
             format!(
                 "{:?}",
+                BatchValidateRequest {
+                    requests: vec![ValidateRequest {
+                        secret: secret(),
+                        ..Default::default()
+                    }]
+                }
+            ),
+            format!(
+                "{:?}",
+                ValidateStreamRequest {
+                    id: 1,
+                    request: Some(ValidateRequest {
+                        secret: secret(),
+                        ..Default::default()
+                    })
+                }
+            ),
+            format!(
+                "{:?}",
                 RevokeRequest {
                     target: Some(revoke_request::Target::Secret(secret())),
                     reason: String::new()

@@ -5,7 +5,9 @@ mod leases;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use prost::Message;
 use tonic::{Code, Status};
+use tonic_types::pb::Status as WireStatus;
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::authority::error::Error;
@@ -145,6 +147,28 @@ pub(super) fn overloaded(limit: usize, key: &str) -> Status {
         &[("limit", limit.to_string())],
         message,
     )
+}
+
+/// An answer to many questions that has no room for one more.
+pub(super) fn answer_full(limit_bytes: usize) -> Status {
+    let message = format!(
+        "the answers before this one take {limit_bytes} bytes, as much as one message carries; ask again"
+    );
+    retry_later(
+        Code::ResourceExhausted,
+        ErrorReason::AnswerFull,
+        &[("limit_bytes", limit_bytes.to_string())],
+        message,
+    )
+}
+
+/// A status as an answer to one of many carries it: with the details of a whole call's.
+pub(super) fn in_band(status: &Status) -> WireStatus {
+    WireStatus::decode(status.details()).unwrap_or_else(|_| WireStatus {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
 }
 
 /// No such method.

@@ -16,6 +16,7 @@ use super::keep_alive_stream::Answers;
 use super::pb;
 use super::pb::revoke_request::Target;
 use super::pb::token_service_server::TokenService;
+use super::validate_calls::{Verdicts, judgement};
 
 /// The service over one authority.
 pub(super) struct TokenServiceHandler {
@@ -24,6 +25,8 @@ pub(super) struct TokenServiceHandler {
     pub(super) call_deadline: Duration,
     /// Longest message that is accepted, in bytes.
     pub(super) message_bytes: usize,
+    /// Most questions of one ValidateStream that are judged at once.
+    pub(super) stream_messages: usize,
 }
 
 impl TokenServiceHandler {
@@ -51,26 +54,24 @@ impl TokenService for TokenServiceHandler {
         request: Request<pb::ValidateRequest>,
     ) -> Result<Response<pb::ValidateResponse>, Status> {
         let (right, _, message) = self.permitted::<act::Validate, _>(request).await?;
-        let result = async {
-            let convert::Asked {
-                secret,
-                question,
-                trace,
-            } = convert::question(message)?;
-            let validation = self.authority.validate(&right, &secret, &question).await?;
-            let subject = validation.subject.as_ref();
-            tracing::debug!(
-                validation_id = validation.id,
-                token_id = subject.map(|subject| tracing::field::display(subject.token.id)),
-                verdict = ?validation.verdict,
-                subject_request_id = trace.request_id,
-                user_agent = trace.user_agent,
-                "validated"
-            );
-            Ok(validation)
-        };
-        let result = result.await;
-        Ok(Response::new(convert::validation(right.conclude(result)?)))
+        let result = judgement(&self.authority, &right, message).await;
+        Ok(Response::new(right.conclude(result)?))
+    }
+
+    async fn batch_validate(
+        &self,
+        request: Request<pb::BatchValidateRequest>,
+    ) -> Result<Response<pb::BatchValidateResponse>, Status> {
+        self.validate_many(request).await
+    }
+
+    type ValidateStreamStream = Verdicts;
+
+    async fn validate_stream(
+        &self,
+        request: Request<Streaming<pb::ValidateStreamRequest>>,
+    ) -> Result<Response<Verdicts>, Status> {
+        self.validate_all(request).await
     }
 
     async fn create(
