@@ -15,7 +15,10 @@ use std::thread;
 use http::Request;
 use prost::Message;
 use token_authority::transport::grpc::codec::EdgeCodec;
-use token_authority::transport::grpc::pb::{ValidateRequest, ValidateResponse};
+use token_authority::transport::grpc::pb::validate_stream_response::Result as Item;
+use token_authority::transport::grpc::pb::{
+    ValidateRequest, ValidateResponse, ValidateStreamRequest, ValidateStreamResponse,
+};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -26,7 +29,7 @@ use tonic::{Response, Status, Streaming};
 use tower::Service;
 
 use crate::Fault;
-use crate::streaming::{self, VALIDATE_STREAM};
+use crate::streaming::VALIDATE_STREAM;
 
 /// First argument of the process that is the ceiling; then come its shape and the file of the answer.
 pub(crate) const COMMAND: &str = "serve-ceiling";
@@ -144,17 +147,18 @@ impl UnaryService<ValidateRequest> for Ceiling {
     }
 }
 
-impl StreamingService<streaming::Question> for Ceiling {
-    type Response = streaming::Answer;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Result<streaming::Answer, Status>> + Send>>;
+impl StreamingService<ValidateStreamRequest> for Ceiling {
+    type Response = ValidateStreamResponse;
+    type ResponseStream =
+        Pin<Box<dyn Stream<Item = Result<ValidateStreamResponse, Status>> + Send>>;
     type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
 
-    fn call(&mut self, asked: tonic::Request<Streaming<streaming::Question>>) -> Self::Future {
+    fn call(&mut self, asked: tonic::Request<Streaming<ValidateStreamRequest>>) -> Self::Future {
         let answer = self.answer.clone();
         let answered = asked.into_inner().map(move |asked| {
-            Ok(streaming::Answer {
+            Ok(ValidateStreamResponse {
                 id: asked?.id,
-                response: Some(ValidateResponse::clone(&answer)),
+                result: Some(Item::Response(ValidateResponse::clone(&answer))),
             })
         });
         ready(Ok(Response::new(Box::pin(answered))))

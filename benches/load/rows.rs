@@ -34,8 +34,6 @@ pub(crate) const BUSY: [&str; 2] = [
     "Validate, Redis, one limited token",
 ];
 pub(crate) const STRONG: &str = "Validate, Redis, STRONG";
-/// Whether the server has the method by now.
-const STREAMS_SERVED: bool = false;
 pub(crate) const STREAMS: [&str; 2] = ["ValidateStream, SQLite", "ValidateStream, Redis"];
 /// Of each: Create, Revoke, Acquire+Release.
 pub(crate) const CHANGES: [[&str; 3]; 3] = [
@@ -287,10 +285,8 @@ async fn validations(
     if place == 1 {
         rows.push(row(STRONG, uniform.clone().strongly()));
     }
-    if STREAMS_SERVED {
-        let streamed = Work::Stream(uniform);
-        rows.push(Row::new(STREAMS[place], server, streamed, options).by(gateway));
-    }
+    let streamed = Work::Stream(uniform);
+    rows.push(Row::new(STREAMS[place], server, streamed, options).by(gateway));
     Ok(rows)
 }
 
@@ -309,7 +305,7 @@ async fn ceilings(server: &Arc<Server>, options: &Options) -> Result<Vec<Row>, F
         let server = Arc::new(Server::ceiling(shape, &answer, options.connections).await?);
         let work = Work::Validate(asked.clone());
         rows.push(Row::new(name, &server, work, options));
-        if shape == Shape::PerCore && STREAMS_SERVED {
+        if shape == Shape::PerCore {
             let work = Work::Stream(asked.clone());
             rows.push(Row::new(STREAM_CEILING, &server, work, options));
         }

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use prost::Message;
 use prost::encoding::encode_varint;
-use token_authority::transport::grpc::pb::{ValidateRequest, ValidateResponse};
 
 use crate::Fault;
 use crate::driving::{Line, MEASURED, OVER, PREFIX, close, open};
@@ -14,26 +12,9 @@ use crate::validating::Asked;
 
 pub(crate) const VALIDATE_STREAM: &str = "/tokenauthority.v1.TokenService/ValidateStream";
 
-/// What a stream takes: a number of the caller's choice beside what Validate takes.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Question {
-    #[prost(uint64, tag = "1")]
-    pub(crate) id: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) request: Option<ValidateRequest>,
-}
-
-/// What it answers.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Answer {
-    #[prost(uint64, tag = "1")]
-    pub(crate) id: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) response: Option<ValidateResponse>,
-}
-
+/// Field 1 both ways: a number of the caller's choice.
 const ID: u8 = 1 << 3;
-/// The question in what is sent, the answer in what comes back.
+/// Field 2: the question in what is sent, the answer in what comes back.
 const BODY: u8 = 2 << 3 | 2;
 
 /// Streams of each connection.
