@@ -1,50 +1,109 @@
 //! The ceiling: a server of the same messages, codec and listener, that knows nobody and judges
-//! nothing. Whatever it is called with, it returns one prebuilt answer.
+//! nothing. Whatever it is called with, it returns one prebuilt answer, once or on a stream.
 
 use std::convert::Infallible;
 use std::fs;
 use std::future::{Ready, ready};
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 
 use http::Request;
 use prost::Message;
 use token_authority::transport::grpc::codec::EdgeCodec;
-use token_authority::transport::grpc::pb::{ValidateRequest, ValidateResponse};
-use tokio::net::TcpListener;
+use token_authority::transport::grpc::pb::validate_stream_response::Result as Item;
+use token_authority::transport::grpc::pb::{
+    ValidateRequest, ValidateResponse, ValidateStreamRequest, ValidateStreamResponse,
+};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 use tower::Service;
 
 use crate::Fault;
+use crate::streaming::VALIDATE_STREAM;
 
-/// First argument of the process that is the ceiling; the second is the file of the answer.
+/// First argument of the process that is the ceiling; then come its shape and the file of the answer.
 pub(crate) const COMMAND: &str = "serve-ceiling";
 
-/// Serves the answer in a file on a free port of loopback, which it says as the real program does,
-/// on tonic's and tokio's defaults.
-pub(crate) fn serve(answer: &Path) -> Result<(), Fault> {
+/// On which runtimes a ceiling serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One for each core, of one thread, on which a connection stays: the fastest that this stack can be.
+    PerCore,
+    /// One of all cores, as tonic and tokio make it by themselves.
+    Shared,
+}
+
+impl Shape {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::PerCore => "per-core",
+            Self::Shared => "shared",
+        }
+    }
+
+    pub(crate) fn of(word: &str) -> Result<Self, Fault> {
+        let known = [Self::PerCore, Self::Shared];
+        let found = known.into_iter().find(|shape| shape.word() == word);
+        found.ok_or_else(|| format!("no shape is called {word}").into())
+    }
+}
+
+/// Serves the answer in a file on a free port of loopback, which it says as the real program does.
+pub(crate) fn serve(shape: Shape, answer: &Path) -> Result<(), Fault> {
     let answer = ValidateResponse::decode(fs::read(answer)?.as_slice())?;
     let service = Ceiling {
         answer: Arc::new(answer),
     };
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("listening on {}", listener.local_addr()?);
-        std::io::stdout().flush()?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder().add_service(service);
-        Ok(server.serve_with_incoming(incoming).await?)
-    })
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    io::stdout().flush()?;
+    let workers = match shape {
+        Shape::PerCore => thread::available_parallelism()?.get(),
+        Shape::Shared => 1,
+    };
+    let mut doors = Vec::new();
+    for _ in 0..workers {
+        let (door, sockets) = mpsc::unbounded_channel();
+        let service = service.clone();
+        thread::spawn(move || serve_sockets(shape, service, sockets));
+        doors.push(door);
+    }
+    for door in doors.iter().cycle() {
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        door.send(socket)?;
+    }
+    Ok(())
 }
 
-/// What the generated code makes of a service with one method, written out: the generated trait has
+fn serve_sockets(
+    shape: Shape,
+    service: Ceiling,
+    sockets: UnboundedReceiver<TcpStream>,
+) -> Result<(), Fault> {
+    let runtime = match shape {
+        Shape::PerCore => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?,
+        Shape::Shared => tokio::runtime::Runtime::new()?,
+    };
+    let sockets = UnboundedReceiverStream::new(sockets).map(tokio::net::TcpStream::from_std);
+    let server = Server::builder().add_service(service);
+    Ok(runtime.block_on(server.serve_with_incoming(sockets))?)
+}
+
+/// What the generated code makes of a service with two methods, written out: the generated trait has
 /// all methods, and more with each release.
 #[derive(Clone)]
 struct Ceiling {
@@ -66,6 +125,12 @@ impl Service<Request<Body>> for Ceiling {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = self.clone();
+        if request.uri().path() == VALIDATE_STREAM {
+            return Box::pin(async move {
+                let mut grpc = Grpc::new(EdgeCodec::default());
+                Ok(grpc.streaming(method, request).await)
+            });
+        }
         Box::pin(async move {
             let mut grpc = Grpc::new(EdgeCodec::default());
             Ok(grpc.unary(method, request).await)
@@ -79,5 +144,23 @@ impl UnaryService<ValidateRequest> for Ceiling {
 
     fn call(&mut self, _: tonic::Request<ValidateRequest>) -> Self::Future {
         ready(Ok(Response::new(ValidateResponse::clone(&self.answer))))
+    }
+}
+
+impl StreamingService<ValidateStreamRequest> for Ceiling {
+    type Response = ValidateStreamResponse;
+    type ResponseStream =
+        Pin<Box<dyn Stream<Item = Result<ValidateStreamResponse, Status>> + Send>>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, asked: tonic::Request<Streaming<ValidateStreamRequest>>) -> Self::Future {
+        let answer = self.answer.clone();
+        let answered = asked.into_inner().map(move |asked| {
+            Ok(ValidateStreamResponse {
+                id: asked?.id,
+                result: Some(Item::Response(ValidateResponse::clone(&answer))),
+            })
+        });
+        ready(Ok(Response::new(Box::pin(answered))))
     }
 }

@@ -11,7 +11,9 @@ pub(crate) struct Figures {
     pub(crate) server_cpu: Option<f64>,
     /// CPU of redis-server for one call; `None` for what has none.
     pub(crate) redis_cpu: Option<f64>,
-    pub(crate) generator_cpu: Option<f64>,
+    pub(crate) driver_cpu: Option<f64>,
+    /// How often the store was asked about a token, for one call; `None` for what has none.
+    pub(crate) looks: Option<f64>,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
@@ -22,9 +24,7 @@ impl Figures {
     pub(crate) fn of(
         mut latencies: Vec<Duration>,
         span: Duration,
-        server_cpu: Option<Duration>,
-        redis_cpu: Option<Duration>,
-        generator_cpu: Option<Duration>,
+        used: Used,
     ) -> Result<Self, Fault> {
         if latencies.is_empty() {
             return Err("no call ended while it was measured".into());
@@ -34,14 +34,24 @@ impl Figures {
         let each = |cpu: Option<Duration>| Some(cpu?.as_secs_f64() * 1e6 / calls);
         Ok(Self {
             calls_per_second: calls / span.as_secs_f64(),
-            server_cpu: each(server_cpu),
-            redis_cpu: each(redis_cpu),
-            generator_cpu: each(generator_cpu),
+            server_cpu: each(used.server),
+            redis_cpu: each(used.redis),
+            driver_cpu: each(used.driver),
+            looks: used.looks.map(|looks| looks as f64 / calls),
             p50: at(&latencies, 0.5),
             p99: at(&latencies, 0.99),
             p999: at(&latencies, 0.999),
         })
     }
+}
+
+/// What was used up meanwhile, as far as it can be told.
+#[derive(Default)]
+pub(crate) struct Used {
+    pub(crate) server: Option<Duration>,
+    pub(crate) redis: Option<Duration>,
+    pub(crate) driver: Option<Duration>,
+    pub(crate) looks: Option<u64>,
 }
 
 /// The latency that the given share of the sorted calls did not exceed.

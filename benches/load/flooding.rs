@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 
 use crate::Fault;
 use crate::asking::{self, Caller, Subject};
-use crate::figures::Figures;
+use crate::figures::{Figures, Used};
 use crate::options::Options;
 use crate::servers::{ROOT_TOKEN, Server};
 use crate::table;
@@ -167,7 +167,7 @@ impl Site {
             .await
             .map_err(|_| "calls are still in flight long after the end")??;
         Ok(Outcome {
-            asked: Figures::of(latencies, span, None, None, None)?,
+            asked: Figures::of(latencies, span, Used::default())?,
             flood: (after - before) as f64 / span.as_secs_f64(),
         })
     }

@@ -1,19 +1,22 @@
 //! Leases as workers take them: some token of a pool, and at once back.
 
+use prost::Message;
 use prost_types::Duration;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{
-    AcquireRequest, CreateRequest, LeaseEnd, ReleaseRequest, release_request::Target,
+    AcquireRequest, AcquireResponse, CreateRequest, LeaseEnd, ReleaseRequest, ReleaseResponse,
+    release_request::Target,
 };
 use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Fault;
 use crate::asking::Caller;
+use crate::driving::{Heard, Script};
 
+const ACQUIRE: &str = "/tokenauthority.v1.TokenService/Acquire";
+const RELEASE: &str = "/tokenauthority.v1.TokenService/Release";
 const POOL: &str = "seats";
-/// How many workers share the pool at most; each has one token at a time.
-pub(crate) const WORKERS_MAX: usize = 64;
 
 /// A token of the pool that needs nobody to keep it alive.
 pub(crate) fn pooled_token(number: usize) -> CreateRequest {
@@ -25,25 +28,46 @@ pub(crate) fn pooled_token(number: usize) -> CreateRequest {
     }
 }
 
-/// Leases a token and gives it back; an error unless it was this lease that ended.
-pub(crate) async fn acquire_and_release(
-    client: &mut TokenServiceClient<Channel>,
-    caller: &Caller,
-) -> Result<(), Fault> {
-    let wanted = AcquireRequest {
-        pool: POOL.to_owned(),
-        ..AcquireRequest::default()
-    };
-    let granted = client.acquire(caller.request(wanted)).await?.into_inner();
-    let held = granted.lease.ok_or("Acquire answered no lease")?;
-    let released = client.release(caller.request(release(held.lease_id)));
-    let ended = released.await?.into_inner().lease;
-    let ended = ended.ok_or("Release answered no lease")?;
-    if ended.fence != held.fence || ended.end_reason() != LeaseEnd::Released {
-        let (fence, reason) = (held.fence, ended.end_reason().as_str_name());
-        return Err(format!("Release of {fence} answered {}, {reason}", ended.fence).into());
+/// Leases a token and gives it back, again and again; what is timed is both.
+pub(crate) struct Leasing {
+    /// The lease that each slot holds, and its fence.
+    held: Vec<Option<(String, u64)>>,
+}
+
+impl Leasing {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            held: vec![None; slots],
+        }
     }
-    Ok(())
+}
+
+impl Script for Leasing {
+    fn ask(&mut self, slot: usize, message: &mut Vec<u8>) -> Option<&'static str> {
+        let (written, path) = match &self.held[slot] {
+            None => (wanted().encode(message), ACQUIRE),
+            Some((lease_id, _)) => (release(lease_id.clone()).encode(message), RELEASE),
+        };
+        written.expect("a vector has room");
+        Some(path)
+    }
+
+    /// An error unless it was this lease that ended.
+    fn hear(&mut self, slot: usize, answer: &[u8]) -> Result<Heard, Fault> {
+        let Some((_, fence)) = self.held[slot].take() else {
+            let granted = AcquireResponse::decode(answer)?.lease;
+            let lease = granted.ok_or("Acquire answered no lease")?;
+            self.held[slot] = Some((lease.lease_id, lease.fence));
+            return Ok(Heard::Part);
+        };
+        let ended = ReleaseResponse::decode(answer)?.lease;
+        let ended = ended.ok_or("Release answered no lease")?;
+        if ended.fence != fence || ended.end_reason() != LeaseEnd::Released {
+            let reason = ended.end_reason().as_str_name();
+            return Err(format!("Release of {fence} answered {}, {reason}", ended.fence).into());
+        }
+        Ok(Heard::Whole)
+    }
 }
 
 /// An error unless a lease that nobody was granted is refused: else leases would be made up.
@@ -51,11 +75,17 @@ pub(crate) async fn sees_a_wrong_lease(
     client: &mut TokenServiceClient<Channel>,
     caller: &Caller,
 ) -> Result<(), Fault> {
-    acquire_and_release(client, caller).await?;
     let made_up = release("0".repeat(44));
     match client.release(caller.request(made_up)).await {
         Err(status) if status.code() == Code::NotFound => Ok(()),
         other => Err(format!("Release of a lease that never was answered {other:?}").into()),
+    }
+}
+
+fn wanted() -> AcquireRequest {
+    AcquireRequest {
+        pool: POOL.to_owned(),
+        ..AcquireRequest::default()
     }
 }
 

@@ -25,6 +25,16 @@ pub(crate) fn facts() -> String {
     )
 }
 
+/// Bytes of a process that are in memory; `None` where there is no /proc.
+pub(crate) fn resident_of(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// CPU time of a process and all its threads so far; `None` where there is no /proc.
 pub(crate) fn cpu_of(process: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;

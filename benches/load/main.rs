@@ -1,16 +1,14 @@
-//! The load driver: how fast Validate is, and a lease taken and given back, as a ratio to what the
-//! gRPC stack alone can do here.
+//! The load driver: what each call costs, and each token, beside what the gRPC stack alone can do here.
 //!
 //! `cargo bench --bench load -- --help` lists the options. Measured in turn, round by round, so that a
-//! machine whose speed drifts is as fast for one as for the other: the *ceiling*, which is a tonic
-//! server that authenticates nobody and returns a prebuilt answer, and the real program on each
-//! store. Each is a process of its own on loopback, and each answer is checked; one that is not the
-//! expected VERDICT_VALID, or the end of the very lease, fails the run. Of leases, at most 64 workers
-//! take some at once, and what counts as a call is both, Acquire and Release. A second table says how long
-//! Revoke takes, with 1 and with 4 servers that may answer from memory: few callers ask, so that what is
-//! seen is how long a change takes to be known everywhere; each makes the tokens that it revokes, which
-//! is not timed. The load generator shares the machine with the servers and
-//! makes their calls/s look more alike than they are; the CPU per call is the server's alone.
+//! machine whose speed drifts is as fast for one as for the other: the *ceilings*, which are tonic servers
+//! that authenticate nobody and return a prebuilt answer, and the real program on each store. Each is a
+//! process of its own on loopback, and each answer is looked at; one that is not the expected
+//! VERDICT_VALID, or the end of the very lease, fails the run.
+//!
+//! One ceiling has a runtime for each core, the other is what tonic and tokio make by themselves. The driver
+//! shares the cores with the servers. It writes frames that lie ready (`frames`), so that it takes a small part
+//! of them; what it takes is told. The CPU per call is the server's alone.
 //!
 //! With `--flood` it measures something else: how long one client waits while another one floods.
 
@@ -22,15 +20,25 @@
 
 mod asking;
 mod ceiling;
+mod creating;
+mod disk;
+mod driving;
 mod figures;
 mod flooding;
+mod frames;
+mod goals;
+mod headers;
 mod leasing;
 mod machine;
+mod measured;
 mod options;
 mod revoking;
 mod rows;
 mod servers;
+mod sizes;
+mod streaming;
 mod table;
+mod validating;
 mod window;
 
 #[path = "../../tests/support/mod.rs"]
@@ -38,15 +46,22 @@ mod support;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use ceiling::Shape;
+use goals::Findings;
+use measured::{Measured, Told};
 use options::Options;
-use rows::Rows;
+use rows::{Row, Rows};
 
 /// Why a run failed, for people.
 type Fault = Box<dyn Error + Send + Sync>;
+
+/// How long the disk is tried in each round.
+const FLUSHING: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -54,8 +69,10 @@ fn main() -> ExitCode {
         .next()
         .is_some_and(|word| word == ceiling::COMMAND)
     {
+        let shape = arguments.next().expect("a shape");
         let answer = arguments.next().expect("the file of the answer");
-        return ended(ceiling::serve(answer.as_ref()));
+        let shape = Shape::of(&shape.to_string_lossy());
+        return ended(shape.and_then(|shape| ceiling::serve(shape, answer.as_ref())));
     }
     let options = Options::parse().settled();
     // The flavour that the servers run on, too.
@@ -98,10 +115,53 @@ async fn run(options: &Options) -> Result<(), Fault> {
         println!("\n{}", flooding::run(options).await?);
         return Ok(());
     }
-    let rows = Rows::prepare(options).await?;
-    let rounds = rows.measure(options).await?;
-    println!("\n{}", table::of(table::RATIOS, rows.compared(), &rounds));
-    println!("{}", table::of(table::LATENCIES, rows.revoking(), &rounds));
-    println!("{}", table::notes(&rounds));
+    let progress = Progress::begin();
+    let rows = Rows::prepare(options, &progress).await?;
+    let told = |row: &Row| Told {
+        name: row.name,
+        ceiling: row.ceiling,
+        rounds: Vec::new(),
+    };
+    let mut measured = Measured(rows.all.iter().map(told).collect());
+    let mut flushes = Vec::new();
+    for round in 1..=options.rounds {
+        flushes.push(disk::flushes_per_second(FLUSHING)?);
+        for (row, told) in rows.all.iter().zip(&mut measured.0) {
+            progress.note(&format!(
+                "round {round} of {}: {}",
+                options.rounds, row.name
+            ));
+            told.rounds.push(row.measure(options).await?);
+        }
+    }
+    let resident = rows.resident;
+    // Whose processes would share the cores with what comes.
+    drop(rows);
+    let sizes = match options.sizes() {
+        true => sizes::measure(options, &progress).await?.into(),
+        false => Vec::new(),
+    };
+    let findings = Findings {
+        measured: &measured,
+        flushes: Some(table::median(flushes)),
+        sizes: &sizes,
+        resident,
+        tokens: options.tokens,
+    };
+    println!("\n{}\n{}", goals::of(&findings), table::of(&measured));
+    progress.note("done");
     Ok(())
+}
+
+/// Says on standard error how far the run is.
+struct Progress(Instant);
+
+impl Progress {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    fn note(&self, what: &str) {
+        eprintln!("{:>4} s  {what}", self.0.elapsed().as_secs());
+    }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 
+use crate::rows::Load;
+
 /// What a server takes in hand at once unless configured otherwise; more would be refused.
 const CALLS_IN_HAND_MAX: usize = 4096;
 
 const SECONDS_MIN: f64 = 0.1;
 const SECONDS_MAX: f64 = 60.0;
 
-/// Measures Validate against the ceiling of the gRPC stack
+/// Measures the authority on each store against the ceiling of the gRPC stack
 #[derive(Parser, Clone, Debug)]
 #[command(name = "load")]
 pub(crate) struct Options {
@@ -24,8 +26,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = range(1024))]
     pub(crate) in_flight: usize,
 
-    /// Tokens that are asked about in turn, 1 to 1000000
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = range(1_000_000))]
+    /// Tokens that are asked about, 1 to 1000000; 1000 with --flood
+    #[arg(long, value_name = "N", default_value_t = 100_000, default_value_if("flood", "true", "1000"), value_parser = range(1_000_000))]
     pub(crate) tokens: usize,
 
     /// Rounds, in each of which each row is measured once, 1 to 100
@@ -33,12 +35,20 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
 
     /// How long a row is measured in each round, 0.1 to 60; a third of it goes before as warm-up
-    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.5, default_value_if("flood", "true", "3"), value_parser = seconds)]
     seconds: f64,
+
+    /// Measures the ceilings and the rows whose names contain this, and no sizes
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+
+    /// Fills stores with a million tokens for what is said of sizes and starts: half an hour
+    #[arg(long)]
+    long: bool,
 
     /// Only shows that the driver works: 1 round of 0.3 seconds, 50 tokens, 2 connections
     #[arg(long)]
-    smoke: bool,
+    pub(crate) smoke: bool,
 
     /// Measures how long one client waits while another one floods with wrong secrets, and nothing else
     #[arg(long)]
@@ -69,6 +79,34 @@ impl Options {
         self.connections * self.in_flight
     }
 
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            connections: self.connections,
+            in_flight: self.in_flight,
+        }
+    }
+
+    /// Whether a row of this name is measured.
+    pub(crate) fn names(&self, row: &str) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| row.to_lowercase().contains(&only.to_lowercase()))
+    }
+
+    /// Whether sizes are measured, and starts.
+    pub(crate) fn sizes(&self) -> bool {
+        self.only.is_none()
+    }
+
+    /// How many tokens a store is filled with for that.
+    pub(crate) fn filling(&self) -> usize {
+        if self.long { 1_000_000 } else { self.tokens }
+    }
+
+    /// How many of each kind that has more to keep.
+    pub(crate) fn sample(&self) -> usize {
+        self.filling().div_ceil(10)
+    }
+
     pub(crate) fn measured(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
@@ -86,6 +124,10 @@ impl fmt::Display for Options {
             "--connections {} --in-flight {} --tokens {} --rounds {} --seconds {}",
             self.connections, self.in_flight, self.tokens, self.rounds, self.seconds
         )?;
+        if let Some(only) = &self.only {
+            write!(f, " --only {only:?}")?;
+        }
+        f.write_str(if self.long { " --long" } else { "" })?;
         f.write_str(if self.flood { " --flood" } else { "" })
     }
 }

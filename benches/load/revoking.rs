@@ -1,75 +1,86 @@
 //! Revocations: tokens that every server may have in memory, made for it and ended one by one.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prost::Message;
 use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use token_authority::transport::grpc::pb::{
-    BatchCreateRequest, RevokeRequest, Verdict, revoke_request::Target,
+    RevokeRequest, RevokeResponse, Verdict, revoke_request::Target,
 };
 use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Fault;
 use crate::asking::{self, Caller, Subject};
+use crate::creating;
+use crate::driving::{Heard, Script};
+use crate::servers::Server;
 
-/// How many revoke at once at most: so few that what is seen is how long a change takes to be known
-/// everywhere, and not how long it waits for a processor.
-pub(crate) const CALLERS_MAX: usize = 4;
-/// How many tokens a caller makes when it has none left.
-const STOCK: u32 = 100;
+const REVOKE: &str = "/tokenauthority.v1.TokenService/Revoke";
 
-/// Makes tokens to be revoked.
-pub(crate) async fn stock(
-    client: &mut TokenServiceClient<Channel>,
-    caller: &Caller,
-) -> Result<Vec<Subject>, Fault> {
-    let wanted = BatchCreateRequest {
-        template: Some(asking::shop_token(0)),
-        count: STOCK,
-    };
-    let made = client.batch_create(caller.request(wanted)).await?;
-    let made = made.into_inner().created.into_iter().map(|one| {
-        let token = one.token.ok_or("BatchCreate answered no token")?;
-        Ok(Subject {
-            secret: one.secret,
-            token_id: token.token_id,
-        })
-    });
-    made.collect()
+/// Tokens of a store that are there to be revoked.
+#[derive(Clone, Default)]
+pub(crate) struct Stock(Arc<Mutex<Vec<Subject>>>);
+
+impl Stock {
+    fn take(&self) -> Option<Subject> {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.pop()
+    }
+
+    /// Makes as many as are lacking to so many.
+    pub(crate) async fn fill(&self, server: &Server, count: usize) -> Result<(), Fault> {
+        let there = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let lacking = count.saturating_sub(there);
+        let mut made = creating::batches(server, lacking, asking::shop_token).await?;
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.append(&mut made);
+        Ok(())
+    }
 }
 
-/// Revokes a token; an error unless it was revoked by this.
-pub(crate) async fn revoke(
-    client: &mut TokenServiceClient<Channel>,
-    caller: &Caller,
-    token_id: &str,
-) -> Result<(), Fault> {
-    let request = RevokeRequest {
-        target: Some(Target::TokenId(token_id.to_owned())),
+/// Revokes what is in stock.
+pub(crate) struct Revoking(pub(crate) Stock);
+
+impl Script for Revoking {
+    fn ask(&mut self, _: usize, message: &mut Vec<u8>) -> Option<&'static str> {
+        let written = revoked(self.0.take()?.token_id).encode(message);
+        written.expect("a vector has room");
+        Some(REVOKE)
+    }
+
+    fn hear(&mut self, _: usize, answer: &[u8]) -> Result<Heard, Fault> {
+        match RevokeResponse::decode(answer)?.revoke_time {
+            Some(_) => Ok(Heard::Whole),
+            None => Err("Revoke answered no time".into()),
+        }
+    }
+}
+
+fn revoked(token_id: String) -> RevokeRequest {
+    RevokeRequest {
+        target: Some(Target::TokenId(token_id)),
         reason: String::new(),
-    };
-    let answer = client.revoke(caller.request(request)).await?.into_inner();
-    match answer.revoke_time {
-        Some(_) => Ok(()),
-        None => Err("Revoke answered no time".into()),
     }
 }
 
 /// An error unless a revoked token is refused at once over each connection, where it was in memory
 /// before, and a token that never was cannot be revoked: else revocations would be made up.
-pub(crate) async fn are_seen(connections: &[Channel], caller: &Caller) -> Result<(), Fault> {
+pub(crate) async fn are_seen(server: &Server, caller: &Caller) -> Result<(), Fault> {
+    let connections = &server.connections;
     let mut client = TokenServiceClient::new(connections[0].clone());
-    let subject = stock(&mut client, caller).await?.remove(0);
+    let subject = creating::batches(server, 1, asking::shop_token)
+        .await?
+        .remove(0);
     are_told(connections, caller, &subject.secret, Verdict::Valid).await?;
-    revoke(&mut client, caller, &subject.token_id).await?;
-    are_told(connections, caller, &subject.secret, Verdict::Revoked).await?;
     let nobody = "0".repeat(subject.token_id.len());
-    let made_up = revoke(&mut client, caller, &nobody).await;
-    let status = made_up
-        .as_ref()
-        .err()
-        .and_then(|fault| fault.downcast_ref::<tonic::Status>());
-    match status.map(tonic::Status::code) {
-        Some(Code::NotFound) => Ok(()),
-        _ => Err(format!("Revoke of a token that never was answered {made_up:?}").into()),
+    client
+        .revoke(caller.request(revoked(subject.token_id)))
+        .await?;
+    are_told(connections, caller, &subject.secret, Verdict::Revoked).await?;
+    match client.revoke(caller.request(revoked(nobody))).await {
+        Err(status) if status.code() == Code::NotFound => Ok(()),
+        other => Err(format!("Revoke of a token that never was answered {other:?}").into()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The processes that are measured: each of its own, on a free port of loopback, ended when dropped.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::ceiling::{self, Shape};
 use crate::support::child::OwnedChild;
 use crate::support::redis_server::RedisServer;
-use crate::{Fault, ceiling, machine};
+use crate::{Fault, machine};
 
 /// The root token of the authorities, configured.
 pub(crate) const ROOT_TOKEN: &str = "root-of-the-load-driver-0123456789-0123456789";
@@ -28,17 +30,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// before what they work on.
 pub(crate) struct Server {
     children: Vec<OwnedChild>,
+    /// Where each process listens.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) connections: Vec<Channel>,
     /// Of each process, for connections beside those.
     pub(crate) endpoints: Vec<Endpoint>,
-    redis: Option<RedisServer>,
+    pub(crate) redis: Option<RedisServer>,
     /// Kept until then.
     folders: Vec<TempDir>,
+    /// From before the last process was started until it said that it serves.
+    pub(crate) started_in: Duration,
 }
 
 impl Server {
     /// The ceiling, in a process of its own, which is this very program.
     pub(crate) async fn ceiling(
+        shape: Shape,
         answer: &ValidateResponse,
         connections: usize,
     ) -> Result<Self, Fault> {
@@ -46,34 +53,53 @@ impl Server {
         let file = folder.path().join("answer");
         fs::write(&file, answer.encode_to_vec())?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(ceiling::COMMAND).arg(file);
+        command.args([ceiling::COMMAND, shape.word()]).arg(file);
         Self::start(command, folder, None, connections).await
     }
 
     /// The real program on an SQLite file of its own.
     pub(crate) async fn on_sqlite(connections: usize) -> Result<Self, Fault> {
-        let folder = tempfile::tempdir()?;
-        let store = format!("sqlite:{}", folder.path().join("load.db").display());
+        Self::on_sqlite_in(tempfile::tempdir()?, connections).await
+    }
+
+    /// The same on the file that lies in a folder, if one does.
+    pub(crate) async fn on_sqlite_in(folder: TempDir, connections: usize) -> Result<Self, Fault> {
+        let begun = Instant::now();
+        let store = format!("sqlite:{}", database_in(&folder).display());
         let command = authority(&["--store", &store], folder.path());
-        Self::serving(Self::start(command, folder, None, connections).await?).await
+        let started = Self::start(command, folder, None, connections).await?;
+        started.serving(begun).await
     }
 
     /// The real program on a redis-server of its own, in so many processes, which share the
     /// connections.
     pub(crate) async fn on_redis(replicas: usize, connections: usize) -> Result<Self, Fault> {
-        let redis = RedisServer::start();
+        Self::over(RedisServer::start(), replicas, connections).await
+    }
+
+    /// The same over one that runs already.
+    pub(crate) async fn over(
+        redis: RedisServer,
+        replicas: usize,
+        connections: usize,
+    ) -> Result<Self, Fault> {
         let each = connections.div_ceil(replicas);
         let mut all = Self {
             children: Vec::new(),
+            addresses: Vec::new(),
             connections: Vec::new(),
             endpoints: Vec::new(),
             redis: None,
             folders: Vec::new(),
+            started_in: Duration::ZERO,
         };
         for _ in 0..replicas {
-            let folder = tempfile::tempdir()?;
+            let (folder, begun) = (tempfile::tempdir()?, Instant::now());
             let command = authority(&["--store", &redis.url(), "--init-store"], folder.path());
-            let one = Self::serving(Self::start(command, folder, None, each).await?).await?;
+            let one = Self::start(command, folder, None, each).await?;
+            let one = one.serving(begun).await?;
+            all.started_in = one.started_in;
+            all.addresses.extend(one.addresses);
             all.children.extend(one.children);
             all.connections.extend(one.connections);
             all.endpoints.extend(one.endpoints);
@@ -110,23 +136,26 @@ impl Server {
         }
         Ok(Self {
             children: vec![child],
+            addresses: vec![address.parse()?],
             connections: channels,
             endpoints: vec![endpoint],
             redis,
             folders: vec![folder],
+            started_in: Duration::ZERO,
         })
     }
 
-    /// Waits until it says that it can answer Validate.
-    async fn serving(self) -> Result<Self, Fault> {
+    /// Waits until it says that it can answer Validate; it was started at `begun`.
+    async fn serving(mut self, begun: Instant) -> Result<Self, Fault> {
         let mut health = HealthClient::new(self.connections[0].clone());
         let patience = Instant::now() + PATIENCE;
         while Instant::now() < patience {
             let answer = health.check(HealthCheckRequest::default()).await?;
             if answer.into_inner().status() == ServingStatus::Serving {
+                self.started_in = begun.elapsed();
                 return Ok(self);
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Err("a server listens, but its health never says SERVING".into())
     }
@@ -140,6 +169,68 @@ impl Server {
             redis.and_then(machine::cpu_of),
         )
     }
+}
+
+impl Server {
+    /// Bytes that the processes have in memory, together.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let children = self.children.iter().map(|child| child.0.id());
+        children.map(machine::resident_of).sum()
+    }
+
+    /// How often the processes have asked their store so far about a token: what `find` and `take` count.
+    pub(crate) fn looks(&self) -> Result<Option<u64>, Fault> {
+        let mut looks = None;
+        for address in &self.addresses {
+            for line in metrics(*address)?.lines() {
+                let asks = ["find", "take"].map(|name| format!("{{operation=\"{name}\"}} "));
+                let value = line.strip_prefix("token_authority_store_duration_seconds_count");
+                let value =
+                    value.and_then(|rest| asks.iter().find_map(|ask| rest.strip_prefix(ask)));
+                if let Some(value) = value {
+                    *looks.get_or_insert(0) += value.parse::<u64>()?;
+                }
+            }
+        }
+        Ok(looks)
+    }
+
+    /// Ends the processes as an operator would, and waits for it; answers what they worked on.
+    pub(crate) async fn stopped(self) -> Result<(Option<RedisServer>, Vec<TempDir>), Fault> {
+        let Self {
+            mut children,
+            redis,
+            folders,
+            connections,
+            ..
+        } = self;
+        drop(connections);
+        for child in &mut children {
+            child.signal("TERM");
+        }
+        let ending = tokio::task::spawn_blocking(move || {
+            children
+                .iter_mut()
+                .try_for_each(|child| child.0.wait().map(drop))
+        });
+        tokio::time::timeout(PATIENCE, ending).await???;
+        Ok((redis, folders))
+    }
+}
+
+/// The database of an authority in a folder.
+pub(crate) fn database_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("load.db")
+}
+
+/// What stands at `/metrics`.
+fn metrics(address: SocketAddr) -> Result<String, Fault> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    socket.read_to_string(&mut page)?;
+    Ok(page)
 }
 
 /// `serve` with a configured root token, and nothing of the environment of whoever runs this.

@@ -1,142 +1,105 @@
-//! The tables: medians over the rounds, with the least and the most below them.
+//! The tables, in Markdown: each row's medians over the rounds, beside those of its ceiling.
 
-use crate::figures::Figures;
+use crate::measured::{CALLS, Measured, P50, P99, SERVER_CPU, Told};
+use crate::rows::DEFAULT_CEILING;
 
-/// How a column comes from a row's figures and those of the ceiling in the same round.
-pub(crate) struct Column {
+pub(crate) use crate::measured::median;
+
+/// A column: its title, how many decimals it has, and what stands in it.
+struct Column {
     title: &'static str,
     decimals: usize,
-    value: fn(&Figures, &Figures) -> Option<f64>,
+    value: fn(&Measured, &Told) -> Option<f64>,
 }
 
-/// What is compared with the ceiling.
-pub(crate) const RATIOS: &[Column] = &[
+const COLUMNS: &[Column] = &[
     Column {
         title: "calls/s",
         decimals: 0,
-        value: |own, _| Some(own.calls_per_second),
+        value: |all, row| all.median(row.name, CALLS),
     },
     Column {
-        title: "ratio",
+        title: "to ceiling",
         decimals: 2,
-        value: |own, ceiling| Some(own.calls_per_second / ceiling.calls_per_second),
+        value: |all, row| all.ratio(row.name, row.ceiling, CALLS),
+    },
+    Column {
+        title: "to default",
+        decimals: 2,
+        value: |all, row| all.ratio(row.name, DEFAULT_CEILING, CALLS),
+    },
+    Column {
+        title: "spread %",
+        decimals: 0,
+        value: |all, row| Some(100.0 * all.spread(row.name, CALLS)?),
     },
     Column {
         title: "CPU µs/call",
         decimals: 1,
-        value: |own, _| own.server_cpu,
+        value: |all, row| all.median(row.name, SERVER_CPU),
     },
     Column {
-        title: "ratio",
+        title: "to ceiling",
         decimals: 2,
-        value: |own, ceiling| Some(own.server_cpu? / ceiling.server_cpu?),
+        value: |all, row| all.ratio(row.name, row.ceiling, SERVER_CPU),
     },
     Column {
-        title: "Redis CPU µs/call",
+        title: "looks/call",
+        decimals: 2,
+        value: |all, row| all.median(row.name, |figures| figures.looks),
+    },
+    Column {
+        title: "Redis CPU µs",
         decimals: 1,
-        value: |own, _| own.redis_cpu,
+        value: |all, row| all.median(row.name, |figures| figures.redis_cpu),
+    },
+    Column {
+        title: "driver CPU µs",
+        decimals: 1,
+        value: |all, row| all.median(row.name, |figures| figures.driver_cpu),
     },
     Column {
         title: "p50 µs",
         decimals: 0,
-        value: |own, _| Some(own.p50),
+        value: |all, row| all.median(row.name, P50),
     },
     Column {
         title: "p99 µs",
         decimals: 0,
-        value: |own, _| Some(own.p99),
+        value: |all, row| all.median(row.name, P99),
     },
     Column {
-        title: "ratio",
+        title: "to ceiling",
         decimals: 2,
-        value: |own, ceiling| Some(own.p99 / ceiling.p99),
+        value: |all, row| all.ratio(row.name, row.ceiling, P99),
     },
     Column {
         title: "p99.9 µs",
         decimals: 0,
-        value: |own, _| Some(own.p999),
+        value: |all, row| all.median(row.name, |figures| Some(figures.p999)),
     },
 ];
 
-/// What is told of a call that waits for others, and is no matter of calls/s.
-pub(crate) const LATENCIES: &[Column] = &[
-    Column {
-        title: "p50 ms",
-        decimals: 2,
-        value: |own, _| Some(own.p50 / 1e3),
-    },
-    Column {
-        title: "p99 ms",
-        decimals: 2,
-        value: |own, _| Some(own.p99 / 1e3),
-    },
-    Column {
-        title: "p99.9 ms",
-        decimals: 2,
-        value: |own, _| Some(own.p999 / 1e3),
-    },
-];
-
-/// A table in Markdown, of the rows at these places. Each round holds the figures of all rows, the
-/// ceiling's first.
-pub(crate) fn of(
-    columns: &[Column],
-    rows: impl Iterator<Item = (usize, &'static str)>,
-    rounds: &[Vec<Figures>],
-) -> String {
-    let titles = columns.iter().map(|column| column.title.to_owned());
+/// The table of all rows, and what a reader must know beside it.
+pub(crate) fn of(all: &Measured) -> String {
+    let titles = COLUMNS.iter().map(|column| column.title.to_owned());
     let head = [String::new()].into_iter().chain(titles).collect();
     let mut lines: Vec<Vec<String>> = vec![head];
-    for (at, name) in rows {
-        let mut medians = vec![name.to_owned()];
-        let mut ranges = vec!["least to most".to_owned()];
-        for column in columns {
-            let values = rounds
-                .iter()
-                .map(|round| (column.value)(&round[at], &round[0]));
-            let (median, range) = cells(values.collect(), column.decimals);
-            medians.push(median);
-            ranges.push(range);
-        }
-        lines.push(medians);
-        if rounds.len() > 1 {
-            lines.push(ranges);
-        }
+    for row in &all.0 {
+        let cells = COLUMNS.iter().map(|column| {
+            let decimals = column.decimals;
+            let value = (column.value)(all, row);
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+        });
+        lines.push([row.name.to_owned()].into_iter().chain(cells).collect());
     }
-    aligned(&lines)
-}
-
-/// What a reader must know beside the table.
-pub(crate) fn notes(rounds: &[Vec<Figures>]) -> String {
-    let generator = rounds.iter().flatten().map(|figures| figures.generator_cpu);
-    let generator = match generator.collect::<Option<Vec<f64>>>() {
-        Some(all) => format!("{:.1} µs", median(all)),
-        None => "an unknown amount".to_owned(),
-    };
+    let rounds = all.0.first().map_or(0, |row| row.rounds.len());
     format!(
-        "Medians over the rounds, of which there are {}; a ratio is to the ceiling of the same round.\n\
-         The load generator runs on the same cores and takes {generator} of CPU a call, which draws\n\
-         the ratios of calls/s and of latency towards 1.",
-        rounds.len()
+        "{}\nMedians over the rounds, of which there are {rounds}; a ratio is to the ceiling of the same round. The\n\
+         spread is that of calls/s over the rounds. A look asks the store about a token. A call of\n\
+         Acquire+Release is both. Servers, Redis and driver share the cores.",
+        aligned(&lines)
     )
-}
-
-/// Median and range of the rounds; a dash where there is nothing to say.
-fn cells(values: Option<Vec<f64>>, decimals: usize) -> (String, String) {
-    let Some(values) = values else {
-        return ("-".to_owned(), String::new());
-    };
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let range = format!("{least:.decimals$} to {most:.decimals$}");
-    (format!("{:.decimals$}", median(values)), range)
-}
-
-/// The middle one; of an even number the mean of the two in the middle.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
-    (values[low] + values[high]) / 2.0
 }
 
 /// Markdown: names to the left, numbers to the right.

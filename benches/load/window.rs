@@ -1,187 +1,157 @@
-//! One row for some seconds: callers who each wait for an answer before they ask again.
+//! One row for some seconds: what is driven over its connections, and what the processes use meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use token_authority::transport::grpc::pb::token_service_client::TokenServiceClient;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
+use tokio::time::timeout;
 
-use crate::asking::{self, Caller, Subject};
-use crate::figures::Figures;
-use crate::options::Options;
+use crate::creating::Creating;
+use crate::driving::{self, Line, MEASURED, OVER, Script, WARM_UP};
+use crate::figures::{Figures, Used};
+use crate::leasing::Leasing;
+use crate::revoking::{Revoking, Stock};
+use crate::rows::Row;
 use crate::servers::Server;
-use crate::{Fault, leasing, machine, revoking};
+use crate::validating::{Asked, Validating};
+use crate::{Fault, machine, streaming};
 
 /// What callers do, again and again.
 #[derive(Clone)]
 pub(crate) enum Work {
-    /// They ask about one token after the other.
-    Validate(Arc<[Subject]>),
+    /// They ask about tokens.
+    Validate(Asked),
+    /// They ask on streams.
+    Stream(Asked),
+    /// They make tokens.
+    Create,
+    /// They revoke tokens that were made for it.
+    Revoke(Stock),
     /// They take a lease and give it back.
     Lease,
-    /// They revoke tokens that they made for it.
-    Revoke,
 }
 
 impl Work {
-    /// How many do so at once, of those that the options allow.
-    fn callers(&self, options: &Options) -> usize {
-        match self {
-            Self::Validate(_) => options.callers(),
-            Self::Lease => options.callers().min(leasing::WORKERS_MAX),
-            Self::Revoke => options.callers().min(revoking::CALLERS_MAX),
-        }
+    /// Drives one connection until the phase is over.
+    fn drive(
+        &self,
+        line: &Line,
+        in_flight: usize,
+        phase: &AtomicU8,
+    ) -> Result<Vec<Duration>, Fault> {
+        let mut script: Box<dyn Script> = match self {
+            Self::Stream(asked) => return streaming::drive(line, asked, in_flight, phase),
+            Self::Validate(asked) => Box::new(Validating::new(asked.clone(), in_flight)),
+            Self::Create => Box::new(Creating::new()),
+            Self::Revoke(stock) => Box::new(Revoking(stock.clone())),
+            Self::Lease => Box::new(Leasing::new(in_flight)),
+        };
+        driving::drive(line, script.as_mut(), in_flight, phase)
     }
 }
 
 /// How long calls in flight may take to end when nobody asks any more.
 const ENDING_MAX: Duration = Duration::from_secs(15);
 
-const WARM_UP: u8 = 0;
-const MEASURED: u8 = 1;
-const OVER: u8 = 2;
-
 /// What was read off at an instant.
 struct Reading {
     time: Instant,
     server: Option<Duration>,
     redis: Option<Duration>,
-    generator: Option<Duration>,
+    driver: Option<Duration>,
 }
 
 impl Reading {
     fn take(server: &Server) -> Self {
-        let (authority, redis) = server.cpu();
+        let (own, redis) = server.cpu();
         Self {
             time: Instant::now(),
-            server: authority,
+            server: own,
             redis,
-            generator: machine::cpu_of(std::process::id()),
+            driver: machine::cpu_of(std::process::id()),
         }
     }
 }
 
-/// Warms up, measures, and waits for the last answers. An error of one call fails the whole.
+/// Warms up, measures, and waits for the last answers; less long where nothing is left to be asked. An
+/// error of one call fails the whole.
 pub(crate) async fn measure(
-    server: &Server,
-    caller: &Caller,
-    work: &Work,
-    options: &Options,
+    row: &Row,
+    warm_up: Duration,
+    measured: Duration,
 ) -> Result<Figures, Fault> {
     let phase = Arc::new(AtomicU8::new(WARM_UP));
-    let mut callers = JoinSet::new();
-    let connections = server.connections.iter().cycle();
-    let at_once = work.callers(options);
-    for (number, connection) in connections.take(at_once).enumerate() {
-        let asking = Asking {
-            connection: connection.clone(),
-            caller: caller.clone(),
-            phase: phase.clone(),
-        };
-        match work {
-            Work::Validate(subjects) => {
-                // Callers begin spread over all tokens.
-                let first = number * subjects.len() / at_once;
-                callers.spawn(asking.validate(subjects.clone(), first));
-            }
-            Work::Lease => drop(callers.spawn(asking.lease())),
-            Work::Revoke => drop(callers.spawn(asking.revoke())),
-        }
-    }
-    tokio::time::sleep(options.warm_up()).await;
-    let begun = Reading::take(server);
+    let mut driven = Driven::begin(row, &phase);
+    driven.for_at_most(warm_up).await?;
+    let looks = row.server.looks()?;
+    let begun = Reading::take(&row.server);
     phase.store(MEASURED, Ordering::Relaxed);
-    tokio::time::sleep(options.measured()).await;
+    driven.for_at_most(measured).await?;
     phase.store(OVER, Ordering::Relaxed);
-    let ended = Reading::take(server);
-    let gathering = async {
-        let mut latencies = Vec::new();
-        while let Some(own) = callers.join_next().await {
-            latencies.append(&mut own??);
-        }
-        Ok::<_, Fault>(latencies)
-    };
-    let latencies = tokio::time::timeout(ENDING_MAX, gathering)
-        .await
-        .map_err(|_| "calls are still in flight long after the end")??;
+    let ended = Reading::take(&row.server);
+    let looks = row.server.looks()?.zip(looks);
+    if !driven.for_at_most(ENDING_MAX).await? {
+        return Err("calls are still in flight long after the end".into());
+    }
     let used = |of: fn(&Reading) -> Option<Duration>| Some(of(&ended)?.saturating_sub(of(&begun)?));
-    Figures::of(
-        latencies,
-        ended.time - begun.time,
-        used(|reading| reading.server),
-        used(|reading| reading.redis),
-        used(|reading| reading.generator),
-    )
+    let used = Used {
+        server: used(|reading| reading.server),
+        redis: used(|reading| reading.redis),
+        driver: used(|reading| reading.driver),
+        looks: looks.map(|(after, before)| after - before),
+    };
+    Figures::of(driven.latencies, ended.time - begun.time, used)
 }
 
-/// One caller with one call in flight.
-struct Asking {
-    connection: Channel,
-    caller: Caller,
-    phase: Arc<AtomicU8>,
+/// Does what a row does until nothing of it is left.
+pub(crate) async fn exhaust(row: &Row, patience: Duration) -> Result<(), Fault> {
+    let phase = Arc::new(AtomicU8::new(WARM_UP));
+    let mut driven = Driven::begin(row, &phase);
+    match driven.for_at_most(patience).await? {
+        true => Ok(()),
+        false => {
+            phase.store(OVER, Ordering::Relaxed);
+            Err(format!("{} did not come to its end in {patience:?}", row.name).into())
+        }
+    }
 }
 
-impl Asking {
-    fn is_over(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == OVER
-    }
+/// The connections of a row that are driven, each by a thread.
+struct Driven {
+    connections: JoinSet<Result<Vec<Duration>, Fault>>,
+    latencies: Vec<Duration>,
+}
 
-    /// Notes how long something took that began then, where it is measured.
-    fn note(&self, latencies: &mut Vec<Duration>, begun: Instant) {
-        if self.phase.load(Ordering::Relaxed) == MEASURED {
-            latencies.push(begun.elapsed());
-        }
-    }
-
-    /// Asks about one token after the other; answers how long each answer that came while it was
-    /// measured took.
-    async fn validate(
-        self,
-        subjects: Arc<[Subject]>,
-        first: usize,
-    ) -> Result<Vec<Duration>, Fault> {
-        let mut client = TokenServiceClient::new(self.connection.clone());
-        let mut latencies = Vec::new();
-        for subject in subjects.iter().cycle().skip(first) {
-            if self.is_over() {
-                break;
-            }
-            let question = self.caller.request(asking::question(&subject.secret));
-            let begun = Instant::now();
-            let answer = client.validate(question).await?;
-            self.note(&mut latencies, begun);
-            asking::check(answer.get_ref(), subject)?;
-        }
-        Ok(latencies)
-    }
-
-    /// Takes a lease and gives it back, again and again; answers how long both took together.
-    async fn lease(self) -> Result<Vec<Duration>, Fault> {
-        let mut client = TokenServiceClient::new(self.connection.clone());
-        let mut latencies = Vec::new();
-        while !self.is_over() {
-            let begun = Instant::now();
-            leasing::acquire_and_release(&mut client, &self.caller).await?;
-            self.note(&mut latencies, begun);
-        }
-        Ok(latencies)
-    }
-
-    /// Revokes one token after the other; answers how long each took, without the making of them.
-    async fn revoke(self) -> Result<Vec<Duration>, Fault> {
-        let mut client = TokenServiceClient::new(self.connection.clone());
-        let (mut latencies, mut stock) = (Vec::new(), Vec::new());
-        while !self.is_over() {
-            let Some(subject) = stock.pop() else {
-                stock = revoking::stock(&mut client, &self.caller).await?;
-                continue;
+impl Driven {
+    fn begin(row: &Row, phase: &Arc<AtomicU8>) -> Self {
+        let mut connections = JoinSet::new();
+        let addresses = row.server.addresses.iter().cycle();
+        for to in addresses.take(row.load.connections) {
+            let line = Line {
+                to: *to,
+                caller: row.caller.clone(),
             };
-            let begun = Instant::now();
-            revoking::revoke(&mut client, &self.caller, &subject.token_id).await?;
-            self.note(&mut latencies, begun);
+            let (work, phase, in_flight) = (row.work.clone(), phase.clone(), row.load.in_flight);
+            connections.spawn_blocking(move || work.drive(&line, in_flight, &phase));
         }
-        Ok(latencies)
+        Self {
+            connections,
+            latencies: Vec::new(),
+        }
+    }
+
+    /// Waits so long at the most, and answers whether all have ended by then.
+    async fn for_at_most(&mut self, span: Duration) -> Result<bool, Fault> {
+        let gathering = async {
+            while let Some(own) = self.connections.join_next().await {
+                self.latencies.append(&mut own??);
+            }
+            Ok::<_, Fault>(())
+        };
+        match timeout(span, gathering).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 }
