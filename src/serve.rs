@@ -26,7 +26,7 @@ use crate::authority::readiness::{self, Readiness};
 use crate::authority::sweeper;
 use crate::authority::{Authority, CacheBounds};
 use crate::config::args::ServeArgs;
-use crate::config::{self, Config, ConfigError, Environment, RootToken};
+use crate::config::{self, Config, ConfigError, Environment, LimitsConfig, RootToken};
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
@@ -185,6 +185,14 @@ fn authority(
         .with_certificates(encryption::callers(config)))
 }
 
+fn bounds(limits: &LimitsConfig) -> Bounds {
+    Bounds {
+        message_bytes: limits.message_bytes,
+        call_deadline: limits.call_deadline,
+        stream_messages: limits.stream_messages,
+    }
+}
+
 /// Serves what is in `store` until told to stop, and drains.
 async fn serve_store(
     config: Config,
@@ -202,11 +210,6 @@ async fn serve_store(
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
-    let bounds = Bounds {
-        message_bytes: config.limits.message_bytes,
-        call_deadline: config.limits.call_deadline,
-        stream_messages: config.limits.stream_messages,
-    };
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);
@@ -228,7 +231,7 @@ async fn serve_store(
         metrics,
         gate: gate.clone(),
         streams: Gate::of_streams(limits.streams, limits.streams_per_address),
-        bounds,
+        bounds: bounds(limits),
         http,
     };
     let supervision = config.supervision.as_ref();

@@ -67,6 +67,7 @@ mod unix_sockets;
 mod updates;
 mod visibility;
 mod waiting;
+mod waiting_questions;
 
 #[path = "../attacks/peer.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]

@@ -4,6 +4,7 @@ use std::fmt;
 
 #[allow(
     clippy::doc_lazy_continuation,
+    clippy::large_enum_variant,
     clippy::too_many_lines,
     unreachable_pub,
     unused_qualifications
@@ -209,25 +210,6 @@ mod tests {
             ),
             format!(
                 "{:?}",
-                BatchValidateRequest {
-                    requests: vec![ValidateRequest {
-                        secret: secret(),
-                        ..Default::default()
-                    }]
-                }
-            ),
-            format!(
-                "{:?}",
-                ValidateStreamRequest {
-                    id: 1,
-                    request: Some(ValidateRequest {
-                        secret: secret(),
-                        ..Default::default()
-                    })
-                }
-            ),
-            format!(
-                "{:?}",
                 RevokeRequest {
                     target: Some(revoke_request::Target::Secret(secret())),
                     reason: String::new()
@@ -263,5 +245,24 @@ mod tests {
             printed.iter().all(|text| !text.contains("canary")),
             "{printed:?}"
         );
+    }
+
+    #[test]
+    fn no_message_prints_the_secrets_of_those_within() {
+        let one = || ValidateRequest {
+            secret: "ta_canary".to_owned(),
+            ..ValidateRequest::default()
+        };
+        let batch = BatchValidateRequest {
+            requests: vec![one(), one()],
+        };
+        let streamed = ValidateStreamRequest {
+            id: 1,
+            request: Some(one()),
+        };
+        for printed in [format!("{batch:?}"), format!("{streamed:?}")] {
+            assert!(!printed.contains("canary"), "{printed}");
+            assert!(printed.contains("redacted"), "{printed}");
+        }
     }
 }
