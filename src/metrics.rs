@@ -1,6 +1,7 @@
 //! What is counted and measured: one value that is handed to whoever counts, and its text.
 //!
-//! Every label is a word out of a closed list, so that nothing a caller sends makes a new series.
+//! Every label is a word out of a closed list, or the number of a thread, so that nothing a caller sends
+//! makes a new series.
 
 mod cache;
 mod connections;
@@ -22,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
 pub use cache::CacheTimes;
-pub use connections::{Connections, Ended};
+pub use connections::{Connections, Ended, OfWorker, Open as OpenConnection};
 pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};

@@ -13,10 +13,12 @@ mod stores;
 mod suggestions;
 mod supervisor;
 mod token_file;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::authority::access::Root;
@@ -30,7 +32,7 @@ use crate::config::{self, Config, ConfigError, Environment, LimitsConfig, RootTo
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
-use crate::transport::connections::{Door, Listener, Place};
+use crate::transport::connections::{Door, Homes, Listener, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
@@ -38,6 +40,7 @@ use hangup::Hangups;
 use observing::{Observation, Sights};
 use stop::{Caught, Signals};
 use suggestions::Acquaintance;
+use workers::Threads;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,10 @@ pub enum ServeError {
     Listen { place: Place, error: std::io::Error },
     #[error("{0}")]
     Failed(String),
+    #[error(
+        "worker {0} panicked and serves nobody any more, which is a bug; calls in hand were cut off"
+    )]
+    Lost(usize),
     #[error("stopped at once by a second {}; calls in hand were cut off", .0.name())]
     Cut(Caught),
 }
@@ -61,7 +68,7 @@ impl ServeError {
         match self {
             Self::Config(_) => 2,
             Self::Store(_) | Self::Listen { .. } => 6,
-            Self::Failed(_) => 7,
+            Self::Failed(_) | Self::Lost(_) => 7,
             Self::Cut(signal) => signal.exit_code(),
         }
     }
@@ -87,11 +94,22 @@ pub fn serve(args: &ServeArgs, init_store: bool) -> Result<(), ServeError> {
     start_log(&config)?;
     memory.tell();
     process::make_room(&config);
-    let runtime = runtime()?;
-    let served = runtime.block_on(run(config, init_store));
-    if matches!(served, Err(ServeError::Cut(_))) {
+    let Threads { main, mut workers } =
+        Threads::start(&config.server).map_err(|error| ServeError::Failed(error.to_string()))?;
+    let runtimes = workers.runtimes();
+    let served = main.block_on(async {
+        tokio::select! {
+            served = run(config, init_store, runtimes) => served,
+            number = workers.lost() => Err(ServeError::Lost(number)),
+        }
+    });
+    match &served {
         // At once: nothing that still runs is waited for.
-        runtime.shutdown_background();
+        Err(ServeError::Cut(_) | ServeError::Lost(_)) => {
+            workers.end_at_once();
+            main.shutdown_background();
+        }
+        _ => workers.end(),
     }
     served
 }
@@ -126,7 +144,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
     tokio::runtime::Runtime::new().map_err(|error| ServeError::Failed(error.to_string()))
 }
 
-async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
+/// Connections live on `workers`, or where there are none, on the runtime that this runs on.
+async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(), ServeError> {
     // Before anybody can know of the server, and so tell it to stop.
     let mut signals = Signals::catch()?;
     let hangups = Hangups::catch()?;
@@ -157,6 +176,7 @@ async fn run(config: Config, init_store: bool) -> Result<(), ServeError> {
         listeners,
         tls,
         bounds: listening::bounds(&config),
+        homes: Homes::on(workers, &observation.metrics.connections),
         metrics: observation.metrics.clone(),
     };
     serve_store(config, store, roots.tokens, door, observation, signals).await
@@ -236,8 +256,8 @@ async fn serve_store(
         bounds: bounds(limits),
         http,
     };
-    let supervision = config.supervision.as_ref();
-    supervisor::follow(supervision, readiness.clone(), drain.subscribe());
+    let (supervision, homes) = (config.supervision.as_ref(), door.homes.clone());
+    supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
     let serving = grpc::serve(door, setup, readiness, draining, stopping);
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());

@@ -1,5 +1,6 @@
 //! The goals, and what was measured beside each: the one table that says whether a Validate is nearly free.
 
+use crate::growth::Growth;
 use crate::measured::{CALLS, Measured, P50, P99, SERVER_CPU, Value};
 use crate::rows::{
     BUSY, CACHED, CEILING, CHANGES, CLIENTS, DEFAULT_CEILING, FEW_REVOKE, STREAM_CEILING, STREAMS,
@@ -34,6 +35,7 @@ pub(crate) struct Findings<'a> {
     /// Flushes of the disk in a second.
     pub(crate) flushes: Option<f64>,
     pub(crate) sizes: &'a [Sizes],
+    pub(crate) growth: &'a [Growth],
     /// Bytes in memory after all tokens were asked about, on SQLite and on Redis.
     pub(crate) resident: [Option<u64>; 2],
     pub(crate) tokens: usize,
@@ -166,6 +168,16 @@ impl Lines {
                 "ms",
                 full,
             );
+        }
+        for growth in findings.growth {
+            let Growth { store, tokens, .. } = growth;
+            for (what, ratio) in [
+                ("List page", growth.page),
+                ("Acquire+Release", growth.lease),
+            ] {
+                let measure = format!("{store}, {what}: {tokens} tokens to 1000");
+                self.add(&measure, Some(AtMost(2.0)), "×", Some(ratio));
+            }
         }
         for (store, resident) in ["SQLite", "Redis"].into_iter().zip(findings.resident) {
             let measure = format!("{store}, process that knows {} tokens", findings.tokens);

@@ -16,7 +16,7 @@ use crate::driving::{Heard, Script};
 
 const ACQUIRE: &str = "/tokenauthority.v1.TokenService/Acquire";
 const RELEASE: &str = "/tokenauthority.v1.TokenService/Release";
-const POOL: &str = "seats";
+pub(crate) const POOL: &str = "seats";
 
 /// A token of the pool that needs nobody to keep it alive.
 pub(crate) fn pooled_token(number: usize) -> CreateRequest {

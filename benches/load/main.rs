@@ -27,6 +27,7 @@ mod figures;
 mod flooding;
 mod frames;
 mod goals;
+mod growth;
 mod headers;
 mod leasing;
 mod machine;
@@ -141,8 +142,13 @@ async fn run(options: &Options) -> Result<(), Fault> {
         true => sizes::measure(options, &progress).await?.into(),
         false => Vec::new(),
     };
+    let growth = match options.long {
+        true => growth::measure(options, &progress).await?.into(),
+        false => Vec::new(),
+    };
     let findings = Findings {
         measured: &measured,
+        growth: &growth,
         flushes: Some(table::median(flushes)),
         sizes: &sizes,
         resident,

@@ -42,9 +42,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
-    /// Fills stores with a million tokens for what is said of sizes and starts: half an hour
+    /// Fills stores with a million tokens for what is said of sizes, starts and growth: half an hour
     #[arg(long)]
-    long: bool,
+    pub(crate) long: bool,
 
     /// Only shows that the driver works: 1 round of 0.3 seconds, 50 tokens, 2 connections
     #[arg(long)]
@@ -99,7 +99,10 @@ impl Options {
 
     /// How many tokens a store is filled with for that.
     pub(crate) fn filling(&self) -> usize {
-        if self.long { 1_000_000 } else { self.tokens }
+        match self.long && !self.smoke {
+            true => 1_000_000,
+            false => self.tokens,
+        }
     }
 
     /// How many of each kind that has more to keep.

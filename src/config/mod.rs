@@ -45,7 +45,7 @@ pub use listen::Listen;
 pub use namespaces::NAMESPACE_KEYS;
 pub use retention::RetentionConfig;
 pub use roots::RootToken;
-pub use server::{MetricsPlace, ServerConfig};
+pub use server::{MetricsPlace, RuntimeShape, ServerConfig};
 pub use sources::Sources;
 pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
 pub use supervision::Supervision;

@@ -1,6 +1,8 @@
-//! Where the server listens, and how it stops.
+//! Where the server listens, on which threads it serves, and how it stops.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,12 +10,15 @@ use serde::Deserialize;
 use crate::domain::flaw::quoted;
 
 use super::listen::{self, Listen, Protection};
-use super::{ConfigError, span};
+use super::{ConfigError, span, within};
 
 const LISTEN: &str = "server.listen";
 const METRICS_LISTEN: &str = "server.metrics_listen";
 
-/// Listening and stopping.
+/// Most threads that serve.
+const WORKERS_MAX: i64 = 256;
+
+/// Listening, serving and stopping.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Never none.
@@ -21,6 +26,9 @@ pub struct ServerConfig {
     /// Who may connect to Unix sockets, as the permissions of a file.
     pub unix_mode: u32,
     pub metrics: MetricsPlace,
+    pub runtime: RuntimeShape,
+    /// How many threads serve.
+    pub workers: NonZeroUsize,
     pub drain_delay: Duration,
     pub drain_deadline: Duration,
 }
@@ -36,6 +44,15 @@ pub enum MetricsPlace {
     Own(Vec<SocketAddr>),
 }
 
+/// Which thread goes on with a connection that has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeShape {
+    /// Always the one that it was given to when it was accepted.
+    PerCore,
+    /// Any.
+    Shared,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerTable {
@@ -43,6 +60,8 @@ pub(super) struct ServerTable {
     unix_mode: String,
     metrics_listen: String,
     allow_plaintext: bool,
+    runtime: String,
+    workers: i64,
     drain_delay: String,
     drain_deadline: String,
 }
@@ -55,6 +74,8 @@ impl ServerTable {
             unix_mode,
             metrics_listen,
             allow_plaintext,
+            runtime,
+            workers,
             drain_delay,
             drain_deadline,
         } = self;
@@ -85,10 +106,34 @@ impl ServerTable {
             listen,
             unix_mode: mode(&unix_mode)?,
             metrics,
+            runtime: shape(&runtime)?,
+            workers: threads(workers)?,
             drain_delay: span("server.drain_delay", &drain_delay, Duration::ZERO)?,
             drain_deadline: span("server.drain_deadline", &drain_deadline, smallest)?,
         })
     }
+}
+
+fn shape(text: &str) -> Result<RuntimeShape, ConfigError> {
+    match text {
+        "per-core" => Ok(RuntimeShape::PerCore),
+        "shared" => Ok(RuntimeShape::Shared),
+        other => {
+            let why = "must be \"per-core\" or \"shared\"; got";
+            Err(ConfigError::key(
+                "server.runtime",
+                format!("{why} {}", quoted(other)),
+            ))
+        }
+    }
+}
+
+/// How many threads serve; 0 means one for each core that this process may use, as far as the system
+/// tells.
+fn threads(given: i64) -> Result<NonZeroUsize, ConfigError> {
+    let given = NonZeroUsize::new(within("server.workers", given, 0, WORKERS_MAX)?);
+    let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(given.unwrap_or_else(cores))
 }
 
 /// Reads the permissions of a file as `chmod` does, in octal digits.

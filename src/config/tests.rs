@@ -152,6 +152,9 @@ fn unknown_keys_and_wrong_types_are_errors_that_name_the_key() {
 fn absurd_values_are_refused_with_their_limits() {
     for (key, value) in [
         ("server.listen", "nowhere"),
+        ("server.runtime", "per-thread"),
+        ("server.workers", "-1"),
+        ("server.workers", "257"),
         ("server.drain_deadline", "-1s"),
         ("server.drain_deadline", "0s"),
         ("limits.call_deadline", "100years"),

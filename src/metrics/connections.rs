@@ -1,4 +1,4 @@
-//! How many connections there are, and why this side ended others.
+//! How many connections there are, in all and by worker, and why this side ended others.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -51,12 +51,34 @@ impl Ended {
 #[derive(Debug, Default)]
 pub struct Connections {
     pub(super) open: Gauge,
+    pub(super) by_worker: Family<Worker, Gauge>,
     pub(super) ended: Family<Reason, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Reason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Worker {
+    worker: u32,
+}
+
+/// The connections of one worker.
+#[derive(Clone, Debug)]
+pub struct OfWorker(Gauge);
+
+impl OfWorker {
+    /// How many there are.
+    pub fn open(&self) -> i64 {
+        self.0.get()
+    }
+
+    pub fn begun(&self) -> Open {
+        self.0.inc();
+        Open(self.0.clone())
+    }
 }
 
 /// An open connection, until this is dropped.
@@ -67,6 +89,11 @@ impl Connections {
     pub fn begun(&self) -> Open {
         self.open.inc();
         Open(self.open.clone())
+    }
+
+    /// Those of a worker, by its number.
+    pub fn of_worker(&self, worker: u32) -> OfWorker {
+        OfWorker(self.by_worker.get_or_create_owned(&Worker { worker }))
     }
 
     pub fn ended(&self, why: Ended) {

@@ -157,6 +157,8 @@ impl Pages {
         let connections = &metrics.connections;
         let help = "Connections that are open";
         registry.register("connections", help, connections.open.clone());
+        let help = "Connections that are open, by the thread that serves them";
+        registry.register("worker_connections", help, connections.by_worker.clone());
         let help = "Connections that were refused or ended here, by reason";
         registry.register("connections_ended", help, connections.ended.clone());
         let help = "Whether Validate can answer, and whether changes can be kept";

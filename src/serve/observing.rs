@@ -13,7 +13,7 @@ use crate::config::{AuditPlace, Config, MetricsPlace, StoreUrl};
 use crate::metrics::{About, Exposition, Metrics, Now};
 use crate::store::Store;
 use crate::trail::Trail;
-use crate::transport::connections::{Door, Listener, Place};
+use crate::transport::connections::{Door, Homes, Listener, Place};
 use crate::transport::gate::Gate;
 use crate::transport::http::{Pages, Probes};
 
@@ -100,6 +100,7 @@ impl Observation {
                     tls: None,
                     bounds: listening::bounds(config),
                     metrics: self.metrics,
+                    homes: Homes::default(),
                 };
                 let serving = tokio::spawn(metrics.serve(door, std::future::pending()));
                 (probes, Some(serving))

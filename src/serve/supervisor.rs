@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::authority::readiness::Readiness;
 use crate::config::Supervision;
+use crate::transport::connections::Homes;
 
 /// Longest wait for a service manager that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(super) fn follow(
     supervision: Option<&Supervision>,
     mut readiness: watch::Receiver<Readiness>,
     mut draining: watch::Receiver<bool>,
+    homes: Homes,
 ) {
     let Some(supervision) = supervision else {
         return;
@@ -44,7 +46,7 @@ pub(super) fn follow(
     let ready = *readiness.borrow_and_update();
     manager.tell(&format!("READY=1\n{}", status(ready)));
     if let Some(allowed) = manager.watchdog {
-        tokio::spawn(give_signs(manager.clone(), allowed));
+        tokio::spawn(give_signs(manager.clone(), allowed, homes));
     }
     tokio::spawn(async move {
         loop {
@@ -87,14 +89,15 @@ impl Manager {
     }
 }
 
-/// A sign is given by a task like those that serve, so a runtime that is stuck gives none. Nothing else
-/// is asked: a server whose store is away must not be ended for it.
-async fn give_signs(manager: Arc<Manager>, allowed: Duration) {
+/// A sign is given by a task when all threads that serve had their turn, so a runtime that is stuck gives
+/// none. Nothing else is asked: a server whose store is away must not be ended for it.
+async fn give_signs(manager: Arc<Manager>, allowed: Duration, homes: Homes) {
     // Half of what is allowed, as sd_watchdog_enabled(3) advises.
     let mut sign = tokio::time::interval((allowed / 2).max(Duration::from_millis(1)));
     sign.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         sign.tick().await;
+        homes.turn().await;
         manager.tell("WATCHDOG=1");
     }
 }

@@ -62,6 +62,7 @@ mod scrape;
 mod secrecy;
 mod service_manager;
 mod startup;
+mod threads;
 mod tls;
 mod unix_sockets;
 mod updates;

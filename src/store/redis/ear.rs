@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 
+use super::background::Background;
 use super::error::understand;
 use super::keys::Keys;
 use super::registry::read_nudge;
@@ -30,6 +31,7 @@ pub(super) struct Ear {
     client: Client,
     patience: Duration,
     audience: Audience,
+    background: Background,
     task: Mutex<Task>,
 }
 
@@ -49,7 +51,13 @@ enum Task {
 }
 
 impl Ear {
-    pub(super) fn new(client: Client, keys: &Keys, patience: Duration, bells: Bells) -> Self {
+    pub(super) fn new(
+        client: Client,
+        keys: &Keys,
+        patience: Duration,
+        bells: Bells,
+        background: Background,
+    ) -> Self {
         let audience = Audience {
             wakes: keys.wake_channel(),
             bells,
@@ -60,6 +68,7 @@ impl Ear {
             client,
             patience,
             audience,
+            background,
             task: Mutex::new(Task::NotBegun),
         }
     }
@@ -74,7 +83,8 @@ impl Ear {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if let Task::NotBegun = *task {
             let (client, audience) = (self.client.clone(), self.audience.clone());
-            *task = Task::Running(tokio::spawn(keep(client, audience, self.patience)));
+            let listening = keep(client, audience, self.patience);
+            *task = Task::Running(self.background.spawn(listening));
         }
     }
 

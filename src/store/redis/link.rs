@@ -13,6 +13,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::sync::{Notify, watch};
 
+use super::background::Background;
 use super::error::{Effect, understand};
 use super::identity::{Acceptance, Verified};
 use super::keys::Keys;
@@ -36,6 +37,7 @@ pub(super) struct Links {
     unsettled: watch::Sender<usize>,
     closed: AtomicBool,
     replicas: Replicas,
+    background: Background,
 }
 
 /// The place of one link.
@@ -97,6 +99,7 @@ impl Links {
         acceptance: Acceptance,
         patience: Duration,
         replicas: Replicas,
+        background: Background,
     ) -> Self {
         let slot = |_| Slot {
             state: ArcSwap::from_pointee(State::Down(StoreError::Unreachable(
@@ -116,6 +119,7 @@ impl Links {
             unsettled: watch::Sender::new(count),
             closed: AtomicBool::new(false),
             replicas,
+            background,
         }
     }
 
@@ -283,6 +287,10 @@ impl Links {
 
     /// Makes and verifies a connection.
     pub(super) async fn dial(&self, slot: Option<usize>) -> Result<Link, StoreError> {
+        self.background.within(self.dialled(slot)).await
+    }
+
+    async fn dialled(&self, slot: Option<usize>) -> Result<Link, StoreError> {
         let connecting = tokio::time::timeout(self.patience * 2, self.pool.get()).await;
         let mut connection = match connecting {
             Ok(Ok(connection)) => Connection::take(connection),

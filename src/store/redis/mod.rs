@@ -13,6 +13,7 @@
 //! An idle pooled token takes some 760 bytes of Redis, with record, tenure and entries.
 
 mod acquire;
+mod background;
 mod census;
 mod create;
 mod distrust;
@@ -54,6 +55,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
+use self::background::Background;
 use self::ear::Ear;
 use self::identity::Acceptance;
 use self::keys::Keys;
@@ -92,12 +94,15 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Starts connecting, and answers at once. It must be called within a tokio runtime.
+    /// Starts connecting, and answers at once. It must be called within a tokio runtime, on which its
+    /// connections live then; acts may come from others.
     pub fn start(options: RedisOptions) -> Result<Self, OptionsError> {
         let keys = Keys::new(&options.prefix);
         let bells = Bells::default();
         let patience = options.longest_timeout();
-        let ear = Ear::new(options.client()?, &keys, patience, bells.clone());
+        let background = Background::here();
+        let client = options.client()?;
+        let ear = Ear::new(client, &keys, patience, bells.clone(), background.clone());
         let links = Arc::new(Links::new(
             options.pool()?,
             options.connections,
@@ -105,6 +110,7 @@ impl RedisStore {
             Acceptance::new(&options)?,
             patience,
             Replicas::new(options.replicas, keys.note_channel()),
+            background,
         ));
         let news = Arc::new(News::default());
         let watchdogs = (0..links.slots())

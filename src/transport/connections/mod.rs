@@ -7,6 +7,7 @@ mod calls;
 mod connection;
 mod dialled;
 mod held;
+mod homes;
 mod life;
 mod overseer;
 mod refusals;
@@ -36,6 +37,7 @@ pub(crate) use admission::Neighbours;
 pub(crate) use connection::Connection;
 pub use dialled::channel_over;
 pub(crate) use held::{Endless, Keeper, Lasting};
+pub use homes::Homes;
 pub use socket::{Listener, Place};
 
 /// Bounds on connections.
@@ -87,6 +89,7 @@ pub struct Door {
     pub tls: Option<Arc<ServerTls>>,
     pub bounds: Bounds,
     pub metrics: Arc<Metrics>,
+    pub homes: Homes,
 }
 
 impl Door {
@@ -97,6 +100,7 @@ impl Door {
             tls,
             bounds,
             metrics,
+            homes,
         } = self;
         let admission = Admission::new(bounds.connections, bounds.of_one_address);
         let overseer = overseer::oversee(admission.clone(), bounds);
@@ -115,8 +119,8 @@ impl Door {
             async move { tell_refusals(&life.refusals).await }
         });
         for listener in listeners {
-            let (admission, life) = (admission.clone(), life.clone());
-            tasks.spawn(async move { accept(listener, &admission, &life).await });
+            let (admission, life, homes) = (admission.clone(), life.clone(), homes.clone());
+            tasks.spawn(async move { accept(listener, &admission, &life, &homes).await });
         }
         stop.await;
         // Listeners close here.
@@ -132,11 +136,17 @@ const NO_ROOM: Duration = Duration::from_millis(50);
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts connections until it is dropped; each then lives in a task of its own.
-async fn accept<S: Answers>(listener: Listener, admission: &Arc<Admission>, life: &Arc<Life<S>>) {
+async fn accept<S: Answers>(
+    listener: Listener,
+    admission: &Arc<Admission>,
+    life: &Arc<Life<S>>,
+    homes: &Homes,
+) {
     let mut complained: Option<Instant> = None;
     loop {
-        match listener.accept().await {
-            Ok(socket) => begin(socket, admission, life),
+        let accepted = listener.accept().await;
+        match accepted.and_then(|socket| begin(socket, admission, life, homes)) {
+            Ok(()) => {}
             // The peer went away before it was accepted.
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
@@ -158,19 +168,27 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-fn begin<S: Answers>(socket: Socket, admission: &Arc<Admission>, life: &Arc<Life<S>>) {
+fn begin<S: Answers>(
+    socket: Socket,
+    admission: &Arc<Admission>,
+    life: &Arc<Life<S>>,
+    homes: &Homes,
+) -> io::Result<()> {
     match admission.admit(socket.address()) {
         Ok((connection, place)) => {
             let life = life.clone();
-            tokio::spawn(async move {
+            homes.house(socket, |socket| async move {
                 life.live(socket, connection).await;
                 drop(place);
-            });
+            })
         }
-        Err(full) => life.ended(match full {
-            Full::All => Ended::Full,
-            Full::Address => Ended::AddressFull,
-        }),
+        Err(full) => {
+            life.ended(match full {
+                Full::All => Ended::Full,
+                Full::Address => Ended::AddressFull,
+            });
+            Ok(())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio::runtime::Handle;
 
 use crate::tls::ServerStream;
 
@@ -195,6 +196,22 @@ impl Socket {
         match self {
             Self::Tcp(_, address) => Some(*address),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// The same, as one of another runtime: that one's thread is woken when there is something to read.
+    pub(super) fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream, address) => {
+                let stream = stream.into_std()?;
+                let _there = runtime.enter();
+                Ok(Self::Tcp(TcpStream::from_std(stream)?, address))
+            }
+            Self::Unix(stream) => {
+                let stream = stream.into_std()?;
+                let _there = runtime.enter();
+                UnixStream::from_std(stream).map(Self::Unix)
+            }
         }
     }
 }
