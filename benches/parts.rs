@@ -21,11 +21,12 @@ use token_authority::domain::caller::{Namespaces, Reach};
 use token_authority::domain::endpoint::{Endpoints, Pattern};
 use token_authority::domain::limit::{LimitName, RateLimit, RateLimits};
 use token_authority::domain::pepper::{Keyring, Pepper};
+use token_authority::domain::permits::Ahead;
 use token_authority::domain::profile::Profile;
 use token_authority::domain::retention::Retention;
 use token_authority::domain::scope::{RequiredScope, Scope as Granted};
 use token_authority::domain::secret::{Brand, Presented, Secret};
-use token_authority::domain::spending::{Left, Scope, Spending};
+use token_authority::domain::spending::{Demand, Scope, Spending};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token};
 use token_authority::domain::verdict::{self, Consistency, Request, Verdict};
@@ -151,6 +152,17 @@ fn verdicts(criterion: &mut Criterion) {
     }
 }
 
+/// A use that asks for nothing beside it.
+const ONE_USE: Demand = Demand {
+    cost: 1,
+    scope: Scope::All,
+    dry_run: false,
+    ahead: Ahead {
+        back: None,
+        wish: None,
+    },
+};
+
 /// GCRA: what is left, whether a use passes, and what is kept after it.
 fn limits(criterion: &mut Criterion) {
     let name = LimitName::parse("ample").expect("a name");
@@ -163,11 +175,9 @@ fn limits(criterion: &mut Criterion) {
         let (mut spending, mut now) = (Spending::default(), noon());
         bencher.iter(|| {
             now = Timestamp::from_micros(now.micros() + 2);
-            let left = Left::of(&token, black_box(&spending), now);
-            left.admits(&token, 1, Scope::All).expect("an ample limit");
-            spending = left
-                .after(&token, 1, Scope::All)
-                .to_spending(&token, &spending);
+            let outcome = black_box(&spending).take(&token, ONE_USE, now);
+            outcome.verdict.expect("an ample limit");
+            spending = outcome.kept.expect("something was taken");
         });
     });
 }
@@ -232,6 +242,7 @@ fn memory(criterion: &mut Criterion) {
         cost: 1,
         dry_run: false,
         consistency: Consistency::Cached,
+        user_agent: String::new(),
     };
     criterion.bench_function("cache hit: a whole Validate", |bencher| {
         bencher.iter(|| {
