@@ -7,6 +7,7 @@ mod connections;
 mod exposition;
 mod rpc;
 mod store;
+mod tally;
 
 use std::sync::OnceLock;
 
@@ -24,6 +25,7 @@ pub use connections::{Connections, Ended};
 pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
+pub use tally::{Durations, Tally};
 
 /// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
 const SECONDS: [f64; 12] = [
@@ -40,9 +42,9 @@ pub struct Metrics {
     pub store: StoreTimes,
     pub connections: Connections,
     pub cache: CacheTimes,
-    verdicts: Family<VerdictLabels, Counter>,
+    verdicts: Family<VerdictLabels, Tally>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
-    held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
+    held_verdicts: [OnceLock<Tally>; HELD_VERDICTS],
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
@@ -127,7 +129,7 @@ impl Metrics {
         match self.held_verdicts.get(verdict as usize) {
             Some(held) => held.get_or_init(find).inc(),
             None => find().inc(),
-        };
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Authority {
     pub(super) async fn decide(
         &self,
         suspect: Option<Suspect<'_>>,
-        presented: &Presented,
+        presented: &Presented<'_>,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,
@@ -71,7 +71,7 @@ impl Authority {
     async fn decide_by_store(
         &self,
         suspect: Option<Suspect<'_>>,
-        presented: &Presented,
+        presented: &Presented<'_>,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,
@@ -91,7 +91,7 @@ impl Authority {
                 _ => Verdict::NotFound,
             };
             if !place.decides(verdict) {
-                look = self.look_again(suspect, presented.id).await?;
+                look = Box::pin(self.look_again(suspect, presented.id)).await?;
                 continue;
             }
             self.count_failure(suspect, place, verdict);

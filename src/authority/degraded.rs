@@ -61,7 +61,7 @@ impl Authority {
     /// may refuse, and what takes from a quota, is not decided.
     pub(super) fn decide_degraded(
         &self,
-        presented: &Presented,
+        presented: &Presented<'_>,
         reach: &Reach,
         judge: impl Fn(&Token, Credential, Timestamp) -> Verdict,
         use_: Use,

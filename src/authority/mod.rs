@@ -7,6 +7,7 @@ pub mod batch;
 mod budgets;
 mod cache;
 pub mod call;
+mod callers;
 pub mod certificates;
 pub mod changes;
 pub mod coherence;
@@ -43,6 +44,7 @@ use crate::trail::Trail;
 
 use access::Root;
 pub use cache::CacheBounds;
+use callers::Callers;
 use certificates::CertificateCallers;
 use coherence::Coherence;
 use failures::FailureBudgets;
@@ -59,6 +61,7 @@ pub struct Authority {
     store: Arc<dyn Store>,
     roots: Vec<Root>,
     certificates: CertificateCallers,
+    callers: Callers,
     mint: Mint,
     coherence: Arc<Coherence>,
     policies: Arc<Policies>,
@@ -86,6 +89,7 @@ impl Authority {
             store,
             roots,
             certificates: CertificateCallers::default(),
+            callers: Callers::default(),
             mint,
             policies: Arc::default(),
             validation_ids: Numbering::new()?,
