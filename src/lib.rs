@@ -12,6 +12,7 @@ pub mod domain;
 pub mod entropy;
 pub mod metrics;
 pub mod serve;
+pub mod sharded;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -9,6 +9,7 @@ mod exposition;
 mod permits;
 mod rpc;
 mod store;
+mod tally;
 mod usage;
 
 use std::sync::OnceLock;
@@ -28,6 +29,7 @@ pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
+pub use tally::{Durations, Tally};
 pub use usage::Recorded;
 
 /// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
@@ -47,9 +49,9 @@ pub struct Metrics {
     pub cache: CacheTimes,
     pub usage: Recorded,
     pub permits: PermitCounts,
-    verdicts: Family<VerdictLabels, Counter>,
+    verdicts: Family<VerdictLabels, Tally>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
-    held_verdicts: [OnceLock<Counter>; HELD_VERDICTS],
+    held_verdicts: [OnceLock<Tally>; HELD_VERDICTS],
     pub tokens_created: Counter,
     pub tokens_revoked: Counter,
     pub tokens_deleted: Counter,
@@ -136,7 +138,7 @@ impl Metrics {
         match self.held_verdicts.get(verdict as usize) {
             Some(held) => held.get_or_init(find).inc(),
             None => find().inc(),
-        };
+        }
     }
 }
 

@@ -36,6 +36,7 @@ impl Caller {
 }
 
 /// A token that is asked about.
+#[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) secret: String,
     pub(crate) token_id: String,

@@ -29,10 +29,11 @@ use tonic::{Response, Status, Streaming};
 use tower::Service;
 
 use crate::Fault;
-use crate::streaming::VALIDATE_STREAM;
 
 /// First argument of the process that is the ceiling; then come its shape and the file of the answer.
 pub(crate) const COMMAND: &str = "serve-ceiling";
+
+pub(crate) const VALIDATE_STREAM: &str = "/tokenauthority.v1.TokenService/ValidateStream";
 
 /// On which runtimes a ceiling serves.
 #[derive(Clone, Copy, PartialEq, Eq)]

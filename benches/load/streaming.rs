@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use prost::encoding::encode_varint;
 
 use crate::Fault;
+use crate::ceiling::VALIDATE_STREAM;
 use crate::driving::{Line, MEASURED, OVER, PREFIX, close, open};
 use crate::frames::{Event, Wire};
 use crate::validating::Asked;
-
-pub(crate) const VALIDATE_STREAM: &str = "/tokenauthority.v1.TokenService/ValidateStream";
 
 /// Field 1 both ways: a number of the caller's choice.
 const ID: u8 = 1 << 3;

@@ -95,7 +95,7 @@ const LOOK: Use = Use {
 #[derive(Debug)]
 pub struct Right<A> {
     caller: Arc<Caller>,
-    reach: Reach,
+    reach: Arc<Reach>,
     degraded: bool,
     call: Call,
     trail: Arc<Trail>,
@@ -200,11 +200,7 @@ impl Authority {
             }
             _ => return Err(refused),
         }
-        let caller = Caller {
-            identity: Identity::of(token),
-            grants: Grants::of(&token.profile.scopes, &token.namespace),
-        };
-        Ok(known(Arc::new(caller), Some(own)))
+        Ok(known(self.callers.of(token), Some(own)))
     }
 
     /// The caller's own token; `None` for callers that are none.
@@ -245,7 +241,7 @@ impl Authority {
             let error = beyond_degraded();
             return Err(if A::AUDITED { refused(error) } else { error });
         }
-        let reach = caller.grants.reach(A::PERMISSION).ok_or_else(|| {
+        let reach = caller.grants.reach(A::PERMISSION).cloned().ok_or_else(|| {
             refused(Error::PermissionMissing {
                 permission: A::PERMISSION,
                 namespace: None,
@@ -298,15 +294,22 @@ impl<A: Act> Right<A> {
 
     /// The namespaces that a call which asks for `asked` is about; refused where the right does
     /// not cover them.
-    pub fn within(&self, asked: &Namespaces) -> Result<Reach, Error> {
-        match asked {
-            Namespaces::All if self.reach == Reach::All => Ok(Reach::All),
-            Namespaces::All => Err(Error::PermissionMissing {
-                permission: A::PERMISSION,
-                namespace: None,
-            }),
-            Namespaces::Own => self.in_namespace(None).map(Reach::only),
-            Namespaces::Named(named) => self.in_namespace(Some(named)).map(Reach::only),
+    pub fn within(&self, asked: &Namespaces) -> Result<Arc<Reach>, Error> {
+        let named = match asked {
+            Namespaces::All if *self.reach == Reach::All => return Ok(self.reach.clone()),
+            Namespaces::All => {
+                return Err(Error::PermissionMissing {
+                    permission: A::PERMISSION,
+                    namespace: None,
+                });
+            }
+            Namespaces::Own => self.caller.identity.own_namespace(),
+            Namespaces::Named(named) => Some(named),
+        };
+        // As a rule a caller asks about the one namespace that it may ask about.
+        match named.filter(|named| self.audit.is_none() && self.reach.is_only(named)) {
+            Some(_) => Ok(self.reach.clone()),
+            None => self.in_namespace(named).map(Reach::only).map(Arc::new),
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Use {
 pub(super) struct Inquiry<'a, J> {
     /// Where the store has to be read, they must have failures left.
     pub(super) suspect: Option<Suspect<'a>>,
-    pub(super) presented: &'a Presented,
+    pub(super) presented: &'a Presented<'a>,
     pub(super) reach: &'a Reach,
     /// Judges all but the limits.
     pub(super) judge: J,
@@ -108,7 +108,7 @@ impl Authority {
                 _ => Verdict::NotFound,
             };
             if !place.decides(verdict) {
-                look = self.look_again(*suspect, presented.id).await?;
+                look = Box::pin(self.look_again(*suspect, presented.id)).await?;
                 continue;
             }
             self.count_failure(*suspect, place, verdict);

@@ -80,11 +80,16 @@ impl Authority {
             Consistency::Strong => None,
         };
         if let Some(held) = held {
+            if let Some(look) = self.recalled(&held, id) {
+                return Ok(look);
+            }
             let is_known = |token: &Arc<Token>| {
                 let own = self.mint.guess(token, presented, reach);
                 own.is_some_and(|own| judge(token, own, held.bound) == Verdict::Valid)
             };
-            return self.look_by_lease(*suspect, id, &held, is_known).await;
+            // Boxed like all that waits for a store, so that an answer from memory is not moved about
+            // with room for it.
+            return Box::pin(self.read_by_lease(*suspect, id, &held, is_known)).await;
         }
         if inquiry.consistency == Consistency::Cached && self.coherence.cache.is_on() {
             self.metrics.cache.unheld.inc();
@@ -94,12 +99,23 @@ impl Authority {
                 found,
                 place: Place::Guess,
             }),
-            None => self.look_alone(*suspect, id).await,
+            None => Box::pin(self.look_alone(*suspect, id)).await,
         }
     }
 
-    /// Looks in memory; where nothing is there, reads together with others.
-    async fn look_by_lease(
+    /// Looks in memory.
+    fn recalled(&self, held: &Held, id: TokenId) -> Option<Look> {
+        let token = self.coherence.cache.recall(held, id)?;
+        self.metrics.cache.hits.inc();
+        let (now, token) = (held.bound, Some(token));
+        Some(Look {
+            found: Found { now, token },
+            place: Place::Memory(held.at),
+        })
+    }
+
+    /// Reads what memory lacks, together with others.
+    async fn read_by_lease(
         &self,
         suspect: Option<Suspect<'_>>,
         id: TokenId,
@@ -107,14 +123,6 @@ impl Authority {
         is_known: impl Fn(&Arc<Token>) -> bool,
     ) -> Result<Look, Undecided> {
         let cache = &self.coherence.cache;
-        if let Some(token) = cache.recall(held, id) {
-            self.metrics.cache.hits.inc();
-            let (now, token) = (held.bound, Some(token));
-            return Ok(Look {
-                found: Found { now, token },
-                place: Place::Memory(held.at),
-            });
-        }
         self.metrics.cache.misses.inc();
         self.admit(suspect, || cache.guess(id).as_ref().is_some_and(is_known))?;
         let read = cache.read(id, Some(held)).await?;

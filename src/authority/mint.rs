@@ -67,7 +67,7 @@ impl Mint {
     }
 
     /// Reads a presented text; `None` means malformed.
-    pub(super) fn read(&self, text: &str) -> Option<Presented> {
+    pub(super) fn read<'a>(&self, text: &'a str) -> Option<Presented<'a>> {
         Presented::read(text, &self.brands)
     }
 
@@ -76,7 +76,7 @@ impl Mint {
     pub(super) fn recognise(
         &self,
         token: &Token,
-        presented: &Presented,
+        presented: &Presented<'_>,
         reach: &Reach,
     ) -> Result<Option<Credential>, Error> {
         verdict::recognise(token, presented, &self.keyring, reach).map_err(|pepper| {
@@ -92,7 +92,7 @@ impl Mint {
     pub(super) fn guess(
         &self,
         token: &Token,
-        presented: &Presented,
+        presented: &Presented<'_>,
         reach: &Reach,
     ) -> Option<Credential> {
         verdict::recognise(token, presented, &self.keyring, reach).unwrap_or(None)

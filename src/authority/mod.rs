@@ -7,6 +7,7 @@ pub mod batch;
 mod budgets;
 mod cache;
 pub mod call;
+mod callers;
 pub mod certificates;
 pub mod changes;
 pub mod coherence;
@@ -46,6 +47,7 @@ use crate::trail::Trail;
 
 use access::Root;
 pub use cache::CacheBounds;
+use callers::Callers;
 use certificates::CertificateCallers;
 use coherence::Coherence;
 use failures::FailureBudgets;
@@ -63,6 +65,7 @@ pub struct Authority {
     store: Arc<dyn Store>,
     roots: Vec<Root>,
     certificates: CertificateCallers,
+    callers: Callers,
     mint: Mint,
     coherence: Arc<Coherence>,
     policies: Arc<Policies>,
@@ -91,6 +94,7 @@ impl Authority {
             store,
             roots,
             certificates: CertificateCallers::default(),
+            callers: Callers::default(),
             mint,
             policies: Arc::default(),
             validation_ids: Numbering::new()?,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::alphabet;
 use crate::entropy::{self, EntropyError};
+use crate::sharded::{PLACES, Sharded};
 
 /// Base62 digits of a process's name, and of the count that follows it.
 const PROCESS_DIGITS: usize = 12;
@@ -17,7 +18,8 @@ type Process = [u8; PROCESS_DIGITS];
 #[derive(Debug)]
 pub(super) struct Numbering {
     process: Process,
-    count: AtomicU64,
+    /// Each place counts in steps of [`PLACES`] from its own number on.
+    counts: Sharded<AtomicU64>,
 }
 
 /// One such name; it costs nothing until it is written.
@@ -34,23 +36,58 @@ impl Numbering {
         process.copy_from_slice(digits.as_bytes());
         Ok(Self {
             process,
-            count: AtomicU64::new(0),
+            counts: Sharded::default(),
         })
     }
 
     pub(super) fn next(&self) -> Numbered {
+        let (place, count) = self.counts.own();
+        let before = count.fetch_add(PLACES as u64, Ordering::Relaxed);
         Numbered {
             process: self.process,
-            count: self.count.fetch_add(1, Ordering::Relaxed),
+            count: before + place as u64,
         }
+    }
+}
+
+impl Numbered {
+    fn digits(&self) -> [u8; PROCESS_DIGITS + COUNT_DIGITS] {
+        let mut digits = [0; PROCESS_DIGITS + COUNT_DIGITS];
+        let (process, count) = digits.split_at_mut(PROCESS_DIGITS);
+        process.copy_from_slice(&self.process);
+        count.copy_from_slice(&alphabet::digits_of::<COUNT_DIGITS>(self.count));
+        digits
     }
 }
 
 impl fmt::Display for Numbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for digit in self.process {
-            write!(f, "{}", char::from(digit))?;
-        }
-        f.write_str(&alphabet::encode(u128::from(self.count), COUNT_DIGITS))
+        f.write_str(alphabet::text(&self.digits()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_name_is_given_out_twice_by_however_many_threads() {
+        let numbering = Numbering::new().unwrap();
+        let some = || -> Vec<String> { (0..100).map(|_| numbering.next().to_string()).collect() };
+        let given: Vec<String> = std::thread::scope(|scope| {
+            let giving: Vec<_> = (0..2 * PLACES).map(|_| scope.spawn(some)).collect();
+            giving
+                .into_iter()
+                .flat_map(|given| given.join().unwrap())
+                .collect()
+        });
+        let different: HashSet<_> = given.iter().collect();
+        assert_eq!(different.len(), given.len());
+        assert!(
+            given
+                .iter()
+                .all(|name| name.len() == PROCESS_DIGITS + COUNT_DIGITS)
+        );
     }
 }

@@ -12,8 +12,7 @@ use crate::domain::address::subscriber;
 use crate::domain::caller::Reach;
 use crate::domain::lease::{LeaseEnd, LeaseId};
 use crate::domain::name::Reason;
-use crate::domain::secret::Presented;
-use crate::domain::token::{Refusal, Ruling};
+use crate::domain::token::{Refusal, Ruling, TokenId};
 use crate::domain::verdict::Credential;
 use crate::store::leases::{LeaseTarget, Released};
 use crate::store::{Change, Rule};
@@ -44,7 +43,10 @@ impl Authority {
         let begun = Instant::now();
         let (id, result) = match self.surrenders.admit(call.peer, begun).and(order) {
             Ok((secret, reason)) => match self.mint.read(&secret) {
-                Some(presented) => (Some(presented.id), self.give_up(presented, reason).await),
+                Some(presented) => {
+                    let id = presented.id;
+                    (Some(id), self.give_up(id, secret, reason).await)
+                }
                 None => (None, Ok("malformed")),
             },
             Err(error) => (None, Err(error)),
@@ -56,13 +58,21 @@ impl Authority {
     }
 
     /// Answers what became of it, which only the audit log may know.
-    async fn give_up(&self, presented: Presented, reason: Reason) -> Result<&'static str, Error> {
-        let id = presented.id;
+    async fn give_up(
+        &self,
+        id: TokenId,
+        secret: Zeroizing<String>,
+        reason: Reason,
+    ) -> Result<&'static str, Error> {
         let mint = self.mint.clone();
         let leased = Arc::new(OnceLock::new());
         let found = Arc::clone(&leased);
         let rule: Rule = Arc::new(move |token, now| {
-            match mint.recognise(token, &presented, &Reach::All) {
+            let presented = mint.read(&secret);
+            let recognised = presented
+                .map(|presented| mint.recognise(token, &presented, &Reach::All))
+                .transpose();
+            match recognised.map(Option::flatten) {
                 // A secret that was replaced and cut has no power any more, not even this one.
                 Ok(Some(Credential::Own { until, .. })) if until.is_none_or(|end| now < end) => {
                     token.revoke(now, reason.clone())

@@ -211,7 +211,7 @@ impl Authority {
             states.into_iter().collect()
         };
         let filter = Filter {
-            reach: right.within(&namespaces)?,
+            reach: right.within(&namespaces)?.as_ref().clone(),
             owner,
             pool,
             states,

@@ -38,6 +38,17 @@ pub fn encode(mut value: u128, width: usize) -> String {
     digits.into_iter().map(char::from).collect()
 }
 
+/// The low `N` digits of `value`, as [`encode`] writes them.
+pub fn digits_of<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut digits = [DIGITS[0]; N];
+    for digit in digits.iter_mut().rev() {
+        // Remainders of 62 fit a usize.
+        *digit = DIGITS[(value % 62) as usize];
+        value /= 62;
+    }
+    digits
+}
+
 /// Reads what [`encode`] wrote; `None` on a foreign character or a value beyond 128 bits.
 pub fn decode(text: &str) -> Option<u128> {
     text.bytes().try_fold(0u128, |value, byte| {
@@ -64,6 +75,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digits_are_those_of_the_text(value: u64) {
+            prop_assert_eq!(text(&digits_of::<9>(value)).to_owned(), encode(u128::from(value), 9));
+        }
+
         #[test]
         fn what_is_encoded_decodes_to_itself(value: u128) {
             prop_assert_eq!(decode(&encode(value, 22)), Some(value));

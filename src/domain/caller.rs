@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::flaw::{Flaw, quoted};
 use super::name::Namespace;
@@ -22,6 +23,14 @@ pub enum Reach {
 impl Reach {
     pub fn only(namespace: Namespace) -> Self {
         Self::Only(BTreeSet::from([namespace]))
+    }
+
+    /// Whether it is this namespace and no other.
+    pub fn is_only(&self, namespace: &Namespace) -> bool {
+        match self {
+            Self::All => false,
+            Self::Only(namespaces) => namespaces.len() == 1 && namespaces.contains(namespace),
+        }
     }
 
     pub fn covers(&self, namespace: &Namespace) -> bool {
@@ -54,12 +63,21 @@ impl Namespaces {
 
 /// What a caller may do, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(Vec<(Permission, Option<Namespace>)>);
+pub struct Grants {
+    held: Vec<(Permission, Option<Namespace>)>,
+    /// Where each permission is held, by its number: asked with each call, and worked out once.
+    reaches: [Option<Arc<Reach>>; Permission::ALL.len()],
+}
 
 impl Grants {
     /// Everything, everywhere: the grants of a root caller.
     pub fn root() -> Self {
-        Self(vec![(Permission::Admin, None)])
+        Self::holding(vec![(Permission::Admin, None)])
+    }
+
+    fn holding(held: Vec<(Permission, Option<Namespace>)>) -> Self {
+        let reaches = Permission::ALL.map(|permission| reach(&held, permission).map(Arc::new));
+        Self { held, reaches }
     }
 
     /// The grants that a token of `namespace` carries in its scopes.
@@ -69,13 +87,8 @@ impl Grants {
             Place::Named(named) => (grant.permission, Some(named)),
             Place::Everywhere => (grant.permission, None),
         };
-        Self(
-            scopes
-                .into_iter()
-                .filter_map(Scope::grant)
-                .map(placed)
-                .collect(),
-        )
+        let grants = scopes.into_iter().filter_map(Scope::grant);
+        Self::holding(grants.map(placed).collect())
     }
 
     /// Grants that a configuration gives as `permission@namespace`, `permission@*`, or `permission`
@@ -96,18 +109,8 @@ impl Grants {
     }
 
     /// Where `permission` is held; `None` when nowhere.
-    pub fn reach(&self, permission: Permission) -> Option<Reach> {
-        let mut namespaces = BTreeSet::new();
-        for (held, place) in &self.0 {
-            match place {
-                _ if !held.includes(permission) => {}
-                None => return Some(Reach::All),
-                Some(namespace) => {
-                    namespaces.insert(namespace.clone());
-                }
-            }
-        }
-        (!namespaces.is_empty()).then_some(Reach::Only(namespaces))
+    pub fn reach(&self, permission: Permission) -> Option<&Arc<Reach>> {
+        self.reaches[permission as usize].as_ref()
     }
 
     /// The first of `scopes` that would give a token of `namespace` a permission, somewhere, that
@@ -115,10 +118,10 @@ impl Grants {
     pub fn exceeded_by<'a>(&self, scopes: &'a [Scope], namespace: &Namespace) -> Option<&'a Scope> {
         scopes.iter().find(|scope| {
             let granted = Self::of([*scope], namespace);
-            granted.0.iter().any(
+            granted.held.iter().any(
                 |(permission, place)| match (self.reach(*permission), place) {
                     (Some(reach), Some(place)) => !reach.covers(place),
-                    (reach, None) => reach != Some(Reach::All),
+                    (reach, None) => reach.is_none_or(|reach| **reach != Reach::All),
                     (None, Some(_)) => true,
                 },
             )
@@ -131,8 +134,22 @@ impl Grants {
             let place = place.as_ref().map_or("*", Namespace::as_str);
             format!("{}@{place}", permission.as_str())
         };
-        self.0.iter().map(name).collect()
+        self.held.iter().map(name).collect()
     }
+}
+
+fn reach(grants: &[(Permission, Option<Namespace>)], permission: Permission) -> Option<Reach> {
+    let mut namespaces = BTreeSet::new();
+    for (held, place) in grants {
+        match place {
+            _ if !held.includes(permission) => {}
+            None => return Some(Reach::All),
+            Some(namespace) => {
+                namespaces.insert(namespace.clone());
+            }
+        }
+    }
+    (!namespaces.is_empty()).then_some(Reach::Only(namespaces))
 }
 
 /// An authenticated caller.
@@ -161,12 +178,18 @@ impl Identity {
         }
     }
 
+    /// The namespace of the caller's token; `None` for callers that are none.
+    pub fn own_namespace(&self) -> Option<&Namespace> {
+        match self {
+            Self::Root { .. } | Self::Certificate { .. } => None,
+            Self::Token { namespace, .. } => Some(namespace),
+        }
+    }
+
     /// The namespace that calls naming none are about.
     pub fn home(&self) -> Namespace {
-        match self {
-            Self::Root { .. } | Self::Certificate { .. } => Namespace::fallback(),
-            Self::Token { namespace, .. } => namespace.clone(),
-        }
+        let own = self.own_namespace().cloned();
+        own.unwrap_or_else(Namespace::fallback)
     }
 }
 
@@ -193,6 +216,10 @@ mod tests {
         Grants::of(&scopes, &Namespace::parse("home").unwrap())
     }
 
+    fn held(grants: &Grants, permission: Permission) -> Option<Reach> {
+        grants.reach(permission).map(|reach| (**reach).clone())
+    }
+
     fn only(names: &[&str]) -> Option<Reach> {
         let names = names
             .iter()
@@ -204,19 +231,19 @@ mod tests {
     #[test]
     fn a_bare_permission_holds_in_the_own_namespace_only() {
         assert_eq!(
-            grants(&["authority:read"]).reach(Permission::Read),
+            held(&grants(&["authority:read"]), Permission::Read),
             only(&["home"])
         );
-        assert_eq!(grants(&["authority:read"]).reach(Permission::Create), None);
+        assert_eq!(held(&grants(&["authority:read"]), Permission::Create), None);
     }
 
     #[test]
     fn manage_includes_reading_creating_and_revoking_but_not_validating() {
         let manager = grants(&["authority:manage@a", "authority:read@b", "orders:*"]);
-        assert_eq!(manager.reach(Permission::Read), only(&["a", "b"]));
-        assert_eq!(manager.reach(Permission::Revoke), only(&["a"]));
-        assert_eq!(manager.reach(Permission::Validate), None);
-        assert_eq!(manager.reach(Permission::Admin), None);
+        assert_eq!(held(&manager, Permission::Read), only(&["a", "b"]));
+        assert_eq!(held(&manager, Permission::Revoke), only(&["a"]));
+        assert_eq!(held(&manager, Permission::Validate), None);
+        assert_eq!(held(&manager, Permission::Admin), None);
     }
 
     #[test]
@@ -256,10 +283,10 @@ mod tests {
     fn admin_everywhere_reaches_everything() {
         for permission in Permission::ALL {
             assert_eq!(
-                grants(&["authority:admin@*"]).reach(permission),
+                held(&grants(&["authority:admin@*"]), permission),
                 Some(Reach::All)
             );
-            assert_eq!(Grants::root().reach(permission), Some(Reach::All));
+            assert_eq!(held(&Grants::root(), permission), Some(Reach::All));
         }
     }
 }

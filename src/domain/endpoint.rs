@@ -1,5 +1,6 @@
 //! Endpoint patterns, and whether a judged call matches one; what could be read two ways is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::flaw::{Flaw, quoted};
@@ -123,7 +124,7 @@ impl Pattern {
         self.text.len()
     }
 
-    fn matches(&self, method: Option<&str>, path: &JudgedPath) -> bool {
+    fn matches(&self, method: Option<&str>, path: &JudgedPath<'_>) -> bool {
         if self.method.is_some() && self.method.as_deref() != method {
             return false;
         }
@@ -265,30 +266,31 @@ pub fn parse_method(text: &str) -> Result<String, Flaw> {
 }
 
 /// A path that reads one way only: percent-decoded, split at its slashes.
-struct JudgedPath {
-    segments: Vec<String>,
+struct JudgedPath<'a> {
+    segments: Vec<Cow<'a, str>>,
 }
 
-impl JudgedPath {
+impl<'a> JudgedPath<'a> {
     /// Reads a path as it came on the wire; `None` for whatever proxies and servers are known to
     /// read differently: dot segments, empty segments, encoded slashes, dots and percent signs,
     /// backslashes, control characters, fragments, undecodable bytes.
-    fn read(raw: &str) -> Option<Self> {
+    fn read(raw: &'a str) -> Option<Self> {
         let path = raw.split('?').next().unwrap_or_default();
         if path.len() > PATH_BYTES_MAX {
             return None;
         }
-        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        let last = parts.len() - 1;
-        let segments = parts.iter().enumerate().map(|(at, part)| {
+        let mut parts = path.strip_prefix('/')?.split('/').peekable();
+        let mut segments = Vec::new();
+        while let Some(part) = parts.next() {
             let segment = decode_segment(part)?;
             // One empty segment at the end is a trailing slash; elsewhere it is a doubled one.
-            let sound = (at == last || !segment.is_empty()) && !is_dot_segment(&segment);
-            sound.then_some(segment)
-        });
-        Some(Self {
-            segments: segments.collect::<Option<Vec<String>>>()?,
-        })
+            let doubled = segment.is_empty() && parts.peek().is_some();
+            if doubled || is_dot_segment(&segment) {
+                return None;
+            }
+            segments.push(segment);
+        }
+        Some(Self { segments })
     }
 }
 
@@ -297,7 +299,11 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.split(';').next(), Some("." | ".."))
 }
 
-fn decode_segment(part: &str) -> Option<String> {
+fn decode_segment(part: &str) -> Option<Cow<'_, str>> {
+    let stands_for_itself = |byte: u8| byte.is_ascii_graphic() && !b"%\\#".contains(&byte);
+    if part.bytes().all(stands_for_itself) {
+        return Some(Cow::Borrowed(part));
+    }
     let mut decoded = Vec::with_capacity(part.len());
     let mut bytes = part.bytes();
     while let Some(byte) = bytes.next() {
@@ -318,7 +324,7 @@ fn decode_segment(part: &str) -> Option<String> {
         decoded.push(plain);
     }
     let decoded = String::from_utf8(decoded).ok()?;
-    (!decoded.chars().any(char::is_control)).then_some(decoded)
+    (!decoded.chars().any(char::is_control)).then_some(Cow::Owned(decoded))
 }
 
 #[cfg(test)]

@@ -140,12 +140,12 @@ impl Keyring {
     }
 
     /// Compares a presented secret with digests, each digest in constant time.
-    pub fn compare<'a>(&'a self, presented: &'a Presented) -> Comparison<'a> {
+    pub fn compare<'a>(&'a self, presented: &'a Presented<'a>) -> Comparison<'a> {
         Comparison {
             keyring: self,
             presented,
-            sums: Vec::new(),
-            lease_sums: Vec::new(),
+            sums: Sums::default(),
+            lease_sums: Sums::default(),
         }
     }
 
@@ -161,13 +161,13 @@ impl Keyring {
 /// One presented secret, hashed once under each pepper that is met.
 pub struct Comparison<'a> {
     keyring: &'a Keyring,
-    presented: &'a Presented,
+    presented: &'a Presented<'a>,
     sums: Sums,
     lease_sums: Sums,
 }
 
-/// Sums, each by the id of its pepper.
-type Sums = Vec<(u32, Zeroizing<[u8; 32]>)>;
+/// Sums, each by the id of its pepper: there is room for one under each, and for one without.
+type Sums = [Option<(u32, Zeroizing<[u8; 32]>)>; Keyring::COUNT_MAX + 1];
 
 impl Comparison<'_> {
     /// Whether `digest` is that of the presented secret.
@@ -190,14 +190,16 @@ fn is_sum_of(
     digest: &SecretDigest,
 ) -> Result<bool, UnknownPepper> {
     let id = digest.key_id;
-    if !sums.iter().any(|(known, _)| *known == id) {
-        let sum = keyring.sum(id, text);
-        sums.push((id, sum.ok_or(UnknownPepper(id))?));
+    if !sums.iter().flatten().any(|(known, _)| *known == id) {
+        let sum = keyring.sum(id, text).ok_or(UnknownPepper(id))?;
+        if let Some(room) = sums.iter_mut().find(|sum| sum.is_none()) {
+            *room = Some((id, sum));
+        }
     }
     let same = |(known, sum): &(u32, Zeroizing<[u8; 32]>)| {
         *known == id && bool::from(sum.ct_eq(&digest.bytes))
     };
-    Ok(sums.iter().any(same))
+    Ok(sums.iter().flatten().any(same))
 }
 
 /// What is hashed of a lease's secret; no secret's whole text begins so.
@@ -226,7 +228,8 @@ mod tests {
 
     fn is(keyring: &Keyring, digest: &SecretDigest) -> Result<bool, UnknownPepper> {
         let brand = Brand::parse("ta").unwrap();
-        let presented = Presented::read(secret().expose(), &[brand]).unwrap();
+        let secret = secret();
+        let presented = Presented::read(secret.expose(), &[brand]).unwrap();
         keyring.compare(&presented).is(digest)
     }
 

@@ -57,7 +57,7 @@ impl Secret {
             text.push_str(part);
         }
         let sum = checksum(&text);
-        text.push_str(&sum);
+        text.push_str(alphabet::text(&sum));
         Self(text)
     }
 
@@ -92,15 +92,15 @@ impl fmt::Debug for SecretDigest {
 }
 
 /// A presented text that has the shape of one of our secrets; whether it is one is not yet known.
-pub struct Presented {
+pub struct Presented<'a> {
     pub id: TokenId,
-    text: Zeroizing<String>,
+    text: &'a str,
 }
 
-impl Presented {
+impl<'a> Presented<'a> {
     /// Reads a presented text: an accepted brand, the right length and alphabet, the right
     /// checksum. `None` means malformed; no store is asked about such a text.
-    pub fn read(text: &str, brands: &[Brand]) -> Option<Self> {
+    pub fn read(text: &'a str, brands: &[Brand]) -> Option<Self> {
         let (brand, body) = text.rsplit_once('_')?;
         if body.len() != BODY_DIGITS || !alphabet::is_base62(body) {
             return None;
@@ -109,18 +109,15 @@ impl Presented {
             return None;
         }
         let (summed, sum) = text.split_at(text.len() - CHECKSUM_DIGITS);
-        if checksum(summed) != sum {
+        if checksum(summed) != sum.as_bytes() {
             return None;
         }
         let id = TokenId::parse(&body[..TokenId::DIGITS]).ok()?;
-        Some(Self {
-            id,
-            text: Zeroizing::new(text.to_owned()),
-        })
+        Some(Self { id, text })
     }
 
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// The random digits.
@@ -130,18 +127,15 @@ impl Presented {
     }
 }
 
-impl fmt::Debug for Presented {
+impl fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Presented({})", self.id)
     }
 }
 
 /// CRC-32 (ISO-HDLC, as in gzip) of the text, in base62.
-fn checksum(text: &str) -> String {
-    alphabet::encode(
-        u128::from(crc32fast::hash(text.as_bytes())),
-        CHECKSUM_DIGITS,
-    )
+fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
+    alphabet::digits_of(u64::from(crc32fast::hash(text.as_bytes())))
 }
 
 #[cfg(test)]

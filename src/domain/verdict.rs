@@ -84,7 +84,7 @@ impl Credential {
 /// An error if it cannot be told because a pepper is missing: that is no verdict.
 pub fn recognise(
     token: &Token,
-    presented: &Presented,
+    presented: &Presented<'_>,
     keyring: &Keyring,
     reach: &Reach,
 ) -> Result<Option<Credential>, UnknownPepper> {
@@ -316,7 +316,8 @@ mod tests {
     }
 
     fn recognised(token: &Token, digit: &str, reach: &Reach) -> Option<Credential> {
-        let presented = Presented::read(secret(digit).expose(), &[draft().brand]).unwrap();
+        let secret = secret(digit);
+        let presented = Presented::read(secret.expose(), &[draft().brand]).unwrap();
         recognise(token, &presented, &Keyring::default(), reach).unwrap()
     }
 
@@ -369,7 +370,8 @@ mod tests {
             ..draft()
         };
         let token = token.issue(at(1)).unwrap();
-        let presented = Presented::read(secret("b").expose(), &[draft().brand]).unwrap();
+        let other = secret("b");
+        let presented = Presented::read(other.expose(), &[draft().brand]).unwrap();
         let read = |reach| recognise(&token, &presented, &Keyring::default(), reach);
         assert_eq!(read(&Reach::All), Err(UnknownPepper(9)));
         let elsewhere = Reach::only(Namespace::parse("elsewhere").unwrap());

@@ -7,13 +7,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::SECONDS;
+use super::{SECONDS, Tally};
 
 /// The cache, and what keeps it true.
 #[derive(Debug)]
 pub struct CacheTimes {
     /// Looks that found a record to answer from.
-    pub hits: Counter,
+    pub hits: Tally,
     /// Looks that found none.
     pub misses: Counter,
     /// Questions that no lease allowed to answer from memory.
@@ -32,7 +32,7 @@ pub struct CacheTimes {
 impl Default for CacheTimes {
     fn default() -> Self {
         Self {
-            hits: Counter::default(),
+            hits: Tally::default(),
             misses: Counter::default(),
             unheld: Counter::default(),
             degraded: Counter::default(),

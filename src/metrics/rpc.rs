@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 
-use super::SECONDS;
+use super::Durations;
 
 /// The canonical codes of gRPC by their numbers.
 const CODES: [&str; 17] = [
@@ -42,8 +41,8 @@ pub struct Rpc(usize);
 pub struct Rpcs {
     /// [`OTHER`] last.
     methods: Vec<&'static str>,
-    held: Vec<[OnceLock<Histogram>; CODES.len()]>,
-    pub(super) family: Family<Labels, Histogram, fn() -> Histogram>,
+    held: Vec<[OnceLock<Durations>; CODES.len()]>,
+    pub(super) family: Family<Labels, Durations>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,16 +58,21 @@ impl Rpcs {
         Self {
             methods,
             held,
-            family: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            family: Family::default(),
         }
     }
 
     /// The method of this name; `None` is any that is not told apart.
     pub fn named(&self, name: Option<&str>) -> Rpc {
-        let others = self.methods.len() - 1;
-        let known = &self.methods[..others];
+        let Rpc(other) = self.other();
+        let known = &self.methods[..other];
         let at = name.and_then(|name| known.iter().position(|method| *method == name));
-        Rpc(at.unwrap_or(others))
+        Rpc(at.unwrap_or(other))
+    }
+
+    /// All that are not told apart.
+    pub fn other(&self) -> Rpc {
+        Rpc(self.methods.len() - 1)
     }
 
     pub fn name(&self, rpc: Rpc) -> &'static str {
@@ -78,12 +82,12 @@ impl Rpcs {
     /// Counts a call that ended with `code`, a number of gRPC.
     pub fn took(&self, rpc: Rpc, code: usize, span: Duration) {
         let code = code.min(CODES.len() - 1);
-        let histogram = self.held[rpc.0][code].get_or_init(|| {
+        let durations = self.held[rpc.0][code].get_or_init(|| {
             self.family.get_or_create_owned(&Labels {
                 method: self.methods[rpc.0],
                 code: CODES[code],
             })
         });
-        histogram.observe(span.as_secs_f64());
+        durations.observe(span);
     }
 }

@@ -122,7 +122,9 @@ fn peppers(config: &Config) -> Finding {
 
 fn callers(config: &Config) -> impl Iterator<Item = Finding> + '_ {
     let everything = |grants: &crate::domain::caller::Grants| {
-        grants.reach(Permission::Admin) == Some(Reach::All)
+        grants
+            .reach(Permission::Admin)
+            .is_some_and(|reach| **reach == Reach::All)
     };
     let mighty = config
         .certificate_callers

@@ -13,7 +13,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
-use tower::ServiceExt;
 
 use crate::metrics::{Ended, Metrics};
 use crate::tls::ServerTls;
@@ -165,7 +164,8 @@ impl<S: Answers> Life<S> {
         request.extensions_mut().insert(connection.clone());
         request.extensions_mut().insert(Keeper(answering.clone()));
         let request = request.map(|body| Body::new(Asked::new(body, answering.hold())));
-        let answer = self.service.clone().oneshot(request);
+        // Always ready, as `Answers` says: the request is handed on as it is, and not kept until then.
+        let answer = self.service.clone().call(request);
         async move { Ok(Held::answer(answer.await?, answering)) }
     }
 }

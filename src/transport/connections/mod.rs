@@ -59,7 +59,8 @@ pub struct Bounds {
     pub calls_per_connection: u32,
 }
 
-/// What answers requests, on any number of connections at once.
+/// What answers requests, on any number of connections at once, and is always ready for one more: what
+/// there is no room for is answered so.
 pub trait Answers:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone

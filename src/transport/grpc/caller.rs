@@ -31,12 +31,11 @@ impl Shown {
         authority: &Authority,
     ) -> Result<Self, Error> {
         let call = call_of(request, authority);
-        let secret = credential::read(request.metadata())
-            .map_err(|error| authority.unknown_caller(rpc, &call, error))?;
+        let proof = proof_of(rpc, request, &call, authority)?;
         Ok(Self {
-            call,
-            secret,
+            secret: proof.secret.map(|secret| secret.to_owned().into()),
             connection: request.extensions().get::<Arc<Connection>>().cloned(),
+            call,
         })
     }
 
@@ -56,6 +55,33 @@ impl Shown {
             certificate: self.connection.as_ref().and_then(|own| own.names()),
         }
     }
+}
+
+/// Finds out who calls, by what the request shows.
+pub(super) async fn session_of<T: Sync>(
+    rpc: &'static str,
+    request: &Request<T>,
+    authority: &Authority,
+) -> Result<Session, Error> {
+    let call = call_of(request, authority);
+    let proof = proof_of(rpc, request, &call, authority)?;
+    authority.authenticate(rpc, proof, call).await
+}
+
+/// What the caller shows; an error where it cannot be read.
+fn proof_of<'a, T>(
+    rpc: &'static str,
+    request: &'a Request<T>,
+    call: &Call,
+    authority: &Authority,
+) -> Result<Proof<'a>, Error> {
+    let secret = credential::read(request.metadata())
+        .map_err(|error| authority.unknown_caller(rpc, call, error))?;
+    let connection = request.extensions().get::<Arc<Connection>>();
+    Ok(Proof {
+        secret,
+        certificate: connection.and_then(|own| own.names()),
+    })
 }
 
 /// The call that a request is.

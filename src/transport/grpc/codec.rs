@@ -2,10 +2,19 @@
 
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstCodec;
 
 use super::status;
+
+/// What a buffer holds at first, in bytes, and from how many on it is sent before it is complete. Most
+/// messages have a few hundred; tonic's 8 KiB for each are beyond what an allocator keeps at hand.
+const BUFFER_BYTES: usize = 1 << 10;
+const SENT_FROM_BYTES: usize = 32 << 10;
+
+fn buffers() -> BufferSettings {
+    BufferSettings::new(BUFFER_BYTES, SENT_FROM_BYTES)
+}
 
 /// [`ProstCodec`], but a decoding error is `INVALID_ARGUMENT` with details, not `INTERNAL`.
 pub struct EdgeCodec<T, U>(ProstCodec<T, U>);
@@ -48,6 +57,10 @@ impl<E: Encoder<Error = Status>> Encoder for EdgeEncoder<E> {
     fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         self.0.encode(item, buffer)
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 }
 
 /// Decoder of [`EdgeCodec`].
@@ -61,5 +74,9 @@ impl<D: Decoder<Error = Status>> Decoder for EdgeDecoder<D> {
         self.0
             .decode(buffer)
             .map_err(|error| status::undecodable(error.message()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
     }
 }

@@ -1,14 +1,13 @@
 //! The caller's own credential, as it stands in the metadata of a call.
 
 use tonic::metadata::MetadataMap;
-use zeroize::Zeroizing;
 
 use crate::authority::error::Error;
 
 /// Reads the credential: `authorization: Bearer <secret>` (RFC 6750, the scheme in any case) or
 /// `x-api-key`. Both may be given if they are equal; two different ones are refused.
-pub(super) fn read(metadata: &MetadataMap) -> Result<Option<Zeroizing<String>>, Error> {
-    let mut found: Option<Zeroizing<String>> = None;
+pub(super) fn read(metadata: &MetadataMap) -> Result<Option<&str>, Error> {
+    let mut found = None;
     let bearers = metadata
         .get_all("authorization")
         .iter()
@@ -21,13 +20,13 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Option<Zeroizing<String>>, 
         let credential = credential.map(str::trim).filter(|credential| !credential.is_empty()).ok_or(
             Error::Unauthenticated("the credential must be \"authorization: Bearer <secret>\" or \"x-api-key: <secret>\"".into()),
         )?;
-        match &found {
-            Some(first) if first.as_str() != credential => {
+        match found {
+            Some(first) if first != credential => {
                 return Err(Error::Unauthenticated(
                     "two different credentials are given; give one".into(),
                 ));
             }
-            _ => found = Some(Zeroizing::new(credential.to_owned())),
+            _ => found = Some(credential),
         }
     }
     Ok(found)
@@ -47,7 +46,7 @@ mod tests {
         for (key, value) in pairs {
             metadata.append(*key, value.parse().unwrap());
         }
-        read(&metadata).map(|found| found.map(|secret| secret.to_string()))
+        read(&metadata).map(|found| found.map(str::to_owned))
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The layer around all services: the gate, the deadline, and statuses that say what is wrong.
 
 use std::convert::Infallible;
-use std::future::{Future, pending, ready};
-use std::pin::Pin;
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -21,8 +21,7 @@ use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
 use super::on_hold::Heard;
-use super::pb::token_service_server::SERVICE_NAME;
-use super::{deadline, status};
+use super::{deadline, method, status};
 
 /// Health must be told while draining and under load, too.
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
@@ -79,8 +78,7 @@ impl Settings {
     /// Whether calls of `rpc` leave audit lines as a rule, and may take a little longer.
     fn manages(&self, rpc: Rpc) -> bool {
         let rpcs = &self.metrics.rpcs;
-        let judging = JUDGING.iter().any(|name| rpc == rpcs.named(Some(name)));
-        !judging && rpc != rpcs.named(None)
+        rpc != rpcs.other() && !JUDGING.contains(&rpcs.name(rpc))
     }
 
     /// What log lines of the call stand in; for Validate only where somebody looks closely.
@@ -92,12 +90,6 @@ impl Settings {
             tracing::debug_span!("call", %request_id, rpc)
         }
     }
-}
-
-/// The method of `TokenService` that a path names.
-fn method(path: &str) -> Option<&str> {
-    let path = path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?;
-    path.strip_prefix('/')
 }
 
 impl<S> Layer<S> for EdgeLayer {
@@ -167,34 +159,50 @@ where
                 .insert(heard.insert(Heard::default()).clone());
         }
         let longest = deadline::of_call(request.headers(), longest);
-        let uri = request.uri().clone();
+        // All others are named by what they are counted as.
+        let unknown = begun.rpc == settings.metrics.rpcs.other();
+        let path = unknown.then(|| request.uri().path().to_owned());
         Keeper::keep(&mut request, pass.clone());
-        // A change that outlives its call keeps its own hold of the pass.
-        request.extensions_mut().insert(pass);
+        if settings.manages(begun.rpc) {
+            // A change that outlives its call keeps its own hold of the pass.
+            request.extensions_mut().insert(pass);
+        }
         let answer = begun.scope(self.inner.call(request));
         let answer = answer.instrument(settings.span(&begun));
         let unheard = unheard(heard, settings.call_deadline);
         Box::pin(async move {
-            let answer = async {
-                tokio::select! {
-                    answer = answer => Some(answer),
-                    () = unheard => None,
-                }
-            };
-            let response = match tokio::time::timeout(longest, answer).await {
-                Ok(Some(Ok(response))) => match bare_status(&response) {
+            let response = match in_time(answer, longest, unheard).await {
+                Some(Ok(response)) => match bare_status(&response) {
                     Some(bare) => begun
-                        .naming(|| explained(bare, uri.path(), &settings))
+                        .naming(|| explained(bare, path.as_deref(), &settings))
                         .into_http(),
                     None => response,
                 },
-                Ok(None) | Err(_) => begun.naming(status::deadline_exceeded).into_http(),
+                None => begun.naming(status::deadline_exceeded).into_http(),
             };
             if settings.manages(begun.rpc) {
                 settings.authority.recorded().await;
             }
             Ok(begun.answer(response, leaving))
         })
+    }
+}
+
+/// The answer, if it comes within `longest`, and before `unheard` is over.
+async fn in_time<T>(
+    answer: impl Future<Output = T>,
+    longest: Duration,
+    unheard: impl Future<Output = ()>,
+) -> Option<T> {
+    let mut answer = pin!(answer);
+    // Most answers come from memory and are there at once: they need no timer.
+    let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
+    if let Poll::Ready(answer) = at_once.await {
+        return Some(answer);
+    }
+    tokio::select! {
+        answer = tokio::time::timeout(longest, answer) => answer.ok(),
+        () = unheard => None,
     }
 }
 
@@ -210,13 +218,13 @@ async fn unheard(heard: Option<Heard>, most: Duration) {
 }
 
 /// Explains a status that the transport, or a service that is not ours, made.
-fn explained(bare: Status, path: &str, settings: &Settings) -> Status {
+fn explained(bare: Status, unknown: Option<&str>, settings: &Settings) -> Status {
     match (bare.code(), bare.message()) {
         (Code::OutOfRange, _) => status::too_large(settings.message_bytes_max),
         // The transport's word for frames that are broken; what is our fault has details.
         (Code::Internal, why) => status::undecodable(why),
         // The router's answer carries no message; that to an unknown compression does.
-        (Code::Unimplemented, "") => status::unknown_method(path),
+        (Code::Unimplemented, "") => status::unknown_method(unknown.unwrap_or_default()),
         _ => status::with_request_id(bare),
     }
 }

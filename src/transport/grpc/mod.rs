@@ -7,6 +7,7 @@ mod conversation;
 mod convert;
 mod credential;
 mod deadline;
+mod dispatch;
 mod eager;
 mod edge;
 mod health;
@@ -36,8 +37,9 @@ use crate::transport::http::{BesideGrpc, Pages};
 
 pub use tonic_reflection::server::Error as ReflectionError;
 
+use dispatch::Dispatch;
 use edge::{EdgeLayer, Settings};
-use pb::token_service_server::TokenServiceServer;
+use pb::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use token_service::TokenServiceHandler;
 
 /// Longest message to health and reflection, in bytes: both are asked by name.
@@ -106,9 +108,8 @@ pub async fn serve(
     let routes = Routes::new(health)
         .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
-        .add_service(tokens)
         .prepare();
-    let service = BesideGrpc(http).layer(edge.layer(routes));
+    let service = BesideGrpc(http).layer(edge.layer(Dispatch { tokens, routes }));
     let stop = async {
         stop.await;
         // Whoever watches health is told the last status before its stream ends.
@@ -117,6 +118,12 @@ pub async fn serve(
     door.serve(service, stop).await;
     reporting.abort();
     Ok(())
+}
+
+/// The method of `TokenService` that a path names, if any, whether or not there is such a one.
+fn method(path: &str) -> Option<&str> {
+    let path = path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?;
+    path.strip_prefix('/')
 }
 
 /// All that clients may want described: our API, health, and the types of error details.

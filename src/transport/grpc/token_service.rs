@@ -6,11 +6,11 @@ use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::authority::Authority;
-use crate::authority::access::{Right, Session};
+use crate::authority::access::Right;
 use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 
-use super::caller::{InHand, Shown, call_of};
+use super::caller::{InHand, call_of, session_of};
 use super::convert;
 use super::keep_alive_stream::Answers;
 use super::pb;
@@ -30,17 +30,12 @@ pub(super) struct TokenServiceHandler {
 }
 
 impl TokenServiceHandler {
-    async fn session<T>(&self, rpc: &'static str, request: &Request<T>) -> Result<Session, Error> {
-        let shown = Shown::by(rpc, request, &self.authority)?;
-        shown.session(rpc, &self.authority).await
-    }
-
     /// The caller's right to do `A`, what keeps the call in hand, and the message.
-    pub(super) async fn permitted<A: Act, T>(
+    pub(super) async fn permitted<A: Act, T: Sync>(
         &self,
         request: Request<T>,
     ) -> Result<(Right<A>, InHand, T), Error> {
-        let session = self.session(A::RPC, &request).await?;
+        let session = session_of(A::RPC, &request, &self.authority).await?;
         let right = self.authority.permit::<A>(&session)?;
         let in_hand = InHand::of(&request);
         Ok((right, in_hand, request.into_inner()))
@@ -271,7 +266,7 @@ impl TokenService for TokenServiceHandler {
         &self,
         request: Request<pb::WhoAmIRequest>,
     ) -> Result<Response<pb::WhoAmIResponse>, Status> {
-        let session = self.session("WhoAmI", &request).await?;
+        let session = session_of("WhoAmI", &request, &self.authority).await?;
         let pb::WhoAmIRequest {} = request.into_inner();
         let permissions = session.caller.grants.names();
         let caller = session.caller.identity.to_string();

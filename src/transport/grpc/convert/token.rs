@@ -6,7 +6,6 @@ use crate::domain::endpoint::Pattern;
 use crate::domain::lease::LeaseMark;
 use crate::domain::profile::Profile;
 use crate::domain::rotation::SecretVersion;
-use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{State, Token};
 use crate::transport::grpc::pb;
@@ -108,12 +107,15 @@ pub(super) fn public_facts(token: &Token, judged: Option<LeaseMark>, now: Timest
         None => tenure.live(now),
     });
     pb::Token {
-        token_id: token.id.to_string(),
-        namespace: token.namespace.to_string(),
+        token_id: token.id.as_str().to_owned(),
+        namespace: token.namespace.as_str().to_owned(),
         name: name.as_str().to_owned(),
         owner: token.profile.owner_text().to_owned(),
         pool: token.profile.pool_text().to_owned(),
-        scopes: scopes.iter().map(Scope::to_string).collect(),
+        scopes: scopes
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect(),
         labels: labels.to_map(),
         expire_time: token.expire_time.map(timestamp),
         lease: lease.map(|lease| wire_lease(lease, None, now)),
