@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use prost_reflect::prost::Message;
 use token_authority::transport::grpc::pb::ValidateStreamRequest;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -11,8 +12,8 @@ use crate::harness::{
 };
 use crate::honest::Honest;
 use crate::peer::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, NO_FIELDS, Peer, call, frame,
-    head, is_closed,
+    DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, NO_FIELDS, Peer, SETTINGS, call,
+    frame, head, is_closed,
 };
 use crate::questions::Questions;
 use crate::scrape::Scrape;
@@ -210,4 +211,39 @@ async fn whoever_reads_no_answer_to_its_questions_is_read_no_further() {
         assert_eq!(sent, answered, "each question has an answer");
     }
     honest.fared_well().await;
+}
+
+/// As many clients do: each question in a frame of its own, as far as the stream's window goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sends_small_frames_to_a_stream_and_reads_nothing_is_no_flood() {
+    const STREAM: &str = "/tokenauthority.v1.TokenService/ValidateStream";
+    // A question of a secret that is none, and as long as one.
+    const QUESTION: usize = 80;
+    let authority = serving(&[]).await;
+    let mut peer = Peer::greeting(&authority.address, 2, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    let settings = peer.until(SETTINGS, 0).await.payload;
+    let window = settings.chunks(6).find_map(|setting| {
+        let (key, value) = setting.split_at(2);
+        let value = u32::from_be_bytes(value.try_into().unwrap());
+        (key == INITIAL_WINDOW_SIZE.to_be_bytes()).then_some(value as usize)
+    });
+    let window = window.unwrap_or(65_535);
+    peer.send(&frame(HEADERS, END_HEADERS, 1, &call(STREAM)))
+        .await
+        .unwrap();
+    peer.settle().await.unwrap();
+    let secret = "x".repeat(QUESTION - 4);
+    let request = ValidateStreamRequest {
+        id: 0,
+        request: Some(presenting(&secret)),
+    };
+    let message = request.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let message = [&[0], &length[..], &message].concat();
+    let question = frame(DATA, 0, 1, &message);
+    // As fast as can be, so that most of them wait in the server.
+    let questions = question.repeat(window / message.len());
+    peer.send(&questions).await.unwrap();
+    peer.settle().await.expect("the connection goes on");
+    assert_eq!(crate::target::ended(&authority, "flood"), 0.0);
 }

@@ -41,6 +41,10 @@ const HTTP1_BYTES: usize = 16 << 10;
 const WINDOW_OF_CALL: u32 = 1024;
 const WINDOW_MIN: u32 = 256 << 10;
 const WINDOW_MAX: u32 = i32::MAX as u32;
+/// What it may send before it is read of one call; a longer message is read as it comes. Many clients
+/// send each message of a stream in a frame of its own, and a stream whose answers are not taken is not
+/// read: so many small frames as this holds must not be taken for a flood.
+const WINDOW_OF_STREAM: u32 = 64 << 10;
 
 /// What all connections of a door have in common.
 pub(super) struct Life<S> {
@@ -129,6 +133,7 @@ impl<S: Answers> Life<S> {
             // while this machine is busy has many at once. `Calls::haste` bounds how often.
             .max_pending_accept_reset_streams(usize::try_from(calls).ok())
             .initial_connection_window_size(window)
+            .initial_stream_window_size(WINDOW_OF_STREAM)
             .max_header_list_size(HEADER_LIST_BYTES)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
