@@ -37,6 +37,10 @@ use token_authority::store::{Creation, TokenStore};
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROOT: &str = "root-of-the-benches-0123456789-0123456789";
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -28,6 +28,18 @@ pub(crate) trait Script: Send {
 
     /// Looks at the answer of a slot's call. An error fails the run.
     fn hear(&mut self, slot: usize, answer: &[u8]) -> Result<Heard, Fault>;
+
+    /// A slot's call ended by an error: what it begins next is something new.
+    fn fail(&mut self, _slot: usize) {}
+}
+
+/// What came of the calls over one connection.
+#[derive(Default)]
+pub(crate) struct Driven {
+    /// How long each took whose answer came while it was measured.
+    pub(crate) latencies: Vec<Duration>,
+    /// How many ended by an error meanwhile.
+    pub(crate) failed: usize,
 }
 
 /// What an answer is to what is timed.
@@ -53,18 +65,17 @@ struct Slot {
     answer: Vec<u8>,
 }
 
-/// Drives a script until the phase is over, or nothing is left to be asked; answers how long each call
-/// took whose answer came while it was measured.
+/// Drives a script until the phase is over, or nothing is left to be asked.
 pub(crate) fn drive(
     line: &Line,
     script: &mut dyn Script,
     in_flight: usize,
     phase: &AtomicU8,
-) -> Result<Vec<Duration>, Fault> {
+) -> Result<Driven, Fault> {
     let mut wire = Wire::connect(line.to, &line.caller)?;
     let mut slots: Vec<Slot> = (0..in_flight).map(|_| Slot::default()).collect();
     let mut free: Vec<usize> = (0..in_flight).collect();
-    let (mut retired, mut message, mut latencies) = (0, Vec::new(), Vec::new());
+    let (mut retired, mut message, mut driven) = (0, Vec::new(), Driven::default());
     loop {
         while wire.room() > MESSAGE_MAX
             && let Some(place) = free.pop()
@@ -87,7 +98,7 @@ pub(crate) fn drive(
             wire.send(slot.stream, &message, true);
         }
         if retired == in_flight {
-            return Ok(latencies);
+            return Ok(driven);
         }
         wire.flush()?;
         wire.wait()?;
@@ -99,13 +110,22 @@ pub(crate) fn drive(
                 }
                 Event::Ended { stream } => {
                     let (place, slot) = of_stream(&mut slots, stream)?;
-                    let answer = slot.answer.get(PREFIX..);
-                    let answer = answer.ok_or("a call ended without an answer, so by an error")?;
-                    if script.hear(place, answer)? == Heard::Whole
-                        && let Some(begun) = slot.begun.take()
-                        && phase.load(Ordering::Relaxed) == MEASURED
-                    {
-                        latencies.push(begun.elapsed());
+                    let is_measured = phase.load(Ordering::Relaxed) == MEASURED;
+                    match slot.answer.get(PREFIX..) {
+                        Some(answer) => {
+                            if script.hear(place, answer)? == Heard::Whole
+                                && let Some(begun) = slot.begun.take()
+                                && is_measured
+                            {
+                                driven.latencies.push(begun.elapsed());
+                            }
+                        }
+                        // Why stands in the trailers, which nobody decodes here.
+                        None => {
+                            slot.begun = None;
+                            script.fail(place);
+                            driven.failed += usize::from(is_measured);
+                        }
                     }
                     slot.answer.clear();
                     free.push(place);

@@ -14,6 +14,8 @@ pub(crate) struct Figures {
     pub(crate) driver_cpu: Option<f64>,
     /// How often the store was asked about a token, for one call; `None` for what has none.
     pub(crate) looks: Option<f64>,
+    /// Calls that failed, and count for nothing else.
+    pub(crate) failed: usize,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
@@ -38,6 +40,7 @@ impl Figures {
             redis_cpu: each(used.redis),
             driver_cpu: each(used.driver),
             looks: used.looks.map(|looks| looks as f64 / calls),
+            failed: 0,
             p50: at(&latencies, 0.5),
             p99: at(&latencies, 0.99),
             p999: at(&latencies, 0.999),

@@ -128,7 +128,7 @@ impl Lines {
         let enough = [
             of_disk.map(|most| most.min(CHANGES_ENOUGH)),
             Some(CHANGES_ENOUGH),
-            None,
+            Some(CHANGES_ENOUGH),
         ];
         for (names, least) in CHANGES.into_iter().zip(enough) {
             for name in names {

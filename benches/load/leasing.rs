@@ -68,6 +68,10 @@ impl Script for Leasing {
         }
         Ok(Heard::Whole)
     }
+
+    fn fail(&mut self, slot: usize) {
+        self.held[slot] = None;
+    }
 }
 
 /// An error unless a lease that nobody was granted is refused: else leases would be made up.

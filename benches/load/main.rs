@@ -65,6 +65,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Why a run failed, for people.
 type Fault = Box<dyn Error + Send + Sync>;
 
+/// That of the program, which the ceiling has to be like.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long the disk is tried in each round.
 const FLUSHING: Duration = Duration::from_millis(300);
 

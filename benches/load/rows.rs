@@ -246,6 +246,7 @@ impl Rows {
             }
         }
         rows.retain(|row| options.names(row.name));
+        settle(&mut rows);
         for row in &rows {
             row.sees_a_wrong_answer().await?;
         }
@@ -255,8 +256,23 @@ impl Rows {
     }
 }
 
-/// The rows about tokens of a store; the rows that draw from all of them follow each other, so that
-/// what is remembered in one is as old as it becomes.
+/// Lets the first row of each server that asks about tokens wait until what is remembered is as old as
+/// it becomes; those that follow find it so.
+fn settle(rows: &mut [Row]) {
+    let mut last: Option<Arc<Server>> = None;
+    for row in rows
+        .iter_mut()
+        .filter(|row| matches!(row.work, Work::Validate(_)))
+    {
+        let is_first = last
+            .as_ref()
+            .is_none_or(|last| !Arc::ptr_eq(last, &row.server));
+        row.settles = is_first;
+        last = Some(row.server.clone());
+    }
+}
+
+/// The rows about tokens of a store; those that draw from all of them come first.
 async fn validations(
     server: &Arc<Server>,
     place: usize,
@@ -274,10 +290,7 @@ async fn validations(
     let [by_token, by_root, of_zipf] = [0, 1, 2].map(|offset| CACHED[3 * place + offset]);
     let row = |name, asked| Row::new(name, server, Work::Validate(asked), options).by(gateway);
     let mut rows = vec![
-        Row {
-            settles: true,
-            ..row(by_token, uniform.clone())
-        },
+        row(by_token, uniform.clone()),
         row(by_root, uniform.clone()).by(ROOT_TOKEN),
         row(of_zipf, zipf),
         row(BUSY[place], Asked::of(&limited, &Mix::in_turn(1))),

@@ -197,6 +197,22 @@ impl Server {
         Ok(looks)
     }
 
+    /// What the processes counted that went wrong, for people.
+    pub(crate) fn failures(&self) -> Result<String, Fault> {
+        let mut failures = Vec::new();
+        for address in &self.addresses {
+            let counted = ["token_authority_store_errors_total", "token_authority_rpc_"];
+            for line in metrics(*address)?.lines() {
+                let is_count = line.starts_with(counted[0])
+                    || (line.starts_with(counted[1]) && line.contains("_count{"));
+                if is_count && !line.contains("code=\"OK\"") && !line.ends_with(" 0") {
+                    failures.push(line.to_owned());
+                }
+            }
+        }
+        Ok(failures.join("; "))
+    }
+
     /// Ends the processes as an operator would, and waits for it; answers what they worked on.
     pub(crate) async fn stopped(self) -> Result<(Option<RedisServer>, Vec<TempDir>), Fault> {
         let Self {

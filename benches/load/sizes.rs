@@ -33,8 +33,11 @@ pub(crate) struct Sizes {
     pub(crate) start: [Duration; 2],
 }
 
+/// What a token is like, and how the one of a number is asked for.
+type Kind = (&'static str, fn(usize) -> CreateRequest);
+
 /// What a token may have beside what it must have, one of each.
-const KINDS: [(&str, fn(usize) -> CreateRequest); 4] = [
+const KINDS: [Kind; 4] = [
     ("plain", plain_token),
     ("with an owner", |_| CreateRequest {
         owner: "team-17".to_owned(),

@@ -1,13 +1,13 @@
 //! ValidateStream: questions on streams that last, many of them without an answer yet.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prost::encoding::encode_varint;
 
 use crate::Fault;
 use crate::ceiling::VALIDATE_STREAM;
-use crate::driving::{Line, MEASURED, OVER, PREFIX, close, open};
+use crate::driving::{Driven, Line, MEASURED, OVER, PREFIX, close, open};
 use crate::frames::{Event, Wire};
 use crate::validating::Asked;
 
@@ -34,13 +34,13 @@ struct Stream {
 }
 
 /// Asks over some streams of one connection, `in_flight` questions at once on each, until the phase
-/// is over; answers how long each took whose answer came while it was measured.
+/// is over.
 pub(crate) fn drive(
     line: &Line,
     asked: &Asked,
     in_flight: usize,
     phase: &AtomicU8,
-) -> Result<Vec<Duration>, Fault> {
+) -> Result<Driven, Fault> {
     let mut wire = Wire::connect(line.to, &line.caller)?;
     let begun = Instant::now();
     let mut streams: Vec<Stream> = (0..STREAMS)
@@ -52,7 +52,7 @@ pub(crate) fn drive(
             incoming: Vec::new(),
         })
         .collect();
-    let (mut batch, mut latencies) = (Vec::new(), Vec::new());
+    let (mut batch, mut driven) = (Vec::new(), Driven::default());
     loop {
         let is_over = phase.load(Ordering::Relaxed) == OVER;
         for stream in &mut streams {
@@ -65,7 +65,7 @@ pub(crate) fn drive(
                 wire.end(stream.number);
             }
             wire.flush()?;
-            return Ok(latencies);
+            return Ok(driven);
         }
         wire.flush()?;
         wire.wait()?;
@@ -74,7 +74,7 @@ pub(crate) fn drive(
                 Event::Part { stream, part } => {
                     let stream = of_number(&mut streams, stream)?;
                     stream.incoming.extend_from_slice(wire.part(part));
-                    stream.hear(asked, phase, &mut latencies)?;
+                    stream.hear(asked, phase, &mut driven)?;
                 }
                 Event::Ended { .. } => return Err("a stream ended by itself".into()),
                 Event::Room { stream: 0, .. } => {}
@@ -118,12 +118,7 @@ impl Stream {
     }
 
     /// Looks at each message that came whole.
-    fn hear(
-        &mut self,
-        asked: &Asked,
-        phase: &AtomicU8,
-        latencies: &mut Vec<Duration>,
-    ) -> Result<(), Fault> {
+    fn hear(&mut self, asked: &Asked, phase: &AtomicU8, driven: &mut Driven) -> Result<(), Fault> {
         let is_measured = phase.load(Ordering::Relaxed) == MEASURED;
         let now = Instant::now();
         let mut rest = self.incoming.as_slice();
@@ -137,10 +132,15 @@ impl Stream {
             rest = after;
             let (slot, body) = taken_apart(message)?;
             let (place, begun) = *self.slots.get(slot).ok_or("an answer to no question")?;
-            asked.check(place, body)?;
             self.free.push(slot);
-            if is_measured {
-                latencies.push(now - begun);
+            match body {
+                Some(body) => {
+                    asked.check(place, body)?;
+                    if is_measured {
+                        driven.latencies.push(now - begun);
+                    }
+                }
+                None => driven.failed += usize::from(is_measured),
             }
         }
         let done = self.incoming.len() - rest.len();
@@ -149,8 +149,8 @@ impl Stream {
     }
 }
 
-/// The number and the answer of a message.
-fn taken_apart(message: &[u8]) -> Result<(usize, &[u8]), Fault> {
+/// The number and the answer of a message; `None` for an error.
+fn taken_apart(message: &[u8]) -> Result<(usize, Option<&[u8]>), Fault> {
     let mut rest = message;
     let mut id = 0;
     // A number of 0 is left out.
@@ -159,11 +159,11 @@ fn taken_apart(message: &[u8]) -> Result<(usize, &[u8]), Fault> {
         id = prost::encoding::decode_varint(&mut rest)?;
     }
     let Some(mut body) = rest.strip_prefix(&[BODY]) else {
-        return Err("a question on a stream was answered by an error".into());
+        return Ok((usize::try_from(id)?, None));
     };
     let length = prost::encoding::decode_varint(&mut body)?;
     match usize::try_from(length)? == body.len() {
-        true => Ok((usize::try_from(id)?, body)),
+        true => Ok((usize::try_from(id)?, Some(body))),
         false => Err("an answer on a stream has more to say than is known".into()),
     }
 }

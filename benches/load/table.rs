@@ -97,9 +97,20 @@ pub(crate) fn of(all: &Measured) -> String {
     format!(
         "{}\nMedians over the rounds, of which there are {rounds}; a ratio is to the ceiling of the same round. The\n\
          spread is that of calls/s over the rounds. A look asks the store about a token. A call of\n\
-         Acquire+Release is both. Servers, Redis and driver share the cores.",
-        aligned(&lines)
+         Acquire+Release is both. Servers, Redis and driver share the cores.{}",
+        aligned(&lines),
+        failures(all)
     )
+}
+
+/// Which rows had calls that failed; nothing where none did.
+fn failures(all: &Measured) -> String {
+    let of = |row: &Told| row.rounds.iter().map(|figures| figures.failed).sum();
+    let failed = all.0.iter().map(|row| (row.name, of(row)));
+    let failed = failed.filter(|(_, count): &(_, usize)| *count > 0);
+    failed
+        .map(|(name, count)| format!("\n{name}: {count} calls failed."))
+        .collect()
 }
 
 /// Markdown: names to the left, numbers to the right.
