@@ -249,6 +249,4 @@ impl Backlog {
 }
 
 #[cfg(test)]
-mod permit_tests;
-#[cfg(test)]
 mod tests;
