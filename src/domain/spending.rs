@@ -256,6 +256,4 @@ impl Backlog {
 }
 
 #[cfg(test)]
-mod permit_tests;
-#[cfg(test)]
 mod tests;

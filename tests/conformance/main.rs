@@ -28,6 +28,7 @@ mod races;
 mod registry;
 mod requests;
 mod retention;
+mod returns;
 mod spending;
 mod status;
 mod tokens;
@@ -168,15 +169,6 @@ conformance! {
         what_a_batch_holds_does_not_drain_until_it_ends,
         a_use_finds_what_batches_hold_spent,
         batches_are_settled_in_the_order_of_their_ends,
-        what_is_unused_of_a_live_batch_comes_back,
-        an_ended_batch_gives_nothing_back_to_a_rate_limit,
-        a_batch_comes_back_once,
-        no_more_comes_back_than_was_granted,
-        a_batch_comes_back_with_a_use_that_is_refused,
-        a_quota_gets_back_what_is_unused_for_ten_seconds,
-        nothing_comes_back_to_a_quota_of_another_period,
-        nothing_comes_back_to_what_was_granted_anew,
-        nothing_comes_back_to_a_quota_that_was_overdrawn,
         no_more_than_so_many_batches_are_remembered,
         a_batch_is_granted_once,
         a_dry_run_grants_nothing_and_gives_nothing_back,
@@ -186,6 +178,17 @@ conformance! {
         what_batches_hold_survives_a_restart,
         a_deleted_token_leaves_no_batches_behind,
         of_many_who_take_ahead_at_once_all_get_no_more_than_the_limit,
+    }
+    returns {
+        what_is_unused_of_a_live_batch_comes_back,
+        an_ended_batch_gives_nothing_back_to_a_rate_limit,
+        a_batch_comes_back_once,
+        no_more_comes_back_than_was_granted,
+        a_batch_comes_back_with_a_use_that_is_refused,
+        a_quota_gets_back_what_is_unused_for_ten_seconds,
+        nothing_comes_back_to_a_quota_of_another_period,
+        nothing_comes_back_to_what_was_granted_anew,
+        nothing_comes_back_to_a_quota_that_was_overdrawn,
     }
     retention {
         a_short_lived_token_vanishes_a_day_after_it_expired,

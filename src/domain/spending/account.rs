@@ -278,3 +278,6 @@ impl Remainder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
 //! Batches against histories of several replicas: limits hold at every instant, and whoever keeps to
 //! 95 % of one is never refused. Rules that are broken on purpose are found out by the same histories.
 
-use super::tests::{limited, micros, named, never_exceeded};
-use super::*;
-use crate::domain::limit::Quota;
-use crate::domain::permits::{Back, Batch, BatchId, TERM, Wish};
+use std::time::Duration;
+
+use crate::domain::limit::{Quota, RateLimit};
+use crate::domain::permits::{Ahead, Back, Batch, BatchId, TERM, Wish};
+use crate::domain::spending::tests::{limited, micros, named, never_exceeded};
+use crate::domain::spending::{Demand, Exceeded, Left, Outcome, Scope, Spending};
+use crate::domain::time::Timestamp;
+use crate::domain::token::Token;
 use crate::domain::token::tests::at;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
