@@ -13,6 +13,7 @@ mod leases;
 mod listing;
 mod owners;
 mod peppers;
+mod permits;
 mod proxies;
 mod registry;
 mod replays;

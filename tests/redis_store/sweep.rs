@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::limit::Quota;
-use token_authority::domain::permits::Ahead;
+use token_authority::domain::permits::{Ahead, BatchId, Wish};
 use token_authority::domain::spending::Scope;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, Token, TokenId};
@@ -62,12 +62,13 @@ fn vanish_time(token: &Token) -> Timestamp {
     token.vanish_time(&Default::default()).unwrap()
 }
 
-/// A token with everything that can be kept about one: in three series, under a claim, with limits.
+/// A token with everything that can be kept about one: in three series, under a claim, with limits of
+/// which a batch may be taken.
 fn manifold() -> Draft {
     let mut draft = requested_in(1, Some("gpu"));
     draft.profile.owner = owned("ann").profile.owner;
-    draft.profile.rate_limits = rate_limits(&[("", 9, 3600, 0)]);
-    draft.profile.quota = Quota::new(9, None).ok();
+    draft.profile.rate_limits = rate_limits(&[("", 900, 3600, 0)]);
+    draft.profile.quota = Quota::new(900, None).ok();
     draft.expiration = Expiration::After(HOUR);
     draft
 }
@@ -78,17 +79,24 @@ async fn no_key_is_left_of_a_token_that_vanished() {
     created(&store, draft()).await;
     let before = keys(&server).await;
     let token = created(&store, manifold()).await;
+    let wish = Wish {
+        batch: BatchId(1),
+        uses: 9,
+    };
     let take = Take {
         token: Arc::new(token.clone()),
         until: None,
         cost: 1,
         scope: Scope::All,
         dry_run: false,
-        ahead: Ahead::default(),
+        ahead: Ahead {
+            back: None,
+            wish: Some(wish),
+        },
     };
     store.take(&take).await.unwrap();
     // Two of them are about all pools.
-    assert_eq!(keys(&server).await.len(), before.len() + 11);
+    assert_eq!(keys(&server).await.len(), before.len() + 12);
     clock.set(vanish_time(&token));
     assert_eq!(swept(&store).await, 1);
     let left = keys(&server).await.into_iter();

@@ -138,6 +138,7 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permits::{BATCHES_MAX, HELD_PART, QUOTA_PART, RETURN_MAX, TERM};
 
     #[test]
     fn both_forms_of_a_call_carry_the_same_keys_and_arguments() {
@@ -148,6 +149,21 @@ mod tests {
             text[text.rfind("$1\r\n1").unwrap()..].to_owned()
         };
         assert_eq!(tail(call.by_hash()), tail(call.whole()));
+    }
+
+    #[test]
+    fn batches_are_granted_by_the_numbers_of_the_rule() {
+        let numbers = [
+            ("TERM", TERM.as_micros()),
+            ("RETURN_MAX", RETURN_MAX.as_micros()),
+            ("HELD_PART", HELD_PART.into()),
+            ("QUOTA_PART", QUOTA_PART.into()),
+            ("BATCHES_MAX", BATCHES_MAX as u128),
+        ];
+        for (name, number) in numbers {
+            let line = format!("\nlocal {name} = {number}\n");
+            assert!(TAKE_USE.whole().0.contains(&line), "{line}");
+        }
     }
 
     #[test]

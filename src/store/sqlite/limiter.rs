@@ -198,6 +198,7 @@ fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permits::{Batch, BatchId, Batches};
     use crate::domain::spending::RateSpending;
     use crate::domain::token::tests::at;
     use crate::entropy;
@@ -221,6 +222,55 @@ mod tests {
             rates: Some(spent),
             ..Spending::default()
         });
+    }
+
+    fn granted_of_a_quota() -> Spending {
+        let batch = Batch {
+            id: BatchId(1),
+            uses: 5,
+            of_quota: true,
+            end: at(2),
+            settled: false,
+        };
+        Spending {
+            batches: Batches {
+                list: vec![batch],
+                ..Batches::default()
+            },
+            ..Spending::default()
+        }
+    }
+
+    #[test]
+    fn a_batch_whose_quota_was_not_taken_after_all_gives_nothing_back() {
+        let (limiter, database) = (Limiter::default(), database());
+        let [done, undone] = [0; 2].map(|_| entropy::token_id().unwrap());
+        let grant = |id| {
+            limiter.lock(id).write(granted_of_a_quota());
+            limiter.note_grant(id);
+        };
+        grant(done);
+        limiter.confirm_grants();
+        grant(undone);
+        limiter.doubt_grants();
+        let of_quota = |id| {
+            let spent = limiter.lock(id).read(&database).unwrap();
+            spent.batches.list[0].of_quota
+        };
+        assert!(of_quota(done));
+        assert!(!of_quota(undone));
+    }
+
+    #[test]
+    fn what_knows_batches_only_is_not_written_down() {
+        let (limiter, database) = (Limiter::default(), database());
+        let id = entropy::token_id().unwrap();
+        limiter.lock(id).write(granted_of_a_quota());
+        assert!(!limiter.is_dirty(), "a store could not be closed");
+        limiter.lock(id).write(Spending::default());
+        assert!(!limiter.is_dirty(), "a store could not be closed");
+        let spent = limiter.lock(id).read(&database).unwrap();
+        assert_eq!(spent, Spending::default());
     }
 
     #[test]

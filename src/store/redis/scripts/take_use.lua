@@ -33,6 +33,7 @@ local HELD_PART = 40
 local QUOTA_PART = 100
 local BATCHES_MAX = 32
 
+local max, min, floor, format = math.max, math.min, math.floor, string.format
 local record, rates_text, quota_text, batches_text =
   unpack(redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4]))
 local now = tonumber(ARGV[6])
@@ -42,20 +43,12 @@ if not now then
 end
 local late = tonumber(ARGV[2])
 if not record or string.sub(record, 1, 8) ~= ARGV[1] or (late and late <= now) then
-  return { 'moved', record, string.format('%.0f', now) }
-end
-
-local function words(text)
-  local list = {}
-  for word in string.gmatch(text or '', '%S+') do
-    list[#list + 1] = word
-  end
-  return list
+  return { 'moved', record, format('%.0f', now) }
 end
 
 -- So many uses, at most the burst: it may have been lowered after they were granted.
 local function in_units(rate, uses)
-  return math.min(uses, rate.full / rate.step) * rate.step
+  return min(uses, rate.full / rate.step) * rate.step
 end
 
 local cost, spend = tonumber(ARGV[3]), ARGV[4] == 'spend'
@@ -63,15 +56,17 @@ local cost, spend = tonumber(ARGV[3]), ARGV[4] == 'spend'
 -- Batches of this grant, and those that ended since the rate limits were written, by their end.
 local batches, ended, held, quota_since = {}, {}, 0, nil
 if batches_text then
-  local stored = words(batches_text)
-  quota_since = stored[2]
-  for at = 3, stored[1] == ARGV[7] and #stored or 0, 5 do
+  local since, of, list = string.match(batches_text, '^(%d+) (%d+)(.*)$')
+  quota_since = of
+  for id, uses, quota, stop, settled in
+    string.gmatch(since == ARGV[7] and list or '', ' (%d+) (%d+) (%d) (%d+) (%d)')
+  do
     local batch = {
-      id = stored[at],
-      uses = tonumber(stored[at + 1]),
-      of_quota = stored[at + 2] == '1',
-      stop = tonumber(stored[at + 3]),
-      settled = stored[at + 4] == '1',
+      id = id,
+      uses = tonumber(uses),
+      of_quota = quota == '1',
+      stop = tonumber(stop),
+      settled = settled == '1',
     }
     batches[#batches + 1] = batch
     if batch.stop <= now and not batch.settled then
@@ -86,19 +81,17 @@ end
 -- Rate limits: what was spent under each name, drained until now; what was used of a batch counts
 -- from its end on.
 local known, written = {}, nil
-local stored = words(rates_text)
 local first = ended[1] and ended[1].stop or now
-if stored[1] == ARGV[7] then
-  written = tonumber(stored[2])
-  for at = 3, #stored, 4 do
-    known[stored[at]] = {
-      step = tonumber(stored[at + 1]),
-      drain = tonumber(stored[at + 2]),
-      units = tonumber(stored[at + 3]),
-    }
+if rates_text then
+  local since, time, list = string.match(rates_text, '^(%d+) (%d+)(.*)$')
+  if since == ARGV[7] then
+    written = tonumber(time)
+    for name, step, drain, units in string.gmatch(list, ' (%S+) (%d+) (%d+) (%d+)') do
+      known[name] = { step = tonumber(step), drain = tonumber(drain), units = tonumber(units) }
+    end
   end
 end
-local elapsed = written and math.max(first - written, 0) or 0
+local elapsed = written and max(first - written, 0) or 0
 local count = tonumber(ARGV[9])
 local rates = {}
 for at = 1, count do
@@ -108,28 +101,30 @@ for at = 1, count do
     step = tonumber(ARGV[base + 2]),
     drain = tonumber(ARGV[base + 3]),
     full = tonumber(ARGV[base + 4]),
+    pace = ARGV[base + 2] .. ' ' .. ARGV[base + 3],
+    units = 0,
   }
-  local before = known[rate.name] or { step = rate.step, drain = rate.drain, units = 0 }
-  if before.step == rate.step and before.drain == rate.drain then
-    rate.units = math.max(math.min(before.units, rate.full) - elapsed * rate.drain, 0)
-  else
+  local before = known[rate.name]
+  if before and before.step == rate.step and before.drain == rate.drain then
+    rate.units = max(min(before.units, rate.full) - elapsed * rate.drain, 0)
+  elseif before then
     -- Counted at another pace: spent, in whole uses, until drained at that one or at the present.
     local function present(units)
-      return math.min(math.ceil(units / before.step), rate.full / rate.step) * rate.step
+      return min(math.ceil(units / before.step), rate.full / rate.step) * rate.step
     end
-    rate.units = math.min(
-      present(math.max(before.units - elapsed * before.drain, 0)),
-      math.max(present(before.units) - elapsed * rate.drain, 0)
+    rate.units = min(
+      present(max(before.units - elapsed * before.drain, 0)),
+      max(present(before.units) - elapsed * rate.drain, 0)
     )
   end
   if ended[1] then
-    local from = math.max(first, written or first)
+    local from = max(first, written or first)
     for _, batch in ipairs(ended) do
-      local drained = rate.units - math.max(batch.stop - from, 0) * rate.drain
-      rate.units = math.min(math.max(drained, 0) + in_units(rate, batch.uses), rate.full)
-      from = math.max(from, batch.stop)
+      local drained = rate.units - max(batch.stop - from, 0) * rate.drain
+      rate.units = min(max(drained, 0) + in_units(rate, batch.uses), rate.full)
+      from = max(from, batch.stop)
     end
-    rate.units = math.max(rate.units - math.max(now - from, 0) * rate.drain, 0)
+    rate.units = max(rate.units - max(now - from, 0) * rate.drain, 0)
   end
   rates[at] = rate
 end
@@ -138,34 +133,36 @@ end
 local base = 10 + count * 4
 local limit = tonumber(ARGV[base])
 local left, border, seen
-local returnable = function()
-  return false
-end
 if limit then
   local period, created = tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
   local since = ARGV[base + 3]
-  local quota = words(quota_text)
-  if quota[1] ~= since then
-    quota = { since, since, ARGV[base + 5], ARGV[base + 4] }
+  local known_since, time, of, known_left =
+    string.match(quota_text or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if known_since ~= since then
+    time, of, known_left = since, ARGV[base + 5], ARGV[base + 4]
   end
+  time, known_left = tonumber(time), tonumber(known_left)
   local function window(at)
-    return period and math.floor(math.max(at - created, 0) / period) or 0
+    return period and floor(max(at - created, 0) / period) or 0
   end
   local present, overdrawn = window(now), false
-  seen = math.max(now, tonumber(quota[2]))
+  seen = max(now, time)
   border = period and created + (present + 1) * period
-  if not tonumber(quota[4]) or present > window(tonumber(quota[2])) then
+  if not known_left or present > window(time) then
     left = limit
   else
-    left = tonumber(quota[4]) + limit - tonumber(quota[3])
+    left = known_left + limit - tonumber(of)
     overdrawn = left < 0
-    left = math.max(left, 0)
+    left = max(left, 0)
   end
-  if quota_since == since and not overdrawn then
-    returnable = function(batch)
-      local granted = batch.stop - TERM
-      return window(granted) == present and now < granted + RETURN_MAX
-    end
+  -- What is unused of a batch comes back to its own grant and period only, and not for ever. What is
+  -- overdrawn since the limit was lowered, nobody has to make up for; but what comes back was part of it.
+  for _, batch in ipairs(batches) do
+    local granted = batch.stop - TERM
+    batch.returnable = quota_since == since
+      and not overdrawn
+      and window(granted) == present
+      and now < granted + RETURN_MAX
   end
 end
 
@@ -173,7 +170,7 @@ end
 if batches_text then
   local kept = {}
   for _, batch in ipairs(batches) do
-    batch.of_quota = batch.of_quota and returnable(batch)
+    batch.of_quota = batch.of_quota and batch.returnable
     batch.settled = batch.settled or batch.stop <= now
     if not batch.settled then
       held = held + batch.uses
@@ -185,22 +182,20 @@ if batches_text then
   batches = kept
 end
 
-local ahead, returned, quota_moved = { '-' , '0', '-', '0' }, false, false
-if spend and ARGV[8] ~= '' then
-  ahead = words(ARGV[8])
-end
-if ahead[1] ~= '-' then
+local back, unused, wish, wished = string.match(ARGV[8], '^(%S+) (%d+) (%S+) (%d+)$')
+local returned, quota_moved = false, false
+if back and spend then
   for at, batch in ipairs(batches) do
-    if batch.id == ahead[1] then
-      local unused = math.min(tonumber(ahead[2]), batch.uses)
+    if batch.id == back then
+      unused = min(tonumber(unused), batch.uses)
       if not batch.settled then
         held = held - batch.uses
         for _, rate in ipairs(rates) do
-          rate.units = math.min(rate.units + in_units(rate, batch.uses - unused), rate.full)
+          rate.units = min(rate.units + in_units(rate, batch.uses - unused), rate.full)
         end
       end
       if batch.of_quota then
-        left = math.min(left + unused, limit)
+        left = min(left + unused, limit)
         quota_moved = true
       end
       table.remove(batches, at)
@@ -210,62 +205,62 @@ if ahead[1] ~= '-' then
   end
 end
 
--- Whether so many uses are left of all limits, or which stands against them.
+-- What stands against so many uses, beside what is spent and what live batches hold.
 local of_quota = limit and ARGV[5] == 'all'
 local function verdict_on(uses)
-  for _, rate in ipairs(rates) do
-    local spent = rate.units + in_units(rate, held)
-    if uses > rate.full / rate.step or spent + uses * rate.step > rate.full then
+  for at = 1, count do
+    local rate = rates[at]
+    if uses > rate.full / rate.step or rate.spent + uses * rate.step > rate.full then
       return 'rate'
     end
   end
   return of_quota and uses > left and 'quota' or 'admitted'
 end
 
-local function granted()
-  local uses = tonumber(ahead[4])
-  if not (rates[1] or of_quota) or #batches >= BATCHES_MAX then
-    return 0
-  end
-  for _, batch in ipairs(batches) do
-    if batch.id == ahead[3] then
-      return 0
-    end
-  end
-  for _, rate in ipairs(rates) do
-    local room = math.max(math.floor(rate.full / rate.step / HELD_PART) - held, 0)
-    uses = math.min(uses, math.floor(room / 2))
-  end
-  if of_quota then
-    uses = math.min(uses, math.floor(limit / QUOTA_PART))
-  end
-  if uses < 2 or verdict_on(2 * uses) ~= 'admitted' then
-    return 0
-  end
-  return uses
+for at = 1, count do
+  local rate = rates[at]
+  rate.spent = rate.units + (held > 0 and in_units(rate, held) or 0)
 end
-
 local verdict, grant = verdict_on(cost), 0
 if verdict == 'admitted' and spend then
-  for _, rate in ipairs(rates) do
+  for at = 1, count do
+    local rate = rates[at]
     rate.units = rate.units + cost * rate.step
+    rate.spent = rate.spent + cost * rate.step
   end
   if of_quota then
     left = left - cost
     quota_moved = true
   end
-  if ahead[3] ~= '-' then
-    grant = granted()
+  local refused = #batches >= BATCHES_MAX or not (rates[1] or of_quota)
+  for _, batch in ipairs(batches) do
+    refused = refused or batch.id == wish
+  end
+  if wish and wish ~= '-' and not refused then
+    grant = tonumber(wished)
+    for _, rate in ipairs(rates) do
+      local room = max(floor(rate.full / rate.step / HELD_PART) - held, 0)
+      grant = min(grant, floor(room / 2))
+    end
+    if of_quota then
+      grant = min(grant, floor(limit / QUOTA_PART))
+    end
+    if grant < 2 or verdict_on(2 * grant) ~= 'admitted' then
+      grant = 0
+    end
   end
   if grant > 0 then
     batches[#batches + 1] = {
-      id = ahead[3],
+      id = wish,
       uses = grant,
       of_quota = of_quota,
       stop = now + TERM,
       settled = false,
     }
     held = held + grant
+    for _, rate in ipairs(rates) do
+      rate.spent = rate.units + in_units(rate, held)
+    end
     if of_quota then
       left = left - grant
     end
@@ -273,47 +268,45 @@ if verdict == 'admitted' and spend then
 end
 
 if spend and (verdict == 'admitted' or returned) then
-  local time = math.max(now, written or now)
-  local text, drained, last = { ARGV[7], string.format('%.0f', time) }, 0, time
-  for _, rate in ipairs(rates) do
-    drained = math.max(drained, (rate.units + in_units(rate, held)) / rate.drain)
-    text[#text + 1] = rate.name
-    text[#text + 1] = string.format('%.0f', rate.step)
-    text[#text + 1] = string.format('%.0f', rate.drain)
-    text[#text + 1] = string.format('%.0f', rate.units)
+  local time = max(now, written or now)
+  local text, drained, last = ARGV[7] .. format(' %.0f', time), 0, time
+  for at = 1, count do
+    local rate = rates[at]
+    drained = max(drained, rate.spent / rate.drain)
+    text = text .. format(' %s %s %.0f', rate.name, rate.pace, rate.units)
   end
-  local list = {}
+  local list = ''
   for _, batch in ipairs(batches) do
-    last = math.max(last, batch.stop)
+    last = max(last, batch.stop)
     local of, over = batch.of_quota and 1 or 0, batch.settled and 1 or 0
-    list[#list + 1] = string.format('%s %.0f %d %.0f %d', batch.id, batch.uses, of, batch.stop, over)
+    list = list .. format(' %s %.0f %d %.0f %d', batch.id, batch.uses, of, batch.stop, over)
   end
   -- Kept a minute longer than they say anything; each says something for as long as the other.
-  local kept = string.format('%.0f', math.ceil((drained + last - now) / 1000) + 60000)
+  local kept = format('%.0f', math.ceil((drained + last - now) / 1000) + 60000)
   if count > 0 then
-    redis.call('SET', KEYS[2], table.concat(text, ' '), 'PX', kept)
+    redis.call('SET', KEYS[2], text, 'PX', kept)
   end
-  if list[1] then
-    local head = ARGV[7] .. ' ' .. (limit and ARGV[base + 3] or '0') .. ' '
-    redis.call('SET', KEYS[4], head .. table.concat(list, ' '), 'PX', kept)
+  if batches[1] then
+    local head = ARGV[7] .. ' ' .. (limit and ARGV[base + 3] or '0')
+    redis.call('SET', KEYS[4], head .. list, 'PX', kept)
   elseif batches_text then
     redis.call('DEL', KEYS[4])
   end
   if quota_moved then
-    local value = string.format('%s %.0f %.0f %.0f', ARGV[base + 3], seen, limit, left)
+    local value = format('%s %.0f %.0f %.0f', ARGV[base + 3], seen, limit, left)
     if border then
       local until_border = math.ceil((border - now) / 1000) + 60000
-      redis.call('SET', KEYS[3], value, 'PX', string.format('%.0f', until_border))
+      redis.call('SET', KEYS[3], value, 'PX', format('%.0f', until_border))
     else
       redis.call('SET', KEYS[3], value)
     end
   end
 end
 
-local reply = { verdict, string.format('%.0f', now) }
-for _, rate in ipairs(rates) do
-  reply[#reply + 1] = string.format('%.0f', rate.units + in_units(rate, held))
+local reply = { verdict, format('%.0f', now) }
+for at = 1, count do
+  reply[at + 2] = format('%.0f', rates[at].spent)
 end
-reply[#reply + 1] = left and string.format('%.0f', left) or ''
-reply[#reply + 1] = string.format('%.0f', grant)
+reply[count + 3] = left and format('%.0f', left) or ''
+reply[count + 4] = grant == 0 and '0' or format('%.0f', grant)
 return reply
