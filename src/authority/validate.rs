@@ -32,6 +32,16 @@ pub struct Question {
     pub user_agent: String,
 }
 
+impl Question {
+    fn as_use(&self) -> Use {
+        Use {
+            cost: self.cost,
+            scope: Scope::All,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
 /// A judgement and what it was about.
 #[derive(Clone, Debug)]
 pub struct Validation {
@@ -161,18 +171,13 @@ impl Authority {
         let Some(presented) = self.mint.read(secret) else {
             return Ok(unknown(Verdict::Malformed));
         };
-        let use_ = Use {
-            cost: *cost,
-            scope: Scope::All,
-            dry_run: *dry_run,
-        };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
         let inquiry = Inquiry {
             suspect: Some(right.suspect(request.client_ip)),
             presented: &presented,
             reach: &reach,
             judge,
-            use_,
+            use_: question.as_use(),
             consistency: *consistency,
         };
         let Some(decision) = self.decide(&inquiry).await? else {

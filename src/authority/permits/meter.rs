@@ -12,32 +12,46 @@ pub(super) const SPAN: Duration = Duration::from_millis(40);
 pub(super) struct Meter {
     /// When the present span began.
     begun: Steady,
-    present: u64,
-    before: u64,
+    present: Count,
+    before: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    calls: u64,
+    /// What they cost.
+    uses: u64,
 }
 
 impl Meter {
     pub(super) fn begin(at: Steady) -> Self {
         Self {
             begun: at,
-            present: 0,
-            before: 0,
+            present: Count::default(),
+            before: Count::default(),
         }
     }
 
+    /// Counts a call that costs so many uses.
     pub(super) fn count(&mut self, at: Steady, uses: u64) {
         self.turn(at);
-        self.present = self.present.saturating_add(uses);
+        self.present.calls += 1;
+        self.present.uses = self.present.uses.saturating_add(uses);
     }
 
-    /// Uses in the last [`SPAN`], rounded down; those of the span before count as if they had been
-    /// spread evenly over it.
+    /// Uses in the last [`SPAN`], rounded down; 0 where less than two calls made them, however dear.
+    /// Those of the span before count as if they had been spread evenly over it.
     pub(super) fn lately(&mut self, at: Steady) -> u64 {
         self.turn(at);
-        let into = at.saturating_since(self.begun);
-        let still = u128::from(self.before) * SPAN.saturating_sub(into).as_micros();
-        let still = u64::try_from(still / SPAN.as_micros()).unwrap_or(u64::MAX);
-        self.present.saturating_add(still)
+        let left = SPAN.saturating_sub(at.saturating_since(self.begun));
+        let still = |before: u64| {
+            let still = u128::from(before) * left.as_micros() / SPAN.as_micros();
+            u64::try_from(still).unwrap_or(u64::MAX)
+        };
+        if self.present.calls + still(self.before.calls) < 2 {
+            return 0;
+        }
+        self.present.uses.saturating_add(still(self.before.uses))
     }
 
     fn turn(&mut self, at: Steady) {
@@ -49,10 +63,10 @@ impl Meter {
             self.before = self.present;
             self.begun = self.begun.saturating_add(SPAN);
         } else {
-            self.before = 0;
+            self.before = Count::default();
             self.begun = at;
         }
-        self.present = 0;
+        self.present = Count::default();
     }
 }
 
@@ -76,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn a_use_now_and_then_is_never_two() {
+    fn a_use_now_and_then_is_worth_nothing() {
         for every in [41, 70, 100, 5000] {
-            assert_eq!(told(40, every), 1, "one each {every} ms");
+            assert_eq!(told(40, every), 0, "one each {every} ms");
         }
     }
 
@@ -98,11 +112,22 @@ mod tests {
     #[test]
     fn what_came_long_ago_counts_no_more() {
         let mut meter = Meter::begin(after_millis(0));
-        meter.count(after_millis(10), 100);
+        for _ in 0..100 {
+            meter.count(after_millis(10), 1);
+        }
         assert_eq!(meter.lately(after_millis(39)), 100);
         assert_eq!(meter.lately(after_millis(60)), 50);
         assert_eq!(meter.lately(after_millis(80)), 0);
         assert_eq!(meter.lately(after_millis(10_000)), 0);
+    }
+
+    #[test]
+    fn one_dear_call_is_no_more_than_one() {
+        let mut meter = Meter::begin(after_millis(0));
+        meter.count(after_millis(1), 1000);
+        assert_eq!(meter.lately(after_millis(1)), 0);
+        meter.count(after_millis(2), 1);
+        assert_eq!(meter.lately(after_millis(2)), 1001);
     }
 
     proptest! {

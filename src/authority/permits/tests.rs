@@ -183,6 +183,7 @@ async fn what_is_used_now_and_then_or_hardly_limited_at_all_goes_alone() {
 #[tokio::test]
 async fn no_more_is_wished_for_than_may_be_granted() {
     let site = Site::of(BURST);
+    site.use_it().await;
     let flood = site.use_of(10 * MOST, Scope::All);
     let asked = site.permits.ask(&flood, at(1), site.clock.now(), true);
     let Asked::Ahead(wishing) = asked else {
