@@ -58,10 +58,6 @@ use measured::{Measured, Told};
 use options::Options;
 use rows::{Row, Rows};
 
-/// That of the real program, for the ceilings, too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Why a run failed, for people.
 type Fault = Box<dyn Error + Send + Sync>;
 

@@ -197,7 +197,7 @@ impl TokenUse {
         ];
         for (text, with, most) in texts {
             text.clear();
-            text.push_str(&with[..with.floor_char_boundary(most)]);
+            text.push_str(beginning(with, most));
         }
         self.recent.push_back(place);
     }
@@ -227,6 +227,15 @@ pub fn endpoint<'a>(
     let bare = |raw: &'a str| raw.split(['?', '#']).next().unwrap_or_default();
     let folded = endpoints.matching(method, raw).map(Pattern::path);
     folded.or(raw.map(bare)).unwrap_or_default()
+}
+
+/// As much of the beginning of `text` as `most` bytes hold, in whole characters.
+pub fn beginning(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

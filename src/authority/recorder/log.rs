@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::domain::name::Namespace;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
-use crate::domain::usage::{ENDPOINT_BYTES_MAX, Judged, USER_AGENT_BYTES_MAX};
+use crate::domain::usage::{ENDPOINT_BYTES_MAX, Judged, USER_AGENT_BYTES_MAX, beginning};
 use crate::domain::verdict::Verdict;
 
 /// Most bytes of texts, and most entries, of one log between two countings: 8 MB of memory in all, and
@@ -68,7 +68,7 @@ impl Log {
             (judged.path, ENDPOINT_BYTES_MAX + 4),
             (judged.user_agent, USER_AGENT_BYTES_MAX),
         ]
-        .map(|(text, most)| &text[..text.floor_char_boundary(most.min(usize::from(u16::MAX)))]);
+        .map(|(text, most)| beginning(text, most.min(usize::from(u16::MAX))));
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         if self.entries.len() >= ENTRIES_MAX || self.texts.len() + bytes > TEXT_BYTES_MAX {
             return false;

@@ -39,6 +39,13 @@ fn an_hour_holds_its_beginning_and_not_its_end() {
 }
 
 #[test]
+fn a_text_is_cut_between_characters() {
+    assert_eq!(beginning("a\u{e9}b", 2), "a");
+    assert_eq!(beginning("a\u{e9}b", 3), "a\u{e9}");
+    assert_eq!(beginning("ab", 9), "ab");
+}
+
+#[test]
 fn only_what_passed_costs() {
     let mut own = blank();
     own.note(&judged(0, Verdict::Valid, "/"));
