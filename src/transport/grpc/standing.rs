@@ -67,7 +67,8 @@ impl<A: Act> Standing<A> {
         {
             return Ok(last.right.clone());
         }
-        self.found().await
+        // As rare as it is large: what awaits this is moved with each message.
+        Box::pin(self.found()).await
     }
 
     async fn found(&self) -> Result<Arc<Right<A>>, Trouble> {
