@@ -68,7 +68,7 @@ impl Way {
 /// A token that is in use everywhere, and its users.
 async fn in_use(site: &Site, burst: u64) -> (Token, Arc<str>, Callers) {
     let (token, secret) = made(site, limited(rate(burst, YEAR, 0))).await;
-    let callers = Callers::at(site, 3, &secret, &[1]);
+    let callers = Callers::at(site, 24 / site.authorities.len(), &secret, &[1]);
     callers.until_passed(WARM).await;
     (token, secret, callers)
 }

@@ -22,8 +22,12 @@ async fn servers_that_are_stopped_give_all_back() {
     callers.until_passed(WARM).await;
     let uses = callers.off().await;
     // While something is still held.
-    for authority in &mut site.authorities[1..] {
-        assert_eq!(authority.stop("TERM").0, Some(0));
+    let stopped = &mut site.authorities[1..];
+    stopped
+        .iter()
+        .for_each(|authority| authority.signal("TERM"));
+    for authority in stopped {
+        assert_eq!(authority.exited(), Some(0));
     }
     site.authorities.truncate(1);
     site.is_quiet().await;

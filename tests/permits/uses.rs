@@ -11,11 +11,15 @@ use token_authority::transport::grpc::pb::{
 };
 use tokio::task::JoinSet;
 
-use crate::harness::{Client, create, named, presenting, span};
+use crate::harness::{Client, PATIENCE, create, named, presenting, span};
+use crate::kit::within;
 use crate::sites::Site;
 
 /// Nanoseconds since the first look at the clock.
 pub(crate) type Nanos = u64;
+
+/// How long a thousand uses may take on a busy machine with a slow disk.
+const LOADED: Duration = PATIENCE.saturating_mul(3);
 
 pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -121,7 +125,7 @@ impl Callers {
     pub(crate) async fn until_passed(&self, cost: u64) {
         let passed = async || passed(&self.so_far()) >= cost;
         let what = format!("{cost} pass");
-        crate::kit::within(crate::harness::PATIENCE, &what, passed).await;
+        within(LOADED, &what, passed).await;
     }
 
     /// Waits until nothing passes any more, and nothing comes back for a while.
@@ -133,7 +137,7 @@ impl Callers {
                 .count()
                 > 200
         };
-        crate::kit::within(3 * crate::harness::PATIENCE, "all is refused", refused).await;
+        within(LOADED, "all is refused", refused).await;
     }
 
     /// Lets them use what is left until nothing is left anywhere; answers all that was done.

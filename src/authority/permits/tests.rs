@@ -322,9 +322,11 @@ async fn whoever_closes_gives_all_back_and_takes_no_more_ahead() {
         let permits = site.permits.clone();
         async move { permits.close().await }
     });
-    while !site.permits.is_closed.load(Ordering::SeqCst) {
+    for _ in 0..100 {
         tokio::task::yield_now().await;
     }
+    assert!(site.permits.is_closed.load(Ordering::SeqCst));
+    assert!(!closing.is_finished(), "something is under way");
     assert!(matches!(site.ask(5), Asked::Wait(_)));
     site.ledger.let_end.add_permits(100);
     taking.await.unwrap().unwrap();
