@@ -6,6 +6,7 @@ use crate::Fault;
 
 /// The figures of one row in one round; spans are in microseconds.
 pub(crate) struct Figures {
+    pub(crate) calls: usize,
     pub(crate) calls_per_second: f64,
     /// CPU of the server for one call; `None` where the system does not tell.
     pub(crate) server_cpu: Option<f64>,
@@ -35,6 +36,7 @@ impl Figures {
         let calls = latencies.len() as f64;
         let each = |cpu: Option<Duration>| Some(cpu?.as_secs_f64() * 1e6 / calls);
         Ok(Self {
+            calls: latencies.len(),
             calls_per_second: calls / span.as_secs_f64(),
             server_cpu: each(used.server),
             redis_cpu: each(used.redis),

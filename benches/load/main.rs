@@ -160,7 +160,12 @@ async fn run(options: &Options) -> Result<(), Fault> {
     };
     println!("\n{}\n{}", goals::of(&findings), table::of(&measured));
     progress.note("done");
-    Ok(())
+    match measured.failed() {
+        None => Ok(()),
+        Some(row) => {
+            Err(format!("too many calls of {row:?} failed for its figures to count").into())
+        }
+    }
 }
 
 /// Says on standard error how far the run is.

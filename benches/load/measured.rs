@@ -2,6 +2,9 @@
 
 use crate::figures::Figures;
 
+/// Which share of calls may fail: where others have the cores, a store may miss its deadline.
+const FAILED_MAX: f64 = 0.001;
+
 /// A row as it is told of.
 pub(crate) struct Told {
     pub(crate) name: &'static str,
@@ -38,6 +41,13 @@ impl Measured {
         let pairs = self.row(name)?.rounds.iter().zip(&self.row(to)?.rounds);
         let ratios = pairs.map(|(own, other)| Some(value(own)? / value(other)?));
         ratios.collect::<Option<Vec<f64>>>().map(median)
+    }
+
+    /// A row of whose calls more than one in a thousand failed: its figures say nothing.
+    pub(crate) fn failed(&self) -> Option<&'static str> {
+        let failed = |figures: &Figures| figures.failed as f64 > FAILED_MAX * figures.calls as f64;
+        let found = self.0.iter().find(|row| row.rounds.iter().any(failed));
+        found.map(|row| row.name)
     }
 
     /// How far the rounds of a row lie apart, as a share of their median.

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) tokens: usize,
 
     /// Rounds, in each of which each row is measured once, 1 to 100
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = range(100))]
+    #[arg(long, value_name = "N", default_value_t = 3, default_value_if("flood", "true", "5"), value_parser = range(100))]
     pub(crate) rounds: usize,
 
     /// How long a row is measured in each round, 0.1 to 60; a third of it goes before as warm-up

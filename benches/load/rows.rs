@@ -257,18 +257,17 @@ impl Rows {
 }
 
 /// Lets the first row of each server that asks about tokens wait until what is remembered is as old as
-/// it becomes; those that follow find it so.
+/// it becomes, and rows of streams, before which little was remembered; the others find it so.
 fn settle(rows: &mut [Row]) {
-    let mut last: Option<Arc<Server>> = None;
-    for row in rows
-        .iter_mut()
-        .filter(|row| matches!(row.work, Work::Validate(_)))
-    {
-        let is_first = last
-            .as_ref()
-            .is_none_or(|last| !Arc::ptr_eq(last, &row.server));
-        row.settles = is_first;
-        last = Some(row.server.clone());
+    let mut known: Vec<Arc<Server>> = Vec::new();
+    for row in rows {
+        let is_known = known.iter().any(|server| Arc::ptr_eq(server, &row.server));
+        row.settles = match row.work {
+            Work::Validate(_) => !is_known,
+            Work::Stream(_) => true,
+            Work::Create | Work::Revoke(_) | Work::Lease => continue,
+        };
+        known.push(row.server.clone());
     }
 }
 

@@ -109,7 +109,7 @@ fn failures(all: &Measured) -> String {
     let failed = all.0.iter().map(|row| (row.name, of(row)));
     let failed = failed.filter(|(_, count): &(_, usize)| *count > 0);
     failed
-        .map(|(name, count)| format!("\n{name}: {count} calls failed."))
+        .map(|(name, count)| format!("\n{name}: {count} calls failed, and count for nothing."))
         .collect()
 }
 

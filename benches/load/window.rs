@@ -48,8 +48,6 @@ impl Work {
 
 /// How long calls in flight may take to end when nobody asks any more.
 const ENDING_MAX: Duration = Duration::from_secs(15);
-/// Which share of calls may fail: where others have the cores, a store may miss its deadline once.
-const FAILED_MAX: f64 = 0.001;
 
 /// What was read off at an instant.
 struct Reading {
@@ -99,9 +97,11 @@ pub(crate) async fn measure(
         looks: looks.map(|(after, before)| after - before),
     };
     let Driven { latencies, failed } = driven.ended;
-    if failed as f64 > FAILED_MAX * latencies.len() as f64 {
-        let why = row.server.failures()?;
-        return Err(format!("{failed} calls failed, {} did not: {why}", latencies.len()).into());
+    if failed > 0 {
+        eprintln!(
+            "        {failed} calls failed; so far: {}",
+            row.server.failures()?
+        );
     }
     let span = ended.time - begun.time;
     Ok(Figures {
