@@ -300,8 +300,10 @@ fn is_dot_segment(segment: &str) -> bool {
 }
 
 fn decode_segment(part: &str) -> Option<Cow<'_, str>> {
-    let stands_for_itself = |byte: u8| byte.is_ascii_graphic() && !b"%\\#".contains(&byte);
-    if part.bytes().all(stands_for_itself) {
+    let plain = |plain: bool, byte: u8| {
+        plain & byte.is_ascii_graphic() & !matches!(byte, b'%' | b'\\' | b'#')
+    };
+    if part.bytes().fold(true, plain) {
         return Some(Cow::Borrowed(part));
     }
     let mut decoded = Vec::with_capacity(part.len());
