@@ -123,10 +123,6 @@ fn under_valgrind(profile: &Path) -> Command {
     command
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it is handed on, and no configuration"
-)]
 fn authority(profile: &Path, folder: &Path) -> Command {
     let store = format!("sqlite:{}", folder.join("counted.db").display());
     let mut command = under_valgrind(profile);

@@ -10,11 +10,12 @@ mod lease;
 mod records;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::SteadyClock;
+use crate::domain::coherence::Invalidation;
 use crate::domain::coherence::bound::TimeBound;
 use crate::domain::coherence::registry::News;
-use crate::domain::coherence::{Invalidation, RECORD_AGE_MAX};
 use crate::domain::time::{Steady, Timestamp};
 use crate::domain::token::{Token, TokenId};
 use crate::metrics::{Metrics, Remembered};
@@ -30,6 +31,8 @@ use records::{Record, Records};
 pub(super) struct Cache {
     store: Arc<dyn TokenStore>,
     bounds: CacheBounds,
+    /// How long a record is answered from.
+    age_max: Duration,
     /// `None` where nothing may be remembered.
     records: Option<Records>,
     flights: Flights,
@@ -50,12 +53,14 @@ impl Cache {
     pub(super) fn new(
         store: Arc<dyn TokenStore>,
         bounds: CacheBounds,
+        age_max: Duration,
         clock: Arc<dyn SteadyClock>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
             bounds,
+            age_max,
             records: Records::within(bounds),
             flights: Flights::default(),
             lease: Lease::default(),
@@ -86,7 +91,7 @@ impl Cache {
     pub(super) fn recall(&self, held: &Held, id: TokenId) -> Option<Arc<Token>> {
         let record = self.record(id)?;
         let age = held.at.saturating_since(record.begun?);
-        (age < RECORD_AGE_MAX).then_some(record.token)
+        (age < self.age_max).then_some(record.token)
     }
 
     /// The token as it was once: to be acted upon only where a store finds it unchanged.

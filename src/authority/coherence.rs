@@ -14,7 +14,9 @@ use crate::clock::{AwakeClock, BootClock, SteadyClock};
 use crate::domain::coherence::barrier::{Barrier, Next};
 use crate::domain::coherence::registry::{Absent, Announced};
 use crate::domain::coherence::replica::Replica;
-use crate::domain::coherence::{Epoch, Invalidation, RECORD_AGE_MAX, ReplicaId};
+use crate::domain::coherence::{
+    Epoch, Invalidation, RECORD_AGE_MAX, RECORD_AGE_MAX_ALONE, ReplicaId,
+};
 use crate::domain::time::Steady;
 use crate::domain::token::TokenId;
 use crate::entropy::{self, EntropyError};
@@ -74,7 +76,11 @@ impl Coherence {
     ) -> Self {
         let clock = Arc::new(BootClock);
         let permits = Permits::new(store.clone(), clock.clone(), metrics.clone());
-        let cache = Cache::new(store.clone(), bounds, clock, metrics.clone());
+        let age_max = match store.is_shared() {
+            true => RECORD_AGE_MAX,
+            false => RECORD_AGE_MAX_ALONE,
+        };
+        let cache = Cache::new(store.clone(), bounds, age_max, clock, metrics.clone());
         Self {
             cache: Arc::new(cache),
             permits: Arc::new(permits),

@@ -97,7 +97,7 @@ fn the_annotated_file_is_the_defaults() {
     assert_eq!(config.retention.retention, Retention::default());
     assert_eq!(config.retention.sweep_every, Duration::from_secs(10));
     assert_eq!(config.cache.max_entries, 200_000);
-    assert_eq!(config.cache.max_bytes, 128 << 20);
+    assert_eq!(config.cache.max_bytes, 256 << 20);
     assert_eq!(config.limits.failures_per_minute, 600);
 }
 

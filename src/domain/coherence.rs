@@ -34,6 +34,9 @@ pub const ROLL_EVERY: Duration = Duration::from_secs(5);
 /// How long a record is answered from, from before it was read: where a change was written and its
 /// process died before it announced it, this is how long it may go unnoticed.
 pub const RECORD_AGE_MAX: Duration = Duration::from_secs(5);
+/// The same where no other process changes anything: then whoever dies so forgets all that it remembered,
+/// and only an error of ours could leave a record behind.
+pub const RECORD_AGE_MAX_ALONE: Duration = Duration::from_secs(60);
 /// Entries of the log that are kept. A replica that lacks more drops all it remembers.
 pub const LOG_MAX: usize = 4096;
 /// Most changes that are announced together.

@@ -211,6 +211,10 @@ impl LeaseStore for Measured {
 
 #[async_trait]
 impl RegistryStore for Measured {
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError> {
         self.timed(Operation::Renew, self.store.renew(renewal))
             .await

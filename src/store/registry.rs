@@ -18,6 +18,10 @@ use super::StoreError;
 /// under another epoch, and not settled. One that is made together with its store is settled.
 #[async_trait]
 pub trait RegistryStore: Send + Sync {
+    /// Whether other processes change what is in the store, too. Where none does, whoever dies between a
+    /// change and its announcement remembers nothing any more that could be out of date.
+    fn is_shared(&self) -> bool;
+
     /// Renews the lease of a replica, tells it what it lacks, and the store's time; an error where
     /// the store could not be read, either.
     async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError>;

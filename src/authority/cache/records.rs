@@ -22,7 +22,7 @@ impl Default for CacheBounds {
     fn default() -> Self {
         Self {
             entries: 200_000,
-            bytes: 128 * 1024 * 1024,
+            bytes: 256 * 1024 * 1024,
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::ManualSteady;
+use crate::domain::coherence::RECORD_AGE_MAX;
 use crate::domain::limit::{LimitName, RateLimit, RateLimits};
 use crate::domain::name::PoolName;
 use crate::domain::page::{Cursor, Filter, PageSize};
@@ -113,7 +114,13 @@ impl Site {
         let clock = Arc::new(ManualSteady::default());
         let metrics = Arc::new(Metrics::new([]));
         let (bounds, found) = (CacheBounds::default(), store.clone());
-        let cache = Arc::new(Cache::new(found, bounds, clock.clone(), metrics));
+        let cache = Arc::new(Cache::new(
+            found,
+            bounds,
+            RECORD_AGE_MAX,
+            clock.clone(),
+            metrics,
+        ));
         cache.grant(Steady::from_micros(u64::MAX), Steady::default(), at(1), 1);
         Self {
             id,

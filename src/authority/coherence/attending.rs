@@ -95,6 +95,10 @@ mod tests {
 
     #[async_trait]
     impl RegistryStore for Seen {
+        fn is_shared(&self) -> bool {
+            true
+        }
+
         async fn attendance(&self) -> Result<Attendance, StoreError> {
             self.looks.fetch_add(1, Ordering::SeqCst);
             self.let_end.acquire().await.unwrap().forget();

@@ -32,6 +32,10 @@ const ENTRY_BYTES: usize = TokenId::DIGITS + 8;
 
 #[async_trait]
 impl RegistryStore for RedisStore {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError> {
         self.ear.listen();
         let keys = &self.access.keys;

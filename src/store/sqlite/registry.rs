@@ -54,6 +54,11 @@ impl HeldRegistry {
 
 #[async_trait]
 impl RegistryStore for SqliteStore {
+    /// The file is held by a lock.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn renew(&self, renewal: &Renewal) -> Result<(Renewed, Timestamp), StoreError> {
         self.inner.confirm()?;
         let renewed = self.inner.registry.lock().renew(renewal);
