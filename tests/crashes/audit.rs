@@ -19,6 +19,8 @@ pub(crate) struct Books {
     entries: Vec<Entry>,
     /// Tokens that somebody else knows about.
     others: Vec<String>,
+    /// Rounds that were settled: each ended with a kill.
+    rounds: u64,
     /// Changes that were under way when their round ended.
     open: usize,
 }
@@ -35,6 +37,7 @@ impl Books {
             purses: Arc::new(purses),
             entries: Vec::new(),
             others: Vec::new(),
+            rounds: 0,
             open: 0,
         }
     }
@@ -69,8 +72,9 @@ impl Books {
             owned.agrees(&entries, &owner);
         }
         self.entries.extend(entries);
+        self.rounds += 1;
         for purse in self.purses.iter() {
-            purse.is_true(&mut examiner).await;
+            purse.is_true(&mut examiner, self.rounds).await;
         }
         self.nothing_else_is_listed(&mut lister).await;
     }

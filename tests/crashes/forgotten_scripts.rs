@@ -79,6 +79,6 @@ async fn scripts_that_are_forgotten_under_load_fail_not_a_single_call() {
         assert!(caller.await.unwrap() > 0);
     }
     for purse in purses.iter() {
-        purse.is_true(&mut root).await;
+        purse.is_true(&mut root, 0).await;
     }
 }
