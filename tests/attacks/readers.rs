@@ -138,7 +138,11 @@ async fn whoever_reads_nothing_is_cut_off() {
             let _ = tokio::time::timeout(PATIENCE, peer.send(&asked)).await;
         }
         stream += 40;
-        assert!(stream < 40_000, "no buffer is as large as this");
+        assert!(
+            stream < 40_000,
+            "no buffer is as large as this: {:?}",
+            Scrape::of(&authority).beginning("connections_ended")
+        );
         memory.is_about_the_same();
     }
     honest.fared_well().await;
