@@ -6,6 +6,7 @@ pub mod alphabet;
 pub mod caller;
 pub mod coherence;
 pub mod endpoint;
+pub mod event;
 pub mod flaw;
 pub mod freshness;
 mod hash;

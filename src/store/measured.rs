@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use crate::domain::caller::Reach;
 use crate::domain::coherence::registry::{Absent, Announced, Attendance, Renewal, Renewed};
 use crate::domain::coherence::{Invalidation, ReplicaId};
+use crate::domain::event::EventCursor;
 use crate::domain::lease::WaiterId;
 use crate::domain::name::Namespace;
 use crate::domain::page::{Cursor, Filter, PageSize};
@@ -21,6 +22,7 @@ use crate::domain::token::{Draft, Token, TokenId};
 use crate::metrics::{Failure, Metrics, Operation};
 
 use super::bells::Bells;
+use super::events::{EventStore, Events, Told as ToldEvents};
 use super::leases::{Acquired, Asking, Beat, KeptAlive, LeaseTarget, Pools, Released};
 use super::registry::Heard;
 use super::{
@@ -255,6 +257,23 @@ impl NamespaceStore for Measured {
     ) -> Result<Census, StoreError> {
         let census = self.store.census(reach, after, size);
         self.timed(Operation::Census, census).await
+    }
+}
+
+#[async_trait]
+impl EventStore for Measured {
+    async fn events(&self, after: EventCursor) -> Result<Events, StoreError> {
+        self.timed(Operation::Events, self.store.events(after))
+            .await
+    }
+
+    async fn last_event(&self) -> Result<EventCursor, StoreError> {
+        self.timed(Operation::LastEvent, self.store.last_event())
+            .await
+    }
+
+    async fn tell(&self) -> Result<ToldEvents, StoreError> {
+        self.timed(Operation::Tell, self.store.tell()).await
     }
 }
 

@@ -17,6 +17,7 @@
 
 pub mod bells;
 pub mod census;
+pub mod events;
 pub mod leases;
 pub mod limits;
 pub mod listing;
@@ -44,6 +45,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Refusal, Ruling, Token, TokenId};
 
 use census::Census;
+pub use events::EventStore;
 pub use leases::LeaseStore;
 pub use limits::{LimitStore, Take, Taken};
 pub use registry::RegistryStore;
@@ -170,6 +172,7 @@ pub trait Store:
     + LimitStore
     + LeaseStore
     + RegistryStore
+    + EventStore
     + Sweeping
     + StoreStatus
     + 'static
@@ -181,6 +184,7 @@ impl<T> Store for T where
         + LimitStore
         + LeaseStore
         + RegistryStore
+        + EventStore
         + Sweeping
         + StoreStatus
         + 'static

@@ -20,6 +20,7 @@ mod distrust;
 mod due;
 mod ear;
 mod error;
+mod events;
 mod identity;
 mod index;
 mod init;

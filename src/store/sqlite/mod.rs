@@ -8,6 +8,7 @@ mod acquire;
 mod census;
 mod checkpoint;
 mod error;
+mod events;
 mod inspect;
 mod job;
 mod leases;
