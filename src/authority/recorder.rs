@@ -113,7 +113,7 @@ impl Batch {
 
     /// Requests that were counted.
     pub fn requests(&self) -> u64 {
-        let of_tokens = self.tokens.values().map(|own| own.counts.requests());
+        let of_tokens = self.tokens.values().map(|own| own.used.counts.requests());
         let of_none = self.unknown.values().map(Counts::requests);
         of_tokens.chain(of_none).sum()
     }

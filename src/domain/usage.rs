@@ -4,7 +4,11 @@
 //! it judged, and a store adds up what processes counted. All that a stranger can make many of is
 //! bounded, and what finds no place of its own is counted as "other", so that the sums stay right.
 
+mod completed;
 mod counts;
+mod histogram;
+mod ledger;
+mod report;
 mod rows;
 
 use std::collections::VecDeque;
@@ -13,15 +17,22 @@ use std::net::IpAddr;
 use super::endpoint::{Endpoints, Pattern};
 use super::name::Namespace;
 use super::time::Timestamp;
+use super::token_id::TokenId;
 use super::verdict::Verdict;
 
+pub use completed::{CLASSES, Completed, Outcome};
 pub use counts::Counts;
+pub use histogram::Histogram;
+pub use ledger::{Book, Gain, Keeping, Ledger, MARKS_MAX, Mark, SHORT_DAYS, Summary};
+pub use report::{Report, Window};
 pub use rows::{Add, Rows};
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
 pub const ENDPOINTS_MAX: usize = 64;
 /// Client addresses of a token that are told apart, in one batch or one hour.
 pub const CLIENTS_MAX: usize = 32;
+/// Tokens of a namespace that are told apart, in one batch or one hour.
+pub const TOKENS_MAX: usize = 128;
 /// Requests of a token that are kept in full, the last ones.
 pub const RECENT_MAX: usize = 20;
 /// Longest path that is an endpoint of its own, in bytes; longer ones are counted as other.
@@ -42,9 +53,60 @@ impl Hour {
         Self(u32::try_from(at.micros() / Self::MICROS).unwrap_or(u32::MAX))
     }
 
+    /// The hour of this number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
     pub fn begin(self) -> Timestamp {
         Timestamp::from_micros(u64::from(self.0) * Self::MICROS)
     }
+
+    /// So many hours before; the first there is where there are fewer.
+    pub const fn before(self, hours: u32) -> Self {
+        Self(self.0.saturating_sub(hours))
+    }
+
+    pub const fn day(self) -> Day {
+        Day(self.0 / 24)
+    }
+}
+
+/// A day of UTC, counted since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(u32);
+
+impl Day {
+    /// The day of this number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Its first hour.
+    pub const fn begin(self) -> Hour {
+        Hour(self.0.saturating_mul(24))
+    }
+
+    /// So many days before; the first there is where there are fewer.
+    pub const fn before(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(days))
+    }
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Token(TokenId),
+    /// All tokens of a namespace, and what was asked there about secrets of no token.
+    Namespace(Namespace),
 }
 
 /// A judged request, as far as it is counted.
@@ -91,8 +153,31 @@ impl Default for Client {
 
 impl Add for Client {
     fn add(&mut self, other: Self) {
-        self.requests += other.requests;
+        self.requests = self.requests.saturating_add(other.requests);
         self.first_seen = self.first_seen.min(other.first_seen);
+    }
+
+    fn weight(&self) -> u64 {
+        self.requests
+    }
+}
+
+/// A version of a secret, as it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    pub requests: u64,
+    /// When it last passed.
+    pub last_used: Option<Timestamp>,
+}
+
+impl Add for Version {
+    fn add(&mut self, other: Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.last_used = self.last_used.max(other.last_used);
+    }
+
+    fn weight(&self) -> u64 {
+        self.requests
     }
 }
 
@@ -107,34 +192,31 @@ pub struct Recent {
     pub user_agent: String,
 }
 
-/// What was counted of one token within one hour.
+/// How one of the last requests ended, as was told; it belongs to the one judged under its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenUse {
-    pub namespace: Namespace,
+pub struct Ended {
+    pub at: Timestamp,
+    pub validation_id: String,
+    pub outcome: Outcome,
+}
+
+/// What was counted of one subject within one hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Use {
     pub counts: Counts,
-    /// Requests by each version of its secret; 0 stands for secrets of leases.
-    pub versions: Rows<u32, u64, VERSIONS_MAX>,
+    /// Requests by each version of its secret; 0 stands for secrets of leases. Of tokens only.
+    pub versions: Rows<u32, Version, VERSIONS_MAX>,
     pub endpoints: Rows<Endpoint, Counts, ENDPOINTS_MAX>,
+    /// Of tokens only.
     pub clients: Rows<IpAddr, Client, CLIENTS_MAX>,
-    /// The oldest first.
-    pub recent: VecDeque<Recent>,
+    /// Of namespaces only.
+    pub tokens: Rows<TokenId, Counts, TOKENS_MAX>,
 }
 
 /// Versions that are told apart: more than a token has secrets at once.
-const VERSIONS_MAX: usize = 8;
+pub const VERSIONS_MAX: usize = 8;
 
-impl TokenUse {
-    pub fn of(namespace: Namespace) -> Self {
-        Self {
-            namespace,
-            counts: Counts::default(),
-            versions: Rows::default(),
-            endpoints: Rows::default(),
-            clients: Rows::default(),
-            recent: VecDeque::new(),
-        }
-    }
-
+impl Use {
     pub fn note(&mut self, judged: &Judged<'_>) {
         let Judged {
             verdict,
@@ -145,8 +227,32 @@ impl TokenUse {
             ..
         } = *judged;
         self.counts.note(verdict, cost);
-        *self.versions.of(&secret_version, || secret_version) += 1;
-        let row = match path.len() <= ENDPOINT_BYTES_MAX {
+        let passed = (verdict == Verdict::Valid).then_some(judged.at);
+        let version = Version {
+            requests: 1,
+            last_used: passed,
+        };
+        self.versions
+            .of(&secret_version, || secret_version)
+            .add(version);
+        self.endpoint(method, path).note(verdict, cost);
+        if let Some(address) = judged.client {
+            let client = Client {
+                requests: 1,
+                first_seen: judged.at,
+            };
+            self.clients.of(&address, || address).add(client);
+        }
+    }
+
+    /// Notes how a request on an endpoint ended.
+    pub fn note_end(&mut self, method: &str, path: &str, outcome: &Outcome) {
+        self.counts.note_end(outcome);
+        self.endpoint(method, path).note_end(outcome);
+    }
+
+    fn endpoint(&mut self, method: &str, path: &str) -> &mut Counts {
+        match path.len() <= ENDPOINT_BYTES_MAX {
             true => self.endpoints.by(
                 |known| known.path == path && known.method == method,
                 || Endpoint {
@@ -155,15 +261,51 @@ impl TokenUse {
                 },
             ),
             false => self.endpoints.other(),
-        };
-        row.note(verdict, cost);
-        if let Some(address) = judged.client {
-            let client = Client {
-                requests: 1,
-                first_seen: judged.at,
-            };
-            self.clients.of(&address, || address).add(client);
         }
+    }
+}
+
+impl Add for Use {
+    fn add(&mut self, other: Self) {
+        let Self {
+            counts,
+            versions,
+            endpoints,
+            clients,
+            tokens,
+        } = other;
+        self.counts.add(counts);
+        self.versions.add(versions);
+        self.endpoints.add(endpoints);
+        self.clients.add(clients);
+        self.tokens.add(tokens);
+    }
+
+    fn weight(&self) -> u64 {
+        self.counts.weight()
+    }
+}
+
+/// What was counted of one token within one hour, and its last requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenUse {
+    pub namespace: Namespace,
+    pub used: Use,
+    /// The oldest first.
+    pub recent: VecDeque<Recent>,
+}
+
+impl TokenUse {
+    pub fn of(namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            used: Use::default(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    pub fn note(&mut self, judged: &Judged<'_>) {
+        self.used.note(judged);
         self.remember(judged);
     }
 
@@ -204,17 +346,17 @@ impl TokenUse {
 
     /// Adds what was counted elsewhere of the same token and hour.
     pub fn add(&mut self, other: Self) {
-        self.counts.add(other.counts);
-        self.versions.add(other.versions);
-        self.endpoints.add(other.endpoints);
-        self.clients.add(other.clients);
+        self.used.add(other.used);
         self.recent.extend(other.recent);
-        self.recent
-            .make_contiguous()
-            .sort_by_key(|recent| recent.at);
-        let beyond = self.recent.len().saturating_sub(RECENT_MAX);
-        self.recent.drain(..beyond);
+        last_of(&mut self.recent, |recent| recent.at);
     }
+}
+
+/// Leaves the last [`RECENT_MAX`] by their times, the oldest first.
+fn last_of<T>(list: &mut VecDeque<T>, time: impl Fn(&T) -> Timestamp) {
+    list.make_contiguous().sort_by_key(time);
+    let beyond = list.len().saturating_sub(RECENT_MAX);
+    list.drain(..beyond);
 }
 
 /// The path that a request on `raw` counts under: its parameters folded into the pattern that allows

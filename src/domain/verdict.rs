@@ -30,6 +30,35 @@ pub enum Verdict {
     QuotaExhausted,
 }
 
+impl Verdict {
+    pub const ALL: [Verdict; 14] = [
+        Self::Valid,
+        Self::Malformed,
+        Self::NotFound,
+        Self::Revoked,
+        Self::Disabled,
+        Self::Expired,
+        Self::Superseded,
+        Self::LeaseEnded,
+        Self::OwnerMismatch,
+        Self::ScopeDenied,
+        Self::EndpointDenied,
+        Self::AddressDenied,
+        Self::RateLimited,
+        Self::QuotaExhausted,
+    ];
+
+    /// For ever the same: 1 for the first, and one more for each that follows.
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The verdict of a number.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number.checked_sub(1)?)).copied()
+    }
+}
+
 /// What is asked of a token. The default asks only whether it is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {

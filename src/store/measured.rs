@@ -19,12 +19,14 @@ use crate::domain::pool::Pool;
 use crate::domain::spending::Spending;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Token, TokenId};
+use crate::domain::usage::{Book, Hour, Subject, Summary};
 use crate::metrics::{Failure, Metrics, Operation};
 
 use super::bells::Bells;
 use super::events::{EventStore, Events, Told as ToldEvents};
 use super::leases::{Acquired, Asking, Beat, KeptAlive, LeaseTarget, Pools, Released};
 use super::registry::Heard;
+use super::usage::{Flush, InForce, UsageStore};
 use super::{
     Census, Change, Creation, Deletion, Durability, Found, LeaseStore, LimitStore, NamespaceStore,
     Page, RegistryStore, Rule, Store, StoreError, StoreId, StoreStatus, Sweeping, Swept, Take,
@@ -274,6 +276,34 @@ impl EventStore for Measured {
 
     async fn tell(&self) -> Result<ToldEvents, StoreError> {
         self.timed(Operation::Tell, self.store.tell()).await
+    }
+}
+
+#[async_trait]
+impl UsageStore for Measured {
+    async fn add_usage(&self, flush: &Flush) -> Result<(), StoreError> {
+        self.timed(Operation::AddUsage, self.store.add_usage(flush))
+            .await
+    }
+
+    async fn usage(&self, subject: &Subject, from: Hour) -> Result<Book, StoreError> {
+        self.timed(Operation::Usage, self.store.usage(subject, from))
+            .await
+    }
+
+    async fn summaries(&self, tokens: &[TokenId], now: Hour) -> Result<Vec<Summary>, StoreError> {
+        self.timed(Operation::Summaries, self.store.summaries(tokens, now))
+            .await
+    }
+
+    async fn standing(
+        &self,
+        namespace: Option<&Namespace>,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<InForce, StoreError> {
+        let asked = self.store.standing(namespace, until, most);
+        self.timed(Operation::Standing, asked).await
     }
 }
 

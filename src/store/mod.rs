@@ -29,6 +29,7 @@ pub mod registry;
 pub mod spending;
 pub mod sqlite;
 pub mod tenure;
+pub mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use events::EventStore;
 pub use leases::LeaseStore;
 pub use limits::{LimitStore, Take, Taken};
 pub use registry::RegistryStore;
+pub use usage::UsageStore;
 
 /// Judges a token as it stands, at the store's time, and says what becomes of it.
 ///
@@ -173,6 +175,7 @@ pub trait Store:
     + LeaseStore
     + RegistryStore
     + EventStore
+    + UsageStore
     + Sweeping
     + StoreStatus
     + 'static
@@ -185,6 +188,7 @@ impl<T> Store for T where
         + LeaseStore
         + RegistryStore
         + EventStore
+        + UsageStore
         + Sweeping
         + StoreStatus
         + 'static

@@ -37,7 +37,7 @@ async fn what_is_taken_down_is_counted_once() {
     recorder.note_unknown(&shop, &judged(time(3601), ""));
     let batch = recorder.count().await;
     let own = &batch.tokens[&(id, Hour::of(time(0)))];
-    assert_eq!((own.counts.requests(), own.counts.cost()), (3, 6));
+    assert_eq!((own.used.counts.requests(), own.used.counts.cost()), (3, 6));
     assert_eq!(own.recent.len(), 3);
     assert_eq!(own.recent[0].validation_id, "v1");
     assert_eq!(own.recent[2].endpoint.path, "/a");

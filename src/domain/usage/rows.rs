@@ -3,15 +3,26 @@
 /// What adds up, in any order.
 pub trait Add: Default {
     fn add(&mut self, other: Self);
+
+    /// How much it stands for: of rows that find no room, the lightest lose their own.
+    fn weight(&self) -> u64;
 }
 
 impl Add for u64 {
     fn add(&mut self, other: Self) {
         *self = self.saturating_add(other);
     }
+
+    fn weight(&self) -> u64 {
+        *self
+    }
 }
 
 /// At most `MOST` rows under keys of their own, and one for all the rest.
+///
+/// Where there are too many, the lightest row is counted with the rest: so a flood of keys that come
+/// once each does not push out those that come again and again. The sum over all rows is exact; a row
+/// may lack what came while it had no place.
 #[derive(Clone, Debug)]
 pub struct Rows<K, V, const MOST: usize> {
     /// A row that is asked for moves one place forward, so that busy ones are found soon.
@@ -29,7 +40,17 @@ impl<K, V: Default, const MOST: usize> Default for Rows<K, V, MOST> {
 }
 
 impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
-    /// The row of `key`, or that of all others where there are too many.
+    /// Of rows with keys of their own, and that of all others.
+    pub fn of_parts(rows: impl IntoIterator<Item = (K, V)>, other: V) -> Self {
+        let mut table = Self {
+            known: Vec::new(),
+            other,
+        };
+        rows.into_iter().for_each(|row| table.place(row));
+        table
+    }
+
+    /// The row of `key`, in the place of the lightest where there are too many.
     pub fn of(&mut self, key: &K, make: impl FnOnce() -> K) -> &mut V {
         self.by(|known| known == key, make)
     }
@@ -46,7 +67,12 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
                 self.known.push((make(), V::default()));
                 self.known.len() - 1
             }
-            None => return &mut self.other,
+            None => {
+                let at = self.lightest();
+                let (_, value) = std::mem::replace(&mut self.known[at], (make(), V::default()));
+                self.other.add(value);
+                at
+            }
         };
         &mut self.known[at].1
     }
@@ -61,17 +87,43 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
         (self.known.iter(), &self.other)
     }
 
+    pub fn into_parts(self) -> (Vec<(K, V)>, V) {
+        (self.known, self.other)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.other.weight() == 0
+    }
+
     /// Adds the rows of another table.
     pub fn add(&mut self, other: Self) {
         for (key, value) in other.known {
-            let at = self.known.iter().position(|(known, _)| *known == key);
-            match at {
+            match self.known.iter().position(|(known, _)| *known == key) {
                 Some(at) => self.known[at].1.add(value),
-                None if self.known.len() < MOST => self.known.push((key, value)),
-                None => self.other.add(value),
+                None => self.place((key, value)),
             }
         }
         self.other.add(other.other);
+    }
+
+    /// Gives a new row a place, or, where it is lighter than all, adds it to the rest.
+    fn place(&mut self, row: (K, V)) {
+        if self.known.len() < MOST {
+            return self.known.push(row);
+        }
+        let at = self.lightest();
+        let lighter = match self.known[at].1.weight() < row.1.weight() {
+            true => std::mem::replace(&mut self.known[at], row),
+            false => row,
+        };
+        self.other.add(lighter.1);
+    }
+
+    fn lightest(&self) -> usize {
+        let by_weight = |at: &usize| self.known[*at].1.weight();
+        // The last of equals: it was asked for least lately.
+        let lightest = (0..self.known.len()).rev().min_by_key(by_weight);
+        lightest.unwrap_or_default()
     }
 }
 

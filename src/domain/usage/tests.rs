@@ -24,7 +24,7 @@ fn blank() -> TokenUse {
 }
 
 fn sum_of_endpoints(own: &TokenUse) -> u64 {
-    let (rows, other) = own.endpoints.read();
+    let (rows, other) = own.used.endpoints.read();
     rows.map(|(_, counts)| counts.requests()).sum::<u64>() + other.requests()
 }
 
@@ -50,8 +50,8 @@ fn only_what_passed_costs() {
     let mut own = blank();
     own.note(&judged(0, Verdict::Valid, "/"));
     own.note(&judged(0, Verdict::RateLimited, "/"));
-    assert_eq!((own.counts.requests(), own.counts.cost()), (2, 3));
-    assert_eq!(own.counts.of(Verdict::RateLimited), 1);
+    assert_eq!((own.used.counts.requests(), own.used.counts.cost()), (2, 3));
+    assert_eq!(own.used.counts.of(Verdict::RateLimited), 1);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_thousand_paths_are_some_rows_and_one_for_the_rest() {
     }
     let too_long = "/".repeat(ENDPOINT_BYTES_MAX + 1);
     own.note(&judged(0, Verdict::Valid, &too_long));
-    let (rows, other) = own.endpoints.read();
+    let (rows, other) = own.used.endpoints.read();
     assert_eq!(rows.count(), ENDPOINTS_MAX);
     assert_eq!(other.requests(), 1001 - ENDPOINTS_MAX as u64);
     assert_eq!(own.recent.len(), RECENT_MAX);
@@ -109,16 +109,16 @@ proptest! {
         }
         let [mut sum, later] = parts;
         sum.add(later);
-        prop_assert_eq!(&sum.counts, &whole.counts);
-        prop_assert_eq!(&sum.versions, &whole.versions);
+        prop_assert_eq!(&sum.used.counts, &whole.used.counts);
+        prop_assert_eq!(&sum.used.versions, &whole.used.versions);
         prop_assert_eq!(sum_of_endpoints(&sum), requests.len() as u64);
         prop_assert_eq!(sum_of_endpoints(&whole), requests.len() as u64);
         let clients = |own: &TokenUse| {
-            let (rows, other) = own.clients.read();
+            let (rows, other) = own.used.clients.read();
             rows.map(|(_, client)| client.requests).sum::<u64>() + other.requests
         };
         prop_assert_eq!(clients(&sum), requests.len() as u64);
-        prop_assert!(sum.endpoints.read().0.count() <= ENDPOINTS_MAX);
+        prop_assert!(sum.used.endpoints.read().0.count() <= ENDPOINTS_MAX);
         prop_assert!(sum.recent.len() <= RECENT_MAX);
         prop_assert!(sum.recent.iter().is_sorted_by_key(|recent| recent.at));
     }

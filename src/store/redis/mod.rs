@@ -47,6 +47,7 @@ mod strikes;
 mod sweep;
 mod tenancy;
 mod tokens;
+mod usage;
 mod walk;
 mod watch;
 

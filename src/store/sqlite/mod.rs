@@ -28,6 +28,7 @@ mod seen;
 mod sweep;
 mod time;
 mod tokens;
+mod usage;
 mod writer;
 
 #[cfg(test)]
