@@ -216,3 +216,31 @@ fn the_table_names_every_metric() {
         assert!(table.iter().any(told), "{begin} is missing");
     }
 }
+
+/// What follows the name of a histogram in what is scraped.
+const PARTS_OF_HISTOGRAMS: [&str; 3] = ["_bucket", "_count", "_sum"];
+
+#[test]
+fn the_rules_and_the_dashboard_ask_for_metrics_that_there_are() {
+    let texts = [
+        include_str!("../deploy/prometheus/rules.yaml"),
+        include_str!("../deploy/prometheus/rules.test.yaml"),
+        include_str!("../deploy/grafana/token-authority.json"),
+    ];
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let asked = texts
+        .iter()
+        .flat_map(|text| text.split(|letter| !is_of_name(letter)))
+        .filter(|word| word.starts_with("token_authority_"));
+    let mut found = 0;
+    for name in asked {
+        let whole = PARTS_OF_HISTOGRAMS
+            .iter()
+            .find_map(|part| name.strip_suffix(part));
+        let name = whole.unwrap_or(name);
+        let told = ["`", "{"].map(|end| README.contains(&format!("`{name}{end}")));
+        assert!(told.contains(&true), "{name} is not in the README");
+        found += 1;
+    }
+    assert!(found > 30, "{found}");
+}
