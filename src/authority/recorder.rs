@@ -52,16 +52,16 @@ impl Recorder {
     }
 
     /// Takes down a judged request of a token.
-    pub(super) fn note(&self, id: TokenId, namespace: &Namespace, judged: &Judged<'_>) {
+    pub(super) fn note(&self, id: TokenId, namespace: &str, judged: &Judged<'_>) {
         self.write(Subject::Token(id), namespace, judged);
     }
 
     /// Takes down that a caller at home in `namespace` asked about a secret of no token.
-    pub(super) fn note_unknown(&self, namespace: &Namespace, judged: &Judged<'_>) {
+    pub(super) fn note_unknown(&self, namespace: &str, judged: &Judged<'_>) {
         self.write(Subject::Unknown, namespace, judged);
     }
 
-    fn write(&self, subject: Subject, namespace: &Namespace, judged: &Judged<'_>) {
+    fn write(&self, subject: Subject, namespace: &str, judged: &Judged<'_>) {
         let log = &self.logs[own_number() % LOGS];
         if !locked(log).write(subject, namespace, judged) {
             self.metrics.usage.lost.inc();

@@ -1,5 +1,6 @@
 //! Names that people and programs give: namespaces, pools, owners, labels, texts.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -25,6 +26,13 @@ impl Namespace {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Compares as its text does.
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -10,7 +10,7 @@ mod rows;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::endpoint::{Endpoints, Pattern};
+use super::endpoint::matching;
 use super::name::Namespace;
 use super::time::Timestamp;
 use super::verdict::Verdict;
@@ -217,15 +217,15 @@ impl TokenUse {
     }
 }
 
-/// The path that a request on `raw` counts under: its parameters folded into the pattern that allows
-/// it, or, where none does, as it came without its query.
+/// The path that a request on `raw` counts under: its parameters folded into that of the `endpoints`
+/// that allows it, or, where none does, as it came without its query.
 pub fn endpoint<'a>(
-    endpoints: &'a Endpoints,
+    endpoints: impl Iterator<Item = &'a str>,
     method: Option<&str>,
     raw: Option<&'a str>,
 ) -> &'a str {
     let bare = |raw: &'a str| raw.split(['?', '#']).next().unwrap_or_default();
-    let folded = endpoints.matching(method, raw).map(Pattern::path);
+    let folded = matching(endpoints, method, raw);
     folded.or(raw.map(bare)).unwrap_or_default()
 }
 

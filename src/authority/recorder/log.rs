@@ -57,12 +57,12 @@ impl Log {
     pub(super) fn write(
         &mut self,
         subject: Subject,
-        namespace: &Namespace,
+        namespace: &str,
         judged: &Judged<'_>,
     ) -> bool {
         // A path that is longer than any that is told apart shall be seen to be.
         let texts = [
-            (namespace.as_str(), usize::MAX),
+            (namespace, usize::MAX),
             (judged.validation_id, usize::MAX),
             (judged.method, usize::MAX),
             (judged.path, ENDPOINT_BYTES_MAX + 4),

@@ -2,6 +2,7 @@
 
 use crate::authority::seen::Seen;
 use crate::domain::address::Network;
+use crate::domain::brief::Brief;
 use crate::domain::endpoint::Pattern;
 use crate::domain::lease::LeaseMark;
 use crate::domain::profile::Profile;
@@ -119,6 +120,21 @@ pub(super) fn public_facts(token: &Token, judged: Option<LeaseMark>, now: Timest
         labels: labels.to_map(),
         expire_time: token.expire_time.map(timestamp),
         lease: lease.map(|lease| wire_lease(lease, None, now)),
+        ..pb::Token::default()
+    }
+}
+
+/// The same of a token that nobody can lease, by its brief.
+pub(super) fn brief_facts(brief: &Brief) -> pb::Token {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    pb::Token {
+        token_id: brief.id.as_str().to_owned(),
+        namespace: brief.namespace().to_owned(),
+        name: brief.name().to_owned(),
+        owner: brief.owner().to_owned(),
+        scopes: brief.scopes().map(str::to_owned).collect(),
+        labels: brief.labels().map(owned).collect(),
+        expire_time: brief.expire_time.map(timestamp),
         ..pb::Token::default()
     }
 }
