@@ -3,12 +3,13 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::flaw::{Flaw, quoted};
 
 /// A tenant's name: 1 to 63 of `a-z`, `0-9`, `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Namespace(String);
+pub struct Namespace(Arc<str>);
 
 impl Namespace {
     pub fn parse(text: &str) -> Result<Self, Flaw> {
@@ -17,12 +18,12 @@ impl Namespace {
                 r#""-" stands for all namespaces and is not accepted here"#,
             ));
         }
-        lower_dashed(text).map(Self)
+        lower_dashed(text).map(|text| Self(text.into()))
     }
 
     /// The namespace of root callers that name none.
     pub fn fallback() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 
     pub fn as_str(&self) -> &str {

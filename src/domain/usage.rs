@@ -5,6 +5,8 @@
 //! bounded, and what finds no place of its own is counted as "other", so that the sums stay right.
 
 mod counts;
+mod few;
+mod recent;
 mod rows;
 
 use std::collections::VecDeque;
@@ -16,6 +18,7 @@ use super::time::Timestamp;
 use super::verdict::Verdict;
 
 pub use counts::Counts;
+pub use recent::Recent;
 pub use rows::{Add, Rows};
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
@@ -68,9 +71,27 @@ pub struct Judged<'a> {
 /// What was asked for, as far as requests are told apart by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
+    method_bytes: usize,
+    /// The method, and then the path.
+    text: Box<str>,
+}
+
+impl Endpoint {
+    fn of(method: &str, path: &str) -> Self {
+        Self {
+            method_bytes: method.len(),
+            text: [method, path].concat().into(),
+        }
+    }
+
     /// Empty where none was named.
-    pub method: String,
-    pub path: String,
+    pub fn method(&self) -> &str {
+        &self.text[..self.method_bytes]
+    }
+
+    pub fn path(&self) -> &str {
+        &self.text[self.method_bytes..]
+    }
 }
 
 /// A client address, as it counts.
@@ -94,17 +115,6 @@ impl Add for Client {
         self.requests += other.requests;
         self.first_seen = self.first_seen.min(other.first_seen);
     }
-}
-
-/// One of the last requests, in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recent {
-    pub at: Timestamp,
-    pub verdict: Verdict,
-    pub validation_id: String,
-    pub endpoint: Endpoint,
-    pub client: Option<IpAddr>,
-    pub user_agent: String,
 }
 
 /// What was counted of one token within one hour.
@@ -131,7 +141,8 @@ impl TokenUse {
             versions: Rows::default(),
             endpoints: Rows::default(),
             clients: Rows::default(),
-            recent: VecDeque::new(),
+            // Most tokens are asked about rarely.
+            recent: VecDeque::with_capacity(1),
         }
     }
 
@@ -148,11 +159,8 @@ impl TokenUse {
         *self.versions.of(&secret_version, || secret_version) += 1;
         let row = match path.len() <= ENDPOINT_BYTES_MAX {
             true => self.endpoints.by(
-                |known| known.path == path && known.method == method,
-                || Endpoint {
-                    method: method.to_owned(),
-                    path: path.to_owned(),
-                },
+                |known| known.path() == path && known.method() == method,
+                || Endpoint::of(method, path),
             ),
             false => self.endpoints.other(),
         };
@@ -169,37 +177,11 @@ impl TokenUse {
 
     /// Keeps a request in full, in the place of the oldest where there is no room.
     fn remember(&mut self, judged: &Judged<'_>) {
-        let mut place = match self.recent.len() < RECENT_MAX {
+        let oldest = match self.recent.len() < RECENT_MAX {
             true => None,
             false => self.recent.pop_front(),
-        }
-        .unwrap_or_else(|| Recent {
-            at: judged.at,
-            verdict: judged.verdict,
-            validation_id: String::new(),
-            endpoint: Endpoint::default(),
-            client: None,
-            user_agent: String::new(),
-        });
-        place.at = judged.at;
-        place.verdict = judged.verdict;
-        place.client = judged.client;
-        let Endpoint { method, path: at } = &mut place.endpoint;
-        let texts = [
-            (&mut place.validation_id, judged.validation_id, usize::MAX),
-            (method, judged.method, usize::MAX),
-            (at, judged.path, ENDPOINT_BYTES_MAX),
-            (
-                &mut place.user_agent,
-                judged.user_agent,
-                USER_AGENT_BYTES_MAX,
-            ),
-        ];
-        for (text, with, most) in texts {
-            text.clear();
-            text.push_str(beginning(with, most));
-        }
-        self.recent.push_back(place);
+        };
+        self.recent.push_back(Recent::of(judged, oldest));
     }
 
     /// Adds what was counted elsewhere of the same token and hour.

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::domain::name::Namespace;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
 use crate::domain::usage::{ENDPOINT_BYTES_MAX, Judged, USER_AGENT_BYTES_MAX, beginning};
@@ -113,8 +112,8 @@ impl Log {
 }
 
 impl Written {
-    /// Each request with the namespace that it counts in.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Subject, Namespace, Judged<'_>)> {
+    /// Each request with the name of the namespace that it counts in.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Subject, &str, Judged<'_>)> {
         let mut rest = self.texts.as_str();
         self.entries.iter().map(move |entry| {
             let [namespace, validation_id, method, path, user_agent] =
@@ -134,8 +133,6 @@ impl Written {
                 client: entry.client,
                 user_agent,
             };
-            // It was one when it was written.
-            let namespace = Namespace::parse(namespace).unwrap_or_else(|_| Namespace::fallback());
             (entry.subject, namespace, judged)
         })
     }

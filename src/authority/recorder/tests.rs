@@ -39,9 +39,9 @@ async fn what_is_taken_down_is_counted_once() {
     let own = &batch.tokens[&(id, Hour::of(time(0)))];
     assert_eq!((own.counts.requests(), own.counts.cost()), (3, 6));
     assert_eq!(own.recent.len(), 3);
-    assert_eq!(own.recent[0].validation_id, "v1");
-    assert_eq!(own.recent[2].endpoint.path, "/a");
-    assert_eq!(own.recent[2].user_agent, "curl/8");
+    assert_eq!(own.recent[0].validation_id(), "v1");
+    assert_eq!(own.recent[2].path(), "/a");
+    assert_eq!(own.recent[2].user_agent(), "curl/8");
     assert_eq!(batch.unknown[&(shop, Hour::of(time(3600)))].requests(), 1);
     assert_eq!(recorder.count().await, Batch::default());
     assert_eq!(recorder.metrics.usage.counted.get(), 4);

@@ -1,13 +1,14 @@
 //! Requests by their verdicts, and what they cost.
 
 use super::Add;
+use super::few::Few;
 use crate::domain::verdict::Verdict;
 
 /// How many requests had which verdict, and what was spent by those that passed.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// In no order; few at a time, and mostly one.
-    verdicts: Vec<(Verdict, u64)>,
+    /// In no order.
+    verdicts: Few<(Verdict, u64)>,
     cost: u64,
 }
 
@@ -20,13 +21,12 @@ impl Counts {
     }
 
     fn count(&mut self, verdict: Verdict, more: u64) {
-        match self
-            .verdicts
-            .iter_mut()
-            .find(|(known, _)| *known == verdict)
+        match self.verdicts.find_mut(|(known, _)| *known == verdict)
         {
             Some((_, count)) => *count += more,
-            None => self.verdicts.push((verdict, more)),
+            None => {
+                self.verdicts.push((verdict, more));
+            }
         }
     }
 
@@ -49,7 +49,7 @@ impl Counts {
 impl Add for Counts {
     fn add(&mut self, other: Self) {
         self.cost = self.cost.saturating_add(other.cost);
-        for (verdict, count) in other.verdicts {
+        for (verdict, count) in other.verdicts.into_iter() {
             self.count(verdict, count);
         }
     }

@@ -1,5 +1,7 @@
 //! A table of few rows, which strangers cannot make many of.
 
+use super::few::Few;
+
 /// What adds up, in any order.
 pub trait Add: Default {
     fn add(&mut self, other: Self);
@@ -15,14 +17,14 @@ impl Add for u64 {
 #[derive(Clone, Debug)]
 pub struct Rows<K, V, const MOST: usize> {
     /// A row that is asked for moves one place forward, so that busy ones are found soon.
-    known: Vec<(K, V)>,
+    known: Few<(K, V)>,
     other: V,
 }
 
 impl<K, V: Default, const MOST: usize> Default for Rows<K, V, MOST> {
     fn default() -> Self {
         Self {
-            known: Vec::new(),
+            known: Few::default(),
             other: V::default(),
         }
     }
@@ -36,19 +38,17 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
 
     /// The same of the key that `is` finds, and `make` makes.
     pub fn by(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> K) -> &mut V {
-        let at = match self.known.iter().position(|(key, _)| is(key)) {
-            Some(0) => 0,
-            Some(at) => {
-                self.known.swap(at - 1, at);
-                at - 1
-            }
-            None if self.known.len() < MOST => {
-                self.known.push((make(), V::default()));
-                self.known.len() - 1
-            }
-            None => return &mut self.other,
-        };
-        &mut self.known[at].1
+        // Looked for twice, as long as the borrow checker does not see that one look is enough.
+        if self.known.iter().any(|(key, _)| is(key)) {
+            return match self.known.promoted(|(key, _)| is(key)) {
+                Some((_, value)) => value,
+                None => &mut self.other,
+            };
+        }
+        match self.known.len() < MOST {
+            true => &mut self.known.push((make(), V::default())).1,
+            false => &mut self.other,
+        }
     }
 
     /// The row of all that have none of their own.
@@ -63,11 +63,13 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
 
     /// Adds the rows of another table.
     pub fn add(&mut self, other: Self) {
-        for (key, value) in other.known {
-            let at = self.known.iter().position(|(known, _)| *known == key);
-            match at {
-                Some(at) => self.known[at].1.add(value),
-                None if self.known.len() < MOST => self.known.push((key, value)),
+        for (key, value) in other.known.into_iter() {
+            let room = self.known.len() < MOST;
+            match self.known.find_mut(|(known, _)| *known == key) {
+                Some((_, own)) => own.add(value),
+                None if room => {
+                    self.known.push((key, value));
+                }
                 None => self.other.add(value),
             }
         }
@@ -80,7 +82,7 @@ impl<K: PartialEq, V: PartialEq, const MOST: usize> PartialEq for Rows<K, V, MOS
     fn eq(&self, other: &Self) -> bool {
         self.other == other.other
             && self.known.len() == other.known.len()
-            && self.known.iter().all(|row| other.known.contains(row))
+            && self.known.iter().all(|row| other.known.iter().any(|other| other == row))
     }
 }
 

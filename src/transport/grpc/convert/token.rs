@@ -138,3 +138,37 @@ pub(super) fn brief_facts(brief: &Brief) -> pb::Token {
         ..pb::Token::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::name::{Labels, Owner, TokenName};
+    use crate::domain::scope::Scope;
+    use crate::domain::token::tests::{at, draft};
+    use crate::domain::token::{Draft, Expiration};
+    use std::sync::Arc;
+
+    #[test]
+    fn an_answer_says_the_same_whether_by_a_token_or_by_its_brief() {
+        let said = Profile {
+            name: TokenName::parse("shop 7").unwrap(),
+            owner: Owner::parse("team-7").ok(),
+            scopes: vec![Scope::parse("orders:*").unwrap()],
+            labels: Labels::parse([("env", "prod"), ("note", "a=b")].into_iter()).unwrap(),
+            ..Profile::default()
+        };
+        for (profile, expiration) in [
+            (said, Expiration::At(at(60))),
+            (Profile::default(), Expiration::Never),
+        ] {
+            let draft = Draft {
+                profile,
+                expiration,
+                ..draft()
+            };
+            let token = Arc::new(draft.issue(at(1)).unwrap());
+            let brief = Brief::of(&token).unwrap();
+            assert_eq!(brief_facts(&brief), public_facts(&token, None, at(2)));
+        }
+    }
+}
