@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SteadyClock;
+use crate::domain::brief::Brief;
 use crate::domain::coherence::Invalidation;
 use crate::domain::coherence::bound::TimeBound;
 use crate::domain::coherence::registry::News;
@@ -87,16 +88,16 @@ impl Cache {
         self.lease.hold(self.clock.now())
     }
 
-    /// The token as it is remembered, if it is; not for long.
-    pub(super) fn recall(&self, held: &Held, id: TokenId) -> Option<Arc<Token>> {
+    /// The brief of the token as it is remembered, if it is; not for long.
+    pub(super) fn recall(&self, held: &Held, id: TokenId) -> Option<Arc<Brief>> {
         let record = self.record(id)?;
         let age = held.at.saturating_since(record.begun?);
-        (age < self.age_max).then_some(record.token)
+        (age < self.age_max).then_some(record.brief)
     }
 
     /// The token as it was once: to be acted upon only where a store finds it unchanged.
     pub(super) fn guess(&self, id: TokenId) -> Option<Arc<Token>> {
-        self.record(id).map(|record| record.token)
+        self.record(id).map(|record| record.brief.token.clone())
     }
 
     /// What is known of the time since the last lease; `None` where there never was one.
@@ -111,7 +112,7 @@ impl Cache {
         let lapse = self.lapse()?;
         let record = self.record(id)?;
         record.begun?;
-        Some((record.token, lapse))
+        Some((record.brief.token.clone(), lapse))
     }
 
     fn record(&self, id: TokenId) -> Option<Record> {
@@ -138,8 +139,11 @@ impl Cache {
         let Some(records) = &self.records else {
             return;
         };
-        if may_be_remembered(token) && token.is_limited() && records.get(token.id).is_none() {
-            records.put(Record::new(token.clone(), None));
+        if token.is_limited()
+            && records.get(token.id).is_none()
+            && let Some(record) = Record::of(token, None)
+        {
+            records.put(record);
         }
     }
 
@@ -187,10 +191,11 @@ impl Cache {
             return;
         };
         match &found.token {
-            Some(token) if may_be_remembered(token) => {
-                records.put(Record::new(token.clone(), Some(begun)));
+            Some(token) => {
+                if let Some(record) = Record::of(token, Some(begun)) {
+                    records.put(record);
+                }
             }
-            Some(_) => {}
             None => records.forget(id),
         }
     }
@@ -250,11 +255,6 @@ impl Cache {
             permits: 0,
         }
     }
-}
-
-/// How a pooled token is held, and so how long it lives, changes without its record.
-fn may_be_remembered(token: &Token) -> bool {
-    token.profile.pool.is_none()
 }
 
 /// Whoever carries out a flight; lands it even where it cannot be carried out to its end.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::brief::Brief;
 use crate::domain::caller::Reach;
 use crate::domain::permits::Ahead;
 use crate::domain::secret::Presented;
@@ -16,7 +17,7 @@ use super::Authority;
 use super::degraded::Undecided;
 use super::error::Error;
 use super::failures::Suspect;
-use super::look::{Look, Place};
+use super::look::{Look, Place, memory_decides};
 use super::permits::Asked;
 
 /// What a use costs, and whether it is only asked about.
@@ -53,9 +54,100 @@ pub(super) struct Decision {
     pub(super) degraded: bool,
 }
 
+/// The same, by what is remembered and known to be so.
+#[derive(Debug)]
+pub(super) struct Recalled {
+    pub(super) verdict: Verdict,
+    pub(super) brief: Arc<Brief>,
+    pub(super) credential: Credential,
+    pub(super) now: Timestamp,
+    pub(super) left: Option<Left>,
+}
+
+impl From<Recalled> for Decision {
+    fn from(recalled: Recalled) -> Self {
+        let Recalled {
+            verdict,
+            brief,
+            credential,
+            now,
+            left,
+        } = recalled;
+        Self {
+            verdict,
+            token: brief.token.clone(),
+            credential,
+            now,
+            left,
+            degraded: false,
+        }
+    }
+}
+
 impl Authority {
+    /// Decides by memory alone, under a lease, and waits for nobody; `None` where the store is to be
+    /// asked, or has the last word. `judge` judges all but the limits.
+    pub(super) fn decide_at_once<J>(
+        &self,
+        inquiry: &Inquiry<'_, J>,
+        judge: impl Fn(&Brief, Credential, Timestamp) -> Verdict,
+    ) -> Option<Recalled> {
+        let Inquiry {
+            presented,
+            reach,
+            use_,
+            ..
+        } = inquiry;
+        if inquiry.consistency != Consistency::Cached {
+            return None;
+        }
+        // Before anything is read from memory.
+        let held = self.coherence.cache.hold()?;
+        let brief = self.coherence.cache.recall(&held, presented.id)?;
+        let now = held.bound;
+        let credential = self.mint.recognise_briefly(&brief, presented, reach)?;
+        let verdict = judge(&brief, credential, now);
+        if !memory_decides(verdict) {
+            return None;
+        }
+        let mut recalled = Recalled {
+            verdict,
+            brief,
+            credential,
+            now,
+            left: None,
+        };
+        let brief = &recalled.brief;
+        if verdict == Verdict::Valid && brief.is_limited && counts(&brief.token, use_.scope) {
+            if use_.dry_run {
+                return None;
+            }
+            let take = taking(&brief.token, credential, *use_);
+            let left = self.coherence.permits.spend(&take, now, held.at)?;
+            recalled.left = Some(left);
+        }
+        self.metrics.cache.hits.inc();
+        Some(recalled)
+    }
+
     /// Decides about a presented secret; `None` if it is none of a token within reach, which is as
     /// dear as an absent token.
+    pub(super) async fn decide<J>(
+        &self,
+        inquiry: &Inquiry<'_, J>,
+    ) -> Result<Option<Decision>, Error>
+    where
+        J: Fn(&Token, Credential, Timestamp) -> Verdict,
+    {
+        let judge = |brief: &Brief, own, now| (inquiry.judge)(&brief.token, own, now);
+        match self.decide_at_once(inquiry, judge) {
+            Some(recalled) => Ok(Some(recalled.into())),
+            // Boxed, so that what is decided at once is not moved about with room for it.
+            None => Box::pin(self.decide_by_asking(inquiry)).await,
+        }
+    }
+
+    /// The same of what is not [decided at once](Self::decide_at_once).
     ///
     /// What memory cannot decide is read and judged again; what is taken from limits is taken in the
     /// same step that finds the token unchanged, or was taken ahead.
@@ -64,7 +156,7 @@ impl Authority {
     /// Nobody is suspected who was let in with this very secret before.
     ///
     /// Where the store cannot be asked, it is decided by what is remembered, if that may be.
-    pub(super) async fn decide<J>(
+    pub(super) async fn decide_by_asking<J>(
         &self,
         inquiry: &Inquiry<'_, J>,
     ) -> Result<Option<Decision>, Error>
@@ -159,14 +251,7 @@ impl Authority {
         place: Place,
         first: bool,
     ) -> Result<Step, StoreError> {
-        let take = Take {
-            token: decision.token.clone(),
-            until: verdict::changes_at(&decision.token, decision.credential),
-            cost: use_.cost,
-            scope: use_.scope,
-            dry_run: use_.dry_run,
-            ahead: Ahead::default(),
-        };
+        let take = taking(&decision.token, decision.credential, use_);
         let permits = &self.coherence.permits;
         let asked = match place {
             Place::Memory(at) if !use_.dry_run => permits.ask(&take, decision.now, at, first),
@@ -200,6 +285,18 @@ impl Authority {
         decision.now = left.now;
         decision.left = Some(left);
         Ok(Step::Decided)
+    }
+}
+
+/// A use of a token as it was judged.
+fn taking(token: &Arc<Token>, credential: Credential, use_: Use) -> Take {
+    Take {
+        token: token.clone(),
+        until: verdict::changes_at(token, credential),
+        cost: use_.cost,
+        scope: use_.scope,
+        dry_run: use_.dry_run,
+        ahead: Ahead::default(),
     }
 }
 

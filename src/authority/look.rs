@@ -105,7 +105,7 @@ impl Authority {
 
     /// Looks in memory.
     fn recalled(&self, held: &Held, id: TokenId) -> Option<Look> {
-        let token = self.coherence.cache.recall(held, id)?;
+        let token = self.coherence.cache.recall(held, id)?.token.clone();
         self.metrics.cache.hits.inc();
         let (now, token) = (held.bound, Some(token));
         Some(Look {

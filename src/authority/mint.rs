@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::domain::brief::Brief;
 use crate::domain::caller::Reach;
 use crate::domain::pepper::Keyring;
 use crate::domain::secret::{Brand, Presented, Secret, SecretDigest};
@@ -85,6 +86,16 @@ impl Mint {
             let why = format!("token {}: pepper {} is not configured", token.id, pepper.0);
             Error::StoreUnavailable(why)
         })
+    }
+
+    /// The same of a token by its brief. Where a pepper is missing nothing is said.
+    pub(super) fn recognise_briefly(
+        &self,
+        brief: &Brief,
+        presented: &Presented<'_>,
+        reach: &Reach,
+    ) -> Option<Credential> {
+        verdict::recognise_briefly(brief, presented, &self.keyring, reach).unwrap_or(None)
     }
 
     /// The same of a token as it was seen before. Where a pepper is missing nothing is said: as it

@@ -97,11 +97,19 @@ impl Permits {
         }
     }
 
-    /// Takes a use from a batch, or says how else it is taken.
+    /// Takes a use from a batch, if there is one that holds so many. Answers what is left then.
     ///
     /// The token was found in memory, under a lease that was in force at `at`, and judged to be valid
-    /// at `now`, which the store's time has not passed. `first` says whether it is the first time that
-    /// this use is asked about; only then it may have to wait.
+    /// at `now`, which the store's time has not passed.
+    pub(super) fn spend(&self, take: &Take, now: Timestamp, at: Steady) -> Option<Left> {
+        let slots = self.slots.get(&take.token.id)?;
+        let left = slots.of(take.scope).lock().spend(take, now, at)?;
+        self.metrics.permits.used.inc_by(take.cost);
+        Some(left)
+    }
+
+    /// The same, or says how else it is taken. `first` says whether it is the first time that this use
+    /// is asked about; only then it may have to wait.
     pub(super) fn ask(&self, take: &Take, now: Timestamp, at: Steady, first: bool) -> Asked {
         let most = most(&take.token, take.scope);
         if most < 2 {

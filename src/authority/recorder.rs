@@ -52,16 +52,16 @@ impl Recorder {
     }
 
     /// Takes down a judged request of a token.
-    pub(super) fn note(&self, id: TokenId, namespace: &Namespace, judged: &Judged<'_>) {
+    pub(super) fn note(&self, id: TokenId, namespace: &str, judged: &Judged<'_>) {
         self.write(Subject::Token(id), namespace, judged);
     }
 
     /// Takes down that a caller at home in `namespace` asked about a secret of no token.
-    pub(super) fn note_unknown(&self, namespace: &Namespace, judged: &Judged<'_>) {
+    pub(super) fn note_unknown(&self, namespace: &str, judged: &Judged<'_>) {
         self.write(Subject::Unknown, namespace, judged);
     }
 
-    fn write(&self, subject: Subject, namespace: &Namespace, judged: &Judged<'_>) {
+    fn write(&self, subject: Subject, namespace: &str, judged: &Judged<'_>) {
         let log = &self.logs[own_number() % LOGS];
         if !locked(log).write(subject, namespace, judged) {
             self.metrics.usage.lost.inc();
@@ -73,8 +73,9 @@ impl Recorder {
         let mut batch = Batch::default();
         for log in &self.logs {
             let written = locked(log).take();
+            let mut home = Namespace::fallback();
             for (number, entry) in written.entries().enumerate() {
-                batch.count(entry);
+                batch.count(entry, &mut home);
                 if number % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1 {
                     tokio::task::yield_now().await;
                 }
@@ -97,15 +98,25 @@ impl Recorder {
 }
 
 impl Batch {
-    fn count(&mut self, (subject, namespace, judged): (Subject, Namespace, Judged<'_>)) {
+    /// `home` is the namespace of the one before, which mostly is that of the next.
+    fn count(
+        &mut self,
+        (subject, namespace, judged): (Subject, &str, Judged<'_>),
+        home: &mut Namespace,
+    ) {
+        if home.as_str() != namespace {
+            // It was one when it was written.
+            *home = Namespace::parse(namespace).unwrap_or_else(|_| Namespace::fallback());
+        }
         let hour = Hour::of(judged.at);
         match subject {
             Subject::Token(id) => {
                 let own = self.tokens.entry((id, hour));
-                own.or_insert_with(|| TokenUse::of(namespace)).note(&judged);
+                own.or_insert_with(|| TokenUse::of(home.clone()))
+                    .note(&judged);
             }
             Subject::Unknown => {
-                let own = self.unknown.entry((namespace, hour)).or_default();
+                let own = self.unknown.entry((home.clone(), hour)).or_default();
                 own.note(judged.verdict, judged.cost);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::brief::Brief;
 use crate::domain::caller::Identity;
 use crate::domain::verdict;
 
@@ -34,7 +35,7 @@ impl Authority {
         let Some(held) = cache.hold() else {
             return false;
         };
-        let same = |token| Arc::ptr_eq(&token, &own.token);
+        let same = |brief: Arc<Brief>| Arc::ptr_eq(&brief.token, &own.token);
         let known = cache.recall(&held, own.token.id).is_some_and(same)
             && verdict::authenticates(&own.token, own.credential, session.call.peer, held.bound);
         if known {

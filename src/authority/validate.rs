@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::caller::Namespaces;
+use crate::domain::brief::Brief;
+use crate::domain::caller::{Namespaces, Reach};
 use crate::domain::freshness::Answer;
+use crate::domain::secret::Presented;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
-use crate::domain::token::Token;
+use crate::domain::token::{Token, TokenId};
 use crate::domain::usage::{self, Judged};
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
 use super::access::{Right, beyond_degraded};
 use super::act::{self, Act};
-use super::decide::{Decision, Inquiry, Use};
+use super::decide::{Decision, Inquiry, Recalled, Use};
 use super::error::Error;
 
 /// What is asked of Validate.
@@ -62,12 +64,58 @@ pub struct Validation {
 /// The judged token, and by which of its secrets.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    pub token: Arc<Token>,
+    pub about: About,
     pub credential: Credential,
     /// When it was so, by the store's time.
     pub now: Timestamp,
     /// What is left of its limits, where they were judged.
     pub left: Option<Left>,
+}
+
+/// The judged token, as it was found.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// In memory.
+    Brief(Arc<Brief>),
+    Token(Arc<Token>),
+}
+
+impl About {
+    pub fn token(&self) -> &Arc<Token> {
+        match self {
+            Self::Brief(brief) => &brief.token,
+            Self::Token(token) => token,
+        }
+    }
+
+    pub fn id(&self) -> TokenId {
+        match self {
+            Self::Brief(brief) => brief.id,
+            Self::Token(token) => token.id,
+        }
+    }
+
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Brief(brief) => brief.revision,
+            Self::Token(token) => token.revision,
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        match self {
+            Self::Brief(brief) => brief.namespace(),
+            Self::Token(token) => token.namespace.as_str(),
+        }
+    }
+
+    /// What a request on `path` counts under.
+    fn endpoint<'a>(&'a self, method: Option<&str>, path: Option<&'a str>) -> &'a str {
+        match self {
+            Self::Brief(brief) => usage::endpoint(brief.endpoints(), method, path),
+            Self::Token(token) => usage::endpoint(token.profile.endpoints.texts(), method, path),
+        }
+    }
 }
 
 /// An act that judges secrets.
@@ -85,7 +133,73 @@ impl Authority {
         secret: &str,
         question: &Question,
     ) -> Result<Validation, Error> {
-        let validation = self.judged(right, secret, question).await?;
+        match self.validate_at_once(right, secret, question) {
+            Some(answer) => answer,
+            // Boxed, so that what is answered at once is not moved about with room for it.
+            None => Box::pin(self.validate_by_asking(right, secret, question)).await,
+        }
+    }
+
+    /// The same by memory alone, waiting for nobody; `None` where the store is to be asked.
+    pub fn validate_at_once<A: Judges>(
+        &self,
+        right: &Right<A>,
+        secret: &str,
+        question: &Question,
+    ) -> Option<Result<Validation, Error>> {
+        let hearing = match self.hear(right, secret, question) {
+            Ok(Some(hearing)) => hearing,
+            Ok(None) => return Some(Ok(self.noted(right, question, Outcome::Malformed))),
+            Err(error) => return Some(Err(error)),
+        };
+        let request = &question.request;
+        let judge = |brief: &Brief, own, now| verdict::judge(brief, own, request, now);
+        let recalled = self.decide_at_once(&hearing.inquiry(right, question), judge)?;
+        let outcome = Outcome::Recalled(recalled);
+        Some(Ok(self.noted(right, question, outcome)))
+    }
+
+    /// The same of what is not [answered at once](Self::validate_at_once).
+    pub async fn validate_by_asking<A: Judges>(
+        &self,
+        right: &Right<A>,
+        secret: &str,
+        question: &Question,
+    ) -> Result<Validation, Error> {
+        let Some(hearing) = self.hear(right, secret, question)? else {
+            return Ok(self.noted(right, question, Outcome::Malformed));
+        };
+        let inquiry = hearing.inquiry(right, question);
+        let outcome = match self.decide_by_asking(&inquiry).await? {
+            Some(decision) => Outcome::Decided(decision),
+            None => Outcome::NotFound,
+        };
+        Ok(self.noted(right, question, outcome))
+    }
+
+    /// Reads the secret, where the right covers what is asked; `None` of one that is malformed.
+    fn hear<'a, A: Judges>(
+        &self,
+        right: &Right<A>,
+        secret: &'a str,
+        question: &Question,
+    ) -> Result<Option<Hearing<'a>>, Error> {
+        let reach = right.within(&question.namespaces)?;
+        if right.is_degraded() && question.consistency == Consistency::Strong {
+            return Err(beyond_degraded());
+        }
+        let presented = self.mint.read(secret);
+        Ok(presented.map(|presented| Hearing { presented, reach }))
+    }
+
+    /// Counts and takes down what was judged.
+    fn noted<A: Judges>(
+        &self,
+        right: &Right<A>,
+        question: &Question,
+        outcome: Outcome,
+    ) -> Validation {
+        let validation = self.validation(right, question, outcome);
         self.metrics.judged(validation.verdict);
         if !question.dry_run {
             self.take_down(right, question, &validation);
@@ -93,7 +207,7 @@ impl Authority {
         if validation.degraded {
             self.metrics.cache.degraded.inc();
         }
-        Ok(validation)
+        validation
     }
 
     /// Notes a judged request for those who ask later how tokens are used.
@@ -118,7 +232,7 @@ impl Authority {
         };
         match &judged.subject {
             Some(Subject {
-                token,
+                about,
                 credential,
                 now,
                 ..
@@ -129,90 +243,113 @@ impl Authority {
                         Credential::Own { version, .. } => *version,
                         Credential::Lease { .. } => 0,
                     },
-                    path: usage::endpoint(&token.profile.endpoints, method, path),
+                    path: about.endpoint(method, path),
                     ..note
                 };
-                self.recorder.note(token.id, &token.namespace, &note);
+                self.recorder.note(about.id(), about.namespace(), &note);
             }
             None => {
                 let at = SystemClock.now();
                 let home = right.caller().identity.home();
-                self.recorder.note_unknown(&home, &Judged { at, ..note });
+                self.recorder
+                    .note_unknown(home.as_str(), &Judged { at, ..note });
             }
         }
     }
 
-    async fn judged<A: Judges>(
+    fn validation<A: Judges>(
         &self,
         right: &Right<A>,
-        secret: &str,
         question: &Question,
-    ) -> Result<Validation, Error> {
-        let Question {
-            namespaces,
-            request,
-            cost,
-            dry_run,
-            consistency,
-            user_agent: _,
-        } = question;
-        let reach = right.within(namespaces)?;
-        if right.is_degraded() && *consistency == Consistency::Strong {
-            return Err(beyond_degraded());
-        }
+        outcome: Outcome,
+    ) -> Validation {
         let unknown = |verdict| Validation {
             verdict,
             subject: None,
-            cost: *cost,
+            cost: question.cost,
             cache_ttl: Duration::ZERO,
             degraded: right.is_degraded(),
             id: self.validation_ids.next().to_string(),
         };
-        let Some(presented) = self.mint.read(secret) else {
-            return Ok(unknown(Verdict::Malformed));
+        let (verdict, subject, degraded) = match outcome {
+            Outcome::Malformed => return unknown(Verdict::Malformed),
+            Outcome::NotFound => return unknown(Verdict::NotFound),
+            Outcome::Recalled(recalled) => recalled.into_subject(),
+            Outcome::Decided(decision) => decision.into_subject(),
         };
-        let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
-        let inquiry = Inquiry {
-            suspect: Some(right.suspect(request.client_ip)),
-            presented: &presented,
-            reach: &reach,
-            judge,
-            use_: question.as_use(),
-            consistency: *consistency,
-        };
-        let Some(decision) = self.decide(&inquiry).await? else {
-            return Ok(unknown(Verdict::NotFound));
-        };
-        let Decision {
-            verdict,
-            token,
-            credential,
-            now,
-            left,
-            degraded,
-        } = decision;
         let degraded = degraded || right.is_degraded();
         let answer = Answer {
             verdict,
-            token: &token,
-            credential,
-            now,
-            dry_run: *dry_run,
+            token: subject.about.token(),
+            credential: subject.credential,
+            now: subject.now,
+            dry_run: question.dry_run,
             degraded,
         };
-        let freshness = self.policies.of(&token.namespace).freshness();
-        let cache_ttl = freshness.cache_ttl(&answer);
-        let subject = Subject {
-            token,
-            credential,
-            now,
-            left,
-        };
-        Ok(Validation {
+        let policy = self.policies.of_named(subject.about.namespace());
+        let cache_ttl = policy.freshness().cache_ttl(&answer);
+        Validation {
             subject: Some(subject),
             cache_ttl,
             degraded,
             ..unknown(verdict)
-        })
+        }
     }
+}
+
+impl Recalled {
+    /// The verdict, what it is about, and whether it is degraded.
+    fn into_subject(self) -> (Verdict, Subject, bool) {
+        let subject = Subject {
+            about: About::Brief(self.brief),
+            credential: self.credential,
+            now: self.now,
+            left: self.left,
+        };
+        (self.verdict, subject, false)
+    }
+}
+
+impl Decision {
+    fn into_subject(self) -> (Verdict, Subject, bool) {
+        let subject = Subject {
+            about: About::Token(self.token),
+            credential: self.credential,
+            now: self.now,
+            left: self.left,
+        };
+        (self.verdict, subject, self.degraded)
+    }
+}
+
+/// A secret that may be one, and where its token is looked for.
+struct Hearing<'a> {
+    presented: Presented<'a>,
+    reach: Arc<Reach>,
+}
+
+impl Hearing<'_> {
+    fn inquiry<'a, A: Judges>(
+        &'a self,
+        right: &'a Right<A>,
+        question: &'a Question,
+    ) -> Inquiry<'a, impl Fn(&Token, Credential, Timestamp) -> Verdict + use<'a, A>> {
+        let request = &question.request;
+        Inquiry {
+            suspect: Some(right.suspect(request.client_ip)),
+            presented: &self.presented,
+            reach: &self.reach,
+            judge: move |token: &Token, own, now| verdict::judge(token, own, request, now),
+            use_: question.as_use(),
+            consistency: question.consistency,
+        }
+    }
+}
+
+/// What came of a question.
+enum Outcome {
+    Malformed,
+    NotFound,
+    Recalled(Recalled),
+    Decided(Decision),
 }

@@ -34,6 +34,11 @@ impl Reach {
     }
 
     pub fn covers(&self, namespace: &Namespace) -> bool {
+        self.covers_named(namespace.as_str())
+    }
+
+    /// The same of a namespace of that name.
+    pub fn covers_named(&self, namespace: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(namespaces) => namespaces.contains(namespace),

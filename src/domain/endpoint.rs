@@ -13,17 +13,12 @@ pub const PATH_BYTES_MAX: usize = 8192;
 /// `*` matches within one segment; at the very end it matches anything, further slashes included.
 /// A last segment `**` matches the path before it and everything below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
-    text: String,
-    method: Option<String>,
-    segments: Vec<Glob>,
-    tail: Tail,
-}
+pub struct Pattern(Box<str>);
 
 /// The pattern as it was given.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
@@ -53,18 +48,15 @@ impl Pattern {
             );
             return Err(Flaw::new(flaw));
         }
-        let (method, path) = match text.split_once(' ') {
-            Some((method, path)) => (Some(parse_method(method)?), path),
-            None => (None, text),
+        let path = match text.split_once(' ') {
+            Some((method, path)) => {
+                parse_method(method)?;
+                path
+            }
+            None => text,
         };
         if path == "*" {
-            let segments = vec![Glob::literal("")];
-            return Ok(Self {
-                text: text.to_owned(),
-                method,
-                segments,
-                tail: Tail::Anything,
-            });
+            return Ok(Self(text.into()));
         }
         let refuse = |why: &str| Err(Flaw::new(format!("{why}; got {}", quoted(text))));
         let Some(rest) = path.strip_prefix('/') else {
@@ -81,12 +73,7 @@ impl Pattern {
         {
             return refuse("may not contain spaces, '?', '#', '%' or '\\'; write it decoded");
         }
-        let (above, tail) = match (rest.strip_suffix("/**"), rest.strip_suffix('*')) {
-            _ if rest == "**" => (None, Tail::Below),
-            (Some(above), _) => (Some(above), Tail::Below),
-            (None, Some(beginning)) => (Some(beginning), Tail::Anything),
-            (None, None) => (Some(rest), Tail::Exact),
-        };
+        let (above, tail) = ending(rest);
         let parts: Vec<&str> = above
             .map(|above| above.split('/').collect())
             .unwrap_or_default();
@@ -104,117 +91,101 @@ impl Pattern {
         if parts.iter().any(|part| is_dot_segment(part)) {
             return refuse("has a '.' or '..' segment, which no judged path can match");
         }
-        let segments = parts.into_iter().map(Glob::parse).collect();
-        Ok(Self {
-            text: text.to_owned(),
-            method,
-            segments,
-            tail,
-        })
-    }
-
-    /// The path of the pattern, without its method.
-    pub fn path(&self) -> &str {
-        let method = self.method.as_ref().map_or(0, |method| method.len() + 1);
-        &self.text[method..]
+        Ok(Self(text.into()))
     }
 
     /// Length of the pattern as it was given.
     pub fn bytes(&self) -> usize {
-        self.text.len()
+        self.0.len()
     }
+}
 
-    fn matches(&self, method: Option<&str>, path: &JudgedPath<'_>) -> bool {
-        if self.method.is_some() && self.method.as_deref() != method {
+/// The method that a pattern names, if it names one, and its path.
+fn parts(pattern: &str) -> (Option<&str>, &str) {
+    match pattern.split_once(' ') {
+        Some((method, path)) => (Some(method), path),
+        None => (None, pattern),
+    }
+}
+
+/// What comes after a pattern's first slash: its segments, if there are any, and how it ends.
+fn ending(rest: &str) -> (Option<&str>, Tail) {
+    match (rest.strip_suffix("/**"), rest.strip_suffix('*')) {
+        _ if rest == "**" => (None, Tail::Below),
+        (Some(above), _) => (Some(above), Tail::Below),
+        (None, Some(beginning)) => (Some(beginning), Tail::Anything),
+        (None, None) => (Some(rest), Tail::Exact),
+    }
+}
+
+/// The path of the first of some patterns, as they were given, that matches a call of `method` on
+/// `path`.
+pub(super) fn matching<'a>(
+    patterns: impl Iterator<Item = &'a str>,
+    method: Option<&str>,
+    path: Option<&str>,
+) -> Option<&'a str> {
+    let mut patterns = patterns.peekable();
+    patterns.peek()?;
+    let judged = JudgedPath::read(path?)?;
+    let mut own = patterns
+        .map(parts)
+        .filter(|(named, path)| (named.is_none() || *named == method) && matches(path, &judged));
+    own.next().map(|(_, path)| path)
+}
+
+/// Whether the path of a pattern matches.
+fn matches(pattern: &str, path: &JudgedPath<'_>) -> bool {
+    let Some(rest) = pattern.strip_prefix('/') else {
+        // A lone `*`.
+        return true;
+    };
+    let (above, tail) = ending(rest);
+    let mut segments = path.segments();
+    let Some(above) = above else {
+        return true;
+    };
+    let mut globs = above.split('/');
+    let Some(mut glob) = globs.next() else {
+        return true;
+    };
+    loop {
+        let Some(segment) = segments.next() else {
             return false;
-        }
-        let segments = &path.segments;
-        match self.tail {
-            Tail::Exact => {
-                segments.len() == self.segments.len()
-                    && self
-                        .segments
-                        .iter()
-                        .zip(segments)
-                        .all(|(glob, segment)| glob.matches(segment))
-            }
-            Tail::Below => {
-                segments.len() >= self.segments.len()
-                    && self
-                        .segments
-                        .iter()
-                        .zip(segments)
-                        .all(|(glob, segment)| glob.matches(segment))
-            }
-            Tail::Anything => {
-                let Some((beginning, whole)) = self.segments.split_last() else {
-                    return true;
+        };
+        match globs.next() {
+            Some(next) if glob_matches(glob, segment) => glob = next,
+            Some(_) => return false,
+            None => {
+                return match tail {
+                    Tail::Exact => glob_matches(glob, segment) && segments.next().is_none(),
+                    Tail::Below => glob_matches(glob, segment),
+                    Tail::Anything => glob_begins(glob, segment).is_some(),
                 };
-                segments.len() > whole.len()
-                    && whole
-                        .iter()
-                        .zip(segments)
-                        .all(|(glob, segment)| glob.matches(segment))
-                    && beginning.begins(&segments[whole.len()])
             }
         }
     }
 }
 
-/// One segment of a pattern: literal pieces with a `*` between each two.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Glob {
-    first: String,
-    rest: Vec<String>,
+/// Whether a segment of a pattern, literal pieces with a `*` between each two, matches a whole segment.
+fn glob_matches(glob: &str, segment: &str) -> bool {
+    match glob.rsplit_once('*') {
+        None => glob == segment,
+        Some((beginning, last)) => {
+            glob_begins(beginning, segment).is_some_and(|rest| rest.ends_with(last))
+        }
+    }
 }
 
-impl Glob {
-    fn parse(segment: &str) -> Self {
-        let mut pieces = segment.split('*').map(str::to_owned);
-        Self {
-            first: pieces.next().unwrap_or_default(),
-            rest: pieces.collect(),
-        }
+/// What follows in a segment after its shortest beginning that matches. Each piece is searched once,
+/// leftmost, from where the one before ended, so the work is linear in the segment.
+fn glob_begins<'a>(glob: &str, segment: &'a str) -> Option<&'a str> {
+    let mut pieces = glob.split('*');
+    let mut rest = segment.strip_prefix(pieces.next()?)?;
+    for piece in pieces {
+        rest = &rest[rest.find(piece)? + piece.len()..];
     }
-
-    fn literal(text: &str) -> Self {
-        Self {
-            first: text.to_owned(),
-            rest: Vec::new(),
-        }
-    }
-
-    /// Whether the whole segment matches. Each piece is searched once, leftmost, from where the
-    /// one before ended, so the work is linear in the segment.
-    fn matches(&self, segment: &str) -> bool {
-        let Some(mut rest) = segment.strip_prefix(self.first.as_str()) else {
-            return false;
-        };
-        let Some((last, middle)) = self.rest.split_last() else {
-            return rest.is_empty();
-        };
-        for piece in middle {
-            let Some(at) = rest.find(piece.as_str()) else {
-                return false;
-            };
-            rest = &rest[at + piece.len()..];
-        }
-        rest.ends_with(last.as_str())
-    }
-
-    /// Whether some beginning of the segment matches.
-    fn begins(&self, segment: &str) -> bool {
-        let Some(mut rest) = segment.strip_prefix(self.first.as_str()) else {
-            return false;
-        };
-        for piece in &self.rest {
-            let Some(at) = rest.find(piece.as_str()) else {
-                return false;
-            };
-            rest = &rest[at + piece.len()..];
-        }
-        true
-    }
+    Some(rest)
 }
 
 /// The endpoints of a token; none means that every endpoint is allowed.
@@ -239,17 +210,12 @@ impl Endpoints {
     /// Where there are patterns, a path that is absent or could be read in two ways is refused,
     /// and a pattern that names a method does not match a call without one.
     pub fn allow(&self, method: Option<&str>, path: Option<&str>) -> bool {
-        self.0.is_empty() || self.matching(method, path).is_some()
+        self.0.is_empty() || matching(self.texts(), method, path).is_some()
     }
 
-    /// The first pattern that matches a call of `method` on `path`.
-    pub fn matching(&self, method: Option<&str>, path: Option<&str>) -> Option<&Pattern> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let path = path.and_then(JudgedPath::read)?;
-        let mut patterns = self.0.iter();
-        patterns.find(|pattern| pattern.matches(method, &path))
+    /// The patterns as they were given.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|Pattern(text)| &**text)
     }
 }
 
@@ -265,10 +231,8 @@ pub fn parse_method(text: &str) -> Result<String, Flaw> {
     Ok(text.to_owned())
 }
 
-/// A path that reads one way only: percent-decoded, split at its slashes.
-struct JudgedPath<'a> {
-    segments: Vec<Cow<'a, str>>,
-}
+/// A path that reads one way only: percent-decoded, without its first slash.
+struct JudgedPath<'a>(Cow<'a, str>);
 
 impl<'a> JudgedPath<'a> {
     /// Reads a path as it came on the wire; `None` for whatever proxies and servers are known to
@@ -279,18 +243,25 @@ impl<'a> JudgedPath<'a> {
         if path.len() > PATH_BYTES_MAX {
             return None;
         }
-        let mut parts = path.strip_prefix('/')?.split('/').peekable();
-        let mut segments = Vec::new();
-        while let Some(part) = parts.next() {
-            let segment = decode_segment(part)?;
+        let own = Self(decoded(path.strip_prefix('/')?)?);
+        own.is_plain().then_some(own)
+    }
+
+    fn is_plain(&self) -> bool {
+        let mut parts = self.segments().peekable();
+        while let Some(segment) = parts.next() {
             // One empty segment at the end is a trailing slash; elsewhere it is a doubled one.
             let doubled = segment.is_empty() && parts.peek().is_some();
-            if doubled || is_dot_segment(&segment) {
-                return None;
+            if doubled || is_dot_segment(segment) {
+                return false;
             }
-            segments.push(segment);
         }
-        Some(Self { segments })
+        true
+    }
+
+    /// No slash was encoded: so it may be cut where there are any.
+    fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
     }
 }
 
@@ -299,7 +270,7 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.split(';').next(), Some("." | ".."))
 }
 
-fn decode_segment(part: &str) -> Option<Cow<'_, str>> {
+fn decoded(part: &str) -> Option<Cow<'_, str>> {
     let plain = |plain: bool, byte: u8| {
         plain & byte.is_ascii_graphic() & !matches!(byte, b'%' | b'\\' | b'#')
     };

@@ -56,6 +56,10 @@ impl Freshness {
             dry_run,
             degraded,
         } = *answer;
+        // First: as a rule none may be, and the token need not be looked at.
+        if self.cache_ttl.is_zero() {
+            return Duration::ZERO;
+        }
         let changing = token.is_limited() || token.profile.pool.is_some();
         if verdict != Verdict::Valid || changing || dry_run || degraded {
             return Duration::ZERO;

@@ -3,6 +3,7 @@
 pub mod absence;
 pub mod address;
 pub mod alphabet;
+pub mod brief;
 pub mod caller;
 pub mod coherence;
 pub mod endpoint;

@@ -1,13 +1,15 @@
 //! Names that people and programs give: namespaces, pools, owners, labels, texts.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::flaw::{Flaw, quoted};
 
 /// A tenant's name: 1 to 63 of `a-z`, `0-9`, `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Namespace(String);
+pub struct Namespace(Arc<str>);
 
 impl Namespace {
     pub fn parse(text: &str) -> Result<Self, Flaw> {
@@ -16,15 +18,22 @@ impl Namespace {
                 r#""-" stands for all namespaces and is not accepted here"#,
             ));
         }
-        lower_dashed(text).map(Self)
+        lower_dashed(text).map(|text| Self(text.into()))
     }
 
     /// The namespace of root callers that name none.
     pub fn fallback() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Compares as its text does.
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

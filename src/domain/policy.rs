@@ -178,6 +178,11 @@ impl Policies {
     }
 
     pub fn of(&self, namespace: &Namespace) -> &Policy {
+        self.of_named(namespace.as_str())
+    }
+
+    /// That of a namespace of that name.
+    pub fn of_named(&self, namespace: &str) -> &Policy {
         self.named.get(namespace).unwrap_or(&self.others)
     }
 

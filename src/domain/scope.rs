@@ -45,12 +45,17 @@ impl Scope {
 
     /// Whether this grant covers `required`.
     pub fn covers(&self, required: &RequiredScope) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(prefix) if !self.0.starts_with(AUTHORITY_PREFIX) => {
-                required.0.starts_with(prefix) && !required.0.starts_with(AUTHORITY_PREFIX)
-            }
-            _ => self.0 == required.0,
+        covers(&self.0, required)
+    }
+}
+
+/// Whether a scope, as it was granted, covers `required`.
+pub(super) fn covers(granted: &str, required: &RequiredScope) -> bool {
+    match granted.strip_suffix('*') {
+        Some(prefix) if !granted.starts_with(AUTHORITY_PREFIX) => {
+            required.0.starts_with(prefix) && !required.0.starts_with(AUTHORITY_PREFIX)
         }
+        _ => granted == required.0,
     }
 }
 

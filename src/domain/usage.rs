@@ -6,15 +6,17 @@
 
 mod completed;
 mod counts;
+mod few;
 mod histogram;
 mod ledger;
+mod recent;
 mod report;
 mod rows;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::endpoint::{Endpoints, Pattern};
+use super::endpoint::matching;
 use super::name::Namespace;
 use super::time::Timestamp;
 use super::token_id::TokenId;
@@ -24,6 +26,7 @@ pub use completed::{CLASSES, Completed, Outcome};
 pub use counts::Counts;
 pub use histogram::Histogram;
 pub use ledger::{Book, Gain, Keeping, Ledger, MARKS_MAX, Mark, SHORT_DAYS, Summary};
+pub use recent::Recent;
 pub use report::{Report, Window};
 pub use rows::{Add, Rows};
 
@@ -130,9 +133,29 @@ pub struct Judged<'a> {
 /// What was asked for, as far as requests are told apart by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
+    method_bytes: usize,
+    /// The method, and then the path.
+    text: Box<str>,
+}
+
+impl Endpoint {
+    /// Both are empty where none was named.
+    pub fn of(method: &str, path: &str) -> Self {
+        Self {
+            method_bytes: method.len(),
+            text: [method, path].concat().into(),
+        }
+    }
+
     /// Empty where none was named.
-    pub method: String,
-    pub path: String,
+    pub fn method(&self) -> &str {
+        &self.text[..self.method_bytes]
+    }
+
+    /// Empty where none was named.
+    pub fn path(&self) -> &str {
+        &self.text[self.method_bytes..]
+    }
 }
 
 /// A client address, as it counts.
@@ -179,17 +202,6 @@ impl Add for Version {
     fn weight(&self) -> u64 {
         self.requests
     }
-}
-
-/// One of the last requests, in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recent {
-    pub at: Timestamp,
-    pub verdict: Verdict,
-    pub validation_id: String,
-    pub endpoint: Endpoint,
-    pub client: Option<IpAddr>,
-    pub user_agent: String,
 }
 
 /// How one of the last requests ended, as was told; it belongs to the one judged under its id.
@@ -254,11 +266,8 @@ impl Use {
     fn endpoint(&mut self, method: &str, path: &str) -> &mut Counts {
         match path.len() <= ENDPOINT_BYTES_MAX {
             true => self.endpoints.by(
-                |known| known.path == path && known.method == method,
-                || Endpoint {
-                    method: method.to_owned(),
-                    path: path.to_owned(),
-                },
+                |known| known.path() == path && known.method() == method,
+                || Endpoint::of(method, path),
             ),
             false => self.endpoints.other(),
         }
@@ -300,7 +309,8 @@ impl TokenUse {
         Self {
             namespace,
             used: Use::default(),
-            recent: VecDeque::new(),
+            // Most tokens are asked about rarely.
+            recent: VecDeque::with_capacity(1),
         }
     }
 
@@ -311,37 +321,11 @@ impl TokenUse {
 
     /// Keeps a request in full, in the place of the oldest where there is no room.
     fn remember(&mut self, judged: &Judged<'_>) {
-        let mut place = match self.recent.len() < RECENT_MAX {
+        let oldest = match self.recent.len() < RECENT_MAX {
             true => None,
             false => self.recent.pop_front(),
-        }
-        .unwrap_or_else(|| Recent {
-            at: judged.at,
-            verdict: judged.verdict,
-            validation_id: String::new(),
-            endpoint: Endpoint::default(),
-            client: None,
-            user_agent: String::new(),
-        });
-        place.at = judged.at;
-        place.verdict = judged.verdict;
-        place.client = judged.client;
-        let Endpoint { method, path: at } = &mut place.endpoint;
-        let texts = [
-            (&mut place.validation_id, judged.validation_id, usize::MAX),
-            (method, judged.method, usize::MAX),
-            (at, judged.path, ENDPOINT_BYTES_MAX),
-            (
-                &mut place.user_agent,
-                judged.user_agent,
-                USER_AGENT_BYTES_MAX,
-            ),
-        ];
-        for (text, with, most) in texts {
-            text.clear();
-            text.push_str(beginning(with, most));
-        }
-        self.recent.push_back(place);
+        };
+        self.recent.push_back(Recent::of(judged, oldest));
     }
 
     /// Adds what was counted elsewhere of the same token and hour.
@@ -359,15 +343,15 @@ fn last_of<T>(list: &mut VecDeque<T>, time: impl Fn(&T) -> Timestamp) {
     list.drain(..beyond);
 }
 
-/// The path that a request on `raw` counts under: its parameters folded into the pattern that allows
-/// it, or, where none does, as it came without its query.
+/// The path that a request on `raw` counts under: its parameters folded into that of the `endpoints`
+/// that allows it, or, where none does, as it came without its query.
 pub fn endpoint<'a>(
-    endpoints: &'a Endpoints,
+    endpoints: impl Iterator<Item = &'a str>,
     method: Option<&str>,
     raw: Option<&'a str>,
 ) -> &'a str {
     let bare = |raw: &'a str| raw.split(['?', '#']).next().unwrap_or_default();
-    let folded = endpoints.matching(method, raw).map(Pattern::path);
+    let folded = matching(endpoints, method, raw);
     folded.or(raw.map(bare)).unwrap_or_default()
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::address::Network;
+use super::brief::Brief;
 use super::caller::Reach;
 use super::lease::LeaseMark;
 use super::name::Owner;
-use super::pepper::{Keyring, UnknownPepper};
+use super::pepper::{Comparison, Keyring, UnknownPepper};
 use super::scope::RequiredScope;
-use super::secret::Presented;
+use super::secret::{Presented, SecretDigest};
 use super::time::Timestamp;
 use super::token::Token;
 
@@ -107,6 +109,51 @@ impl Credential {
     }
 }
 
+/// A token as far as verdicts ask about it.
+pub trait Facts {
+    fn is_revoked(&self) -> bool;
+    fn is_disabled(&self) -> bool;
+    fn expire_time(&self) -> Option<Timestamp>;
+    fn is_owned_by(&self, owner: &Owner) -> bool;
+    /// Whether one of its scopes covers this one.
+    fn grants(&self, required: &RequiredScope) -> bool;
+    /// Whether its endpoints allow this call.
+    fn allows(&self, method: Option<&str>, path: Option<&str>) -> bool;
+    /// Where it may be used from; none means everywhere.
+    fn networks(&self) -> &[Network];
+}
+
+impl Facts for Token {
+    fn is_revoked(&self) -> bool {
+        self.revoked.is_some()
+    }
+
+    fn is_disabled(&self) -> bool {
+        self.profile.disabled
+    }
+
+    fn expire_time(&self) -> Option<Timestamp> {
+        self.expire_time
+    }
+
+    fn is_owned_by(&self, owner: &Owner) -> bool {
+        self.profile.owner.as_ref() == Some(owner)
+    }
+
+    fn grants(&self, required: &RequiredScope) -> bool {
+        let mut scopes = self.profile.scopes.iter();
+        scopes.any(|scope| scope.covers(required))
+    }
+
+    fn allows(&self, method: Option<&str>, path: Option<&str>) -> bool {
+        self.profile.endpoints.allow(method, path)
+    }
+
+    fn networks(&self) -> &[Network] {
+        &self.profile.networks
+    }
+}
+
 /// Which of the token's secrets was presented, where the token is within reach. If none, the answer
 /// is [`Verdict::NotFound`] and says nothing else.
 ///
@@ -117,18 +164,11 @@ pub fn recognise(
     keyring: &Keyring,
     reach: &Reach,
 ) -> Result<Option<Credential>, UnknownPepper> {
-    let mut comparison = keyring.compare(presented);
-    let mut found = None;
-    let mut unknown = None;
-    // Every digest is compared, so that the time does not tell which one matched.
+    let mut search = Search::of(presented, keyring);
     for (secret, until) in token.secrets.versions() {
         for digest in &secret.digests {
             let version = secret.version;
-            match comparison.is(digest) {
-                Ok(true) => found = Some(Credential::Own { version, until }),
-                Ok(false) => {}
-                Err(pepper) => unknown = Some(pepper),
-            }
+            search.compare(digest, Credential::Own { version, until });
         }
     }
     for lease in token.tenure.iter().flat_map(|tenure| &tenure.leases) {
@@ -139,43 +179,81 @@ pub fn recognise(
                 Some(_) => Timestamp::from_micros(0),
                 None => lease.expire_time,
             };
-            match comparison.is_of_lease(digest) {
-                Ok(true) => found = Some(Credential::Lease { mark, until }),
-                Ok(false) => {}
-                Err(pepper) => unknown = Some(pepper),
-            }
+            search.compare(digest, Credential::Lease { mark, until });
         }
     }
-    if token.id != presented.id || !reach.covers(&token.namespace) {
-        return Ok(None);
+    search.found(token.id == presented.id && reach.covers(&token.namespace))
+}
+
+/// The same by the brief of a token.
+pub fn recognise_briefly(
+    brief: &Brief,
+    presented: &Presented<'_>,
+    keyring: &Keyring,
+    reach: &Reach,
+) -> Result<Option<Credential>, UnknownPepper> {
+    let mut search = Search::of(presented, keyring);
+    for (digest, credential) in brief.secrets() {
+        search.compare(digest, credential);
     }
-    match (found, unknown) {
-        (None, Some(pepper)) => Err(pepper),
-        (found, _) => Ok(found),
+    search.found(brief.id == presented.id && reach.covers_named(brief.namespace()))
+}
+
+/// The search for the secret that was presented. Every digest is compared, so that the time does not
+/// tell which one matched.
+struct Search<'a> {
+    comparison: Comparison<'a>,
+    found: Option<Credential>,
+    unknown: Option<UnknownPepper>,
+}
+
+impl<'a> Search<'a> {
+    fn of(presented: &'a Presented<'a>, keyring: &'a Keyring) -> Self {
+        Self {
+            comparison: keyring.compare(presented),
+            found: None,
+            unknown: None,
+        }
+    }
+
+    fn compare(&mut self, digest: &SecretDigest, credential: Credential) {
+        let same = match credential {
+            Credential::Own { .. } => self.comparison.is(digest),
+            Credential::Lease { .. } => self.comparison.is_of_lease(digest),
+        };
+        match same {
+            Ok(true) => self.found = Some(credential),
+            Ok(false) => {}
+            Err(pepper) => self.unknown = Some(pepper),
+        }
+    }
+
+    fn found(self, is_within_reach: bool) -> Result<Option<Credential>, UnknownPepper> {
+        match (is_within_reach, self.found, self.unknown) {
+            (false, _, _) => Ok(None),
+            (true, None, Some(pepper)) => Err(pepper),
+            (true, found, _) => Ok(found),
+        }
     }
 }
 
 /// Judges a token by a [recognised](recognise) credential, all but its limits. Pure: the same
 /// arguments always have the same verdict.
-pub fn judge(token: &Token, credential: Credential, request: &Request, now: Timestamp) -> Verdict {
-    let missing = |required: &RequiredScope| {
-        !token
-            .profile
-            .scopes
-            .iter()
-            .any(|scope| scope.covers(required))
-    };
+pub fn judge(
+    token: &impl Facts,
+    credential: Credential,
+    request: &Request,
+    now: Timestamp,
+) -> Verdict {
+    let foreign = |owner: &Owner| !token.is_owned_by(owner);
+    let missing = |required: &RequiredScope| !token.grants(required);
     if let Some(ended) = out_of_force(token, credential, now) {
         ended
-    } else if request.owner.is_some() && request.owner != token.profile.owner {
+    } else if request.owner.as_ref().is_some_and(foreign) {
         Verdict::OwnerMismatch
     } else if request.required_scopes.iter().any(missing) {
         Verdict::ScopeDenied
-    } else if !token
-        .profile
-        .endpoints
-        .allow(request.method.as_deref(), request.path.as_deref())
-    {
+    } else if !token.allows(request.method.as_deref(), request.path.as_deref()) {
         Verdict::EndpointDenied
     } else if !at_home(token, request.client_ip) {
         Verdict::AddressDenied
@@ -204,12 +282,12 @@ pub fn changes_at(token: &Token, credential: Credential) -> Option<Timestamp> {
     ends.into_iter().flatten().min()
 }
 
-fn out_of_force(token: &Token, credential: Credential, now: Timestamp) -> Option<Verdict> {
-    if token.revoked.is_some() {
+fn out_of_force(token: &impl Facts, credential: Credential, now: Timestamp) -> Option<Verdict> {
+    if token.is_revoked() {
         Some(Verdict::Revoked)
-    } else if token.profile.disabled {
+    } else if token.is_disabled() {
         Some(Verdict::Disabled)
-    } else if token.expired(now) {
+    } else if token.expire_time().is_some_and(|end| end <= now) {
         Some(Verdict::Expired)
     } else if credential.until().is_some_and(|end| end <= now) {
         Some(match credential {
@@ -221,15 +299,10 @@ fn out_of_force(token: &Token, credential: Credential, now: Timestamp) -> Option
     }
 }
 
-fn at_home(token: &Token, address: Option<IpAddr>) -> bool {
-    let inside = |ip: IpAddr| {
-        token
-            .profile
-            .networks
-            .iter()
-            .any(|network| network.contains(ip))
-    };
-    token.profile.networks.is_empty() || address.is_some_and(inside)
+fn at_home(token: &impl Facts, address: Option<IpAddr>) -> bool {
+    let networks = token.networks();
+    let inside = |ip: IpAddr| networks.iter().any(|network| network.contains(ip));
+    networks.is_empty() || address.is_some_and(inside)
 }
 
 #[cfg(test)]

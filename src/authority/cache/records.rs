@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::domain::brief::Brief;
 use crate::domain::time::Steady;
 use crate::domain::token::{Token, TokenId};
 
@@ -36,22 +37,24 @@ const DIGEST_BYTES: usize = 64;
 /// A token as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub(super) token: Arc<Token>,
+    pub(super) brief: Arc<Brief>,
     /// Before it was read; `None` where a change may have come since: then it is a guess.
     pub(super) begun: Option<Steady>,
     bytes: u64,
 }
 
 impl Record {
-    pub(super) fn new(token: Arc<Token>, begun: Option<Steady>) -> Self {
+    /// `None` of a token that may not be remembered, as its record does not tell all of it.
+    pub(super) fn of(token: &Arc<Token>, begun: Option<Steady>) -> Option<Self> {
+        let brief = Brief::of(token)?;
         let digests = token.secrets.digests().count() * DIGEST_BYTES;
         // Each text and list item has a place and a length of its own, beside its bytes.
-        let bytes = BYTES_AT_LEAST + digests + 3 * token.profile.bytes();
-        Self {
-            token,
+        let bytes = BYTES_AT_LEAST + digests + 3 * token.profile.bytes() + brief.bytes();
+        Some(Self {
+            brief: Arc::new(brief),
             begun,
             bytes: bytes as u64,
-        }
+        })
     }
 }
 
@@ -86,14 +89,14 @@ impl Records {
 
     pub(super) fn put(&self, record: Record) {
         // First: where the new one is too heavy to be kept, the old one must not stay.
-        self.0.remove(&record.token.id);
-        self.0.insert(record.token.id, record);
+        self.0.remove(&record.brief.id);
+        self.0.insert(record.brief.id, record);
     }
 
     /// Forgets the record unless it shows this revision, or a later one.
     pub(super) fn drop_before(&self, id: TokenId, revision: u64) {
         self.0
-            .remove_if(&id, |record| record.token.revision < revision);
+            .remove_if(&id, |record| record.brief.revision < revision);
     }
 
     pub(super) fn forget(&self, id: TokenId) {
@@ -123,7 +126,7 @@ mod tests {
     fn record() -> Record {
         let id = entropy::token_id().unwrap();
         let token = Draft { id, ..draft() }.issue(at(1)).unwrap();
-        Record::new(Arc::new(token), None)
+        Record::of(&Arc::new(token), None).unwrap()
     }
 
     fn within(entries: usize, bytes: u64) -> Records {
@@ -153,7 +156,7 @@ mod tests {
         busy.iter().for_each(|record| records.put(record.clone()));
         let known = || {
             busy.iter()
-                .filter(|record| records.get(record.token.id).is_some())
+                .filter(|record| records.get(record.brief.id).is_some())
                 .count()
         };
         assert_eq!(known(), 20);
@@ -179,7 +182,7 @@ mod tests {
     fn only_what_is_older_than_a_change_is_dropped() {
         let records = within(100, 1 << 30);
         let one = record();
-        let (id, revision) = (one.token.id, one.token.revision);
+        let (id, revision) = (one.brief.id, one.brief.revision);
         records.put(one);
         records.drop_before(id, revision);
         assert!(records.get(id).is_some());

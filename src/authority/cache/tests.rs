@@ -135,7 +135,7 @@ impl Site {
     }
 
     fn recalled(&self) -> Option<u64> {
-        let token = self.cache.recall(&self.held(), self.id)?;
+        let token = self.cache.recall(&self.held(), self.id)?.token.clone();
         Some(token.revision)
     }
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::domain::name::Namespace;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
 use crate::domain::usage::{ENDPOINT_BYTES_MAX, Judged, USER_AGENT_BYTES_MAX, beginning};
@@ -54,15 +53,10 @@ pub(super) struct Written {
 
 impl Log {
     /// Writes a request down; answers whether there was room.
-    pub(super) fn write(
-        &mut self,
-        subject: Subject,
-        namespace: &Namespace,
-        judged: &Judged<'_>,
-    ) -> bool {
+    pub(super) fn write(&mut self, subject: Subject, namespace: &str, judged: &Judged<'_>) -> bool {
         // A path that is longer than any that is told apart shall be seen to be.
         let texts = [
-            (namespace.as_str(), usize::MAX),
+            (namespace, usize::MAX),
             (judged.validation_id, usize::MAX),
             (judged.method, usize::MAX),
             (judged.path, ENDPOINT_BYTES_MAX + 4),
@@ -113,8 +107,8 @@ impl Log {
 }
 
 impl Written {
-    /// Each request with the namespace that it counts in.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Subject, Namespace, Judged<'_>)> {
+    /// Each request with the name of the namespace that it counts in.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Subject, &str, Judged<'_>)> {
         let mut rest = self.texts.as_str();
         self.entries.iter().map(move |entry| {
             let [namespace, validation_id, method, path, user_agent] =
@@ -134,8 +128,6 @@ impl Written {
                 client: entry.client,
                 user_agent,
             };
-            // It was one when it was written.
-            let namespace = Namespace::parse(namespace).unwrap_or_else(|_| Namespace::fallback());
             (entry.subject, namespace, judged)
         })
     }

@@ -2,6 +2,7 @@
 
 use super::Add;
 use super::completed::{Completed, Outcome};
+use super::few::Few;
 use super::histogram::Histogram;
 use crate::domain::verdict::Verdict;
 
@@ -9,8 +10,8 @@ use crate::domain::verdict::Verdict;
 /// their ends.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// In no order; few at a time, and mostly one.
-    verdicts: Vec<(Verdict, u64)>,
+    /// In no order.
+    verdicts: Few<(Verdict, u64)>,
     cost: u64,
     /// Apart, since most of what is judged is told no end of within the same second, or ever.
     completed: Option<Box<Completed>>,
@@ -24,7 +25,7 @@ impl Counts {
         completed: Option<Completed>,
     ) -> Self {
         let mut counts = Self {
-            verdicts: Vec::new(),
+            verdicts: Few::default(),
             cost,
             completed: completed.map(Box::new),
         };
@@ -47,13 +48,11 @@ impl Counts {
     }
 
     fn count(&mut self, verdict: Verdict, more: u64) {
-        match self
-            .verdicts
-            .iter_mut()
-            .find(|(known, _)| *known == verdict)
-        {
+        match self.verdicts.find_mut(|(known, _)| *known == verdict) {
             Some((_, count)) => *count = count.saturating_add(more),
-            None => self.verdicts.push((verdict, more)),
+            None => {
+                self.verdicts.push((verdict, more));
+            }
         }
     }
 
@@ -69,8 +68,8 @@ impl Counts {
     }
 
     /// In no order.
-    pub fn verdicts(&self) -> &[(Verdict, u64)] {
-        &self.verdicts
+    pub fn verdicts(&self) -> impl Iterator<Item = &(Verdict, u64)> {
+        self.verdicts.iter()
     }
 
     /// What the requests that passed took from the token's limits.
@@ -110,7 +109,7 @@ impl Counts {
 impl Add for Counts {
     fn add(&mut self, other: Self) {
         self.cost = self.cost.saturating_add(other.cost);
-        for (verdict, count) in other.verdicts {
+        for (verdict, count) in other.verdicts.into_iter() {
             self.count(verdict, count);
         }
         match (&mut self.completed, other.completed) {

@@ -166,7 +166,7 @@ impl Report {
         let ended = |recent: &Recent| {
             let ended = book.ledger.ended.iter().rev();
             ended
-                .filter(|ended| ended.validation_id == recent.validation_id)
+                .filter(|ended| ended.validation_id == recent.validation_id())
                 .map(|ended| ended.outcome)
                 .next()
         };
@@ -176,3 +176,6 @@ impl Report {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! A table of few rows, which strangers cannot make many of.
 
+use super::few::Few;
+
 /// What adds up, in any order.
 pub trait Add: Default {
     fn add(&mut self, other: Self);
@@ -26,14 +28,14 @@ impl Add for u64 {
 #[derive(Clone, Debug)]
 pub struct Rows<K, V, const MOST: usize> {
     /// A row that is asked for moves one place forward, so that busy ones are found soon.
-    known: Vec<(K, V)>,
+    known: Few<(K, V)>,
     other: V,
 }
 
 impl<K, V: Default, const MOST: usize> Default for Rows<K, V, MOST> {
     fn default() -> Self {
         Self {
-            known: Vec::new(),
+            known: Few::default(),
             other: V::default(),
         }
     }
@@ -43,7 +45,7 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
     /// Of rows with keys of their own, and that of all others.
     pub fn of_parts(rows: impl IntoIterator<Item = (K, V)>, other: V) -> Self {
         let mut table = Self {
-            known: Vec::new(),
+            known: Few::default(),
             other,
         };
         rows.into_iter().for_each(|row| table.place(row));
@@ -57,24 +59,25 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
 
     /// The same of the key that `is` finds, and `make` makes.
     pub fn by(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> K) -> &mut V {
-        let at = match self.known.iter().position(|(key, _)| is(key)) {
-            Some(0) => 0,
-            Some(at) => {
-                self.known.swap(at - 1, at);
-                at - 1
+        // Looked for twice, as long as the borrow checker does not see that one look is enough.
+        if self.known.iter().any(|(key, _)| is(key)) {
+            return match self.known.promoted(|(key, _)| is(key)) {
+                Some((_, value)) => value,
+                None => &mut self.other,
+            };
+        }
+        if self.known.len() < MOST {
+            return &mut self.known.push((make(), V::default())).1;
+        }
+        let Self { known, other } = self;
+        match known.last_least(|(_, value)| value.weight()) {
+            Some(lightest) => {
+                let (_, value) = std::mem::replace(lightest, (make(), V::default()));
+                other.add(value);
+                &mut lightest.1
             }
-            None if self.known.len() < MOST => {
-                self.known.push((make(), V::default()));
-                self.known.len() - 1
-            }
-            None => {
-                let at = self.lightest();
-                let (_, value) = std::mem::replace(&mut self.known[at], (make(), V::default()));
-                self.other.add(value);
-                at
-            }
-        };
-        &mut self.known[at].1
+            None => other,
+        }
     }
 
     /// The row of all that have none of their own.
@@ -88,18 +91,18 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
     }
 
     pub fn into_parts(self) -> (Vec<(K, V)>, V) {
-        (self.known, self.other)
+        (self.known.into_iter().collect(), self.other)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.other.weight() == 0
+        self.known.len() == 0 && self.other.weight() == 0
     }
 
     /// Adds the rows of another table.
     pub fn add(&mut self, other: Self) {
-        for (key, value) in other.known {
-            match self.known.iter().position(|(known, _)| *known == key) {
-                Some(at) => self.known[at].1.add(value),
+        for (key, value) in other.known.into_iter() {
+            match self.known.find_mut(|(known, _)| *known == key) {
+                Some((_, own)) => own.add(value),
                 None => self.place((key, value)),
             }
         }
@@ -109,21 +112,16 @@ impl<K: PartialEq, V: Add, const MOST: usize> Rows<K, V, MOST> {
     /// Gives a new row a place, or, where it is lighter than all, adds it to the rest.
     fn place(&mut self, row: (K, V)) {
         if self.known.len() < MOST {
-            return self.known.push(row);
+            self.known.push(row);
+            return;
         }
-        let at = self.lightest();
-        let lighter = match self.known[at].1.weight() < row.1.weight() {
-            true => std::mem::replace(&mut self.known[at], row),
-            false => row,
+        let weight = row.1.weight();
+        let lightest = self.known.last_least(|(_, value)| value.weight());
+        let lighter = match lightest {
+            Some(lightest) if lightest.1.weight() < weight => std::mem::replace(lightest, row),
+            _ => row,
         };
         self.other.add(lighter.1);
-    }
-
-    fn lightest(&self) -> usize {
-        let by_weight = |at: &usize| self.known[*at].1.weight();
-        // The last of equals: it was asked for least lately.
-        let lightest = (0..self.known.len()).rev().min_by_key(by_weight);
-        lightest.unwrap_or_default()
     }
 }
 
@@ -132,7 +130,10 @@ impl<K: PartialEq, V: PartialEq, const MOST: usize> PartialEq for Rows<K, V, MOS
     fn eq(&self, other: &Self) -> bool {
         self.other == other.other
             && self.known.len() == other.known.len()
-            && self.known.iter().all(|row| other.known.contains(row))
+            && self
+                .known
+                .iter()
+                .all(|row| other.known.iter().any(|other| other == row))
     }
 }
 

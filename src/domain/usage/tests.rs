@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::token::tests::at;
 
 fn judged<'a>(second: u64, verdict: Verdict, path: &'a str) -> Judged<'a> {
@@ -66,17 +67,14 @@ fn a_thousand_paths_are_some_rows_and_one_for_the_rest() {
     assert_eq!(rows.count(), ENDPOINTS_MAX);
     assert_eq!(other.requests(), 1001 - ENDPOINTS_MAX as u64);
     assert_eq!(own.recent.len(), RECENT_MAX);
-    assert_eq!(
-        own.recent[RECENT_MAX - 1].endpoint.path.len(),
-        ENDPOINT_BYTES_MAX
-    );
+    assert_eq!(own.recent[RECENT_MAX - 1].path().len(), ENDPOINT_BYTES_MAX);
 }
 
 #[test]
 fn path_parameters_count_under_the_pattern_that_allows_them() {
     let pattern = |text| Pattern::parse(text).unwrap();
     let endpoints = Endpoints::new(vec![pattern("GET /orders/*/items"), pattern("/carts/**")]);
-    let told = |method, raw| endpoint(&endpoints, method, raw);
+    let told = |method, raw| endpoint(endpoints.texts(), method, raw);
     assert_eq!(
         told(Some("GET"), Some("/orders/7/items?all")),
         "/orders/*/items"
@@ -122,4 +120,62 @@ proptest! {
         prop_assert!(sum.recent.len() <= RECENT_MAX);
         prop_assert!(sum.recent.iter().is_sorted_by_key(|recent| recent.at));
     }
+}
+
+#[test]
+fn what_comes_again_and_again_keeps_its_row_in_a_flood_of_what_comes_once() {
+    let mut own = blank();
+    for number in 0..10_000 {
+        own.note(&judged(0, Verdict::Valid, &format!("/{number}")));
+        if number % 3 == 0 {
+            own.note(&judged(0, Verdict::Valid, "/busy"));
+        }
+    }
+    let (mut rows, _) = own.used.endpoints.read();
+    let busy = rows.find(|(endpoint, _)| endpoint.path() == "/busy");
+    let counted = busy.map(|(_, counts)| counts.requests());
+    // It may lose its place while it has come only once.
+    assert!(counted.is_some_and(|counted| counted > 3300), "{counted:?}");
+    assert_eq!(sum_of_endpoints(&own), 10_000 + 3334);
+}
+
+#[test]
+fn what_services_tell_of_an_end_decides_whether_a_request_succeeded() {
+    let end = |verdict, status, grpc_status| Outcome {
+        verdict,
+        status,
+        grpc_status,
+        ..Outcome::default()
+    };
+    let mut counts = Counts::default();
+    let valid = Some(Verdict::Valid);
+    for (verdict, outcome) in [
+        (Verdict::Valid, None),
+        (Verdict::Valid, Some(end(valid, Some(200), None))),
+        (Verdict::Valid, Some(end(valid, Some(503), None))),
+        // gRPC's own status decides, in an answer that is 200 to HTTP.
+        (Verdict::Valid, Some(end(valid, Some(200), Some(13)))),
+        (Verdict::RateLimited, None),
+        (
+            Verdict::RateLimited,
+            Some(end(Some(Verdict::RateLimited), Some(429), None)),
+        ),
+    ] {
+        counts.note(verdict, 1);
+        outcome.iter().for_each(|outcome| counts.note_end(outcome));
+    }
+    assert_eq!(
+        (counts.requests(), counts.successful(), counts.failed()),
+        (6, 2, 4)
+    );
+    counts.note_end(&end(None, Some(200), None));
+    counts.note_end(&end(None, Some(500), None));
+    assert_eq!(
+        (counts.requests(), counts.successful(), counts.failed()),
+        (6, 3, 5)
+    );
+    let ends = counts
+        .completed()
+        .map(|ends| (ends.requests, ends.unjudged, ends.classes));
+    assert_eq!(ends, Some((6, 2, [0, 3, 0, 1, 2])));
 }

@@ -47,15 +47,16 @@ const WINDOW_MAX: u32 = i32::MAX as u32;
 const WINDOW_OF_STREAM: u32 = 64 << 10;
 
 /// What all connections of a door have in common.
-pub(super) struct Life<S> {
-    pub(super) service: S,
+pub(super) struct Life<F> {
+    /// Makes what answers on one connection.
+    pub(super) service: F,
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     pub(super) refusals: Refusals,
 }
 
-impl<S> Life<S> {
+impl<F> Life<F> {
     /// Counts a connection that this side ended or did not take, and sees to it that it leaves a trace.
     pub(super) fn ended(&self, why: Ended) {
         self.metrics.connections.ended(why);
@@ -63,7 +64,7 @@ impl<S> Life<S> {
     }
 }
 
-impl<S: Answers> Life<S> {
+impl<S: Answers, F: Fn() -> S> Life<F> {
     /// Lives a connection to its end.
     pub(super) async fn live(&self, socket: Socket, connection: Arc<Connection>) {
         let _open = self.metrics.connections.begun();
@@ -138,7 +139,8 @@ impl<S: Answers> Life<S> {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .auto_date_header(false);
-        let service = service_fn(|request| self.answer(request, connection));
+        let answers = (self.service)();
+        let service = service_fn(|request| answer(&answers, request, connection));
         let speaking = http2.serve_connection(TokioIo::new(bytes), service);
         drive(speaking, connection, |speaking| {
             speaking.graceful_shutdown();
@@ -152,27 +154,28 @@ impl<S: Answers> Life<S> {
             .timer(TokioTimer::new())
             .max_buf_size(HTTP1_BYTES)
             .header_read_timeout(self.bounds.handshake);
-        let service = service_fn(|request| self.answer(request, connection));
+        let answers = (self.service)();
+        let service = service_fn(|request| answer(&answers, request, connection));
         let speaking = http1.serve_connection(TokioIo::new(bytes), service);
         drive(speaking, connection, |speaking| {
             speaking.graceful_shutdown();
         })
         .await;
     }
+}
 
-    fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        connection: &Arc<Connection>,
-    ) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
-        let answering = Answering::new(connection.begin());
-        request.extensions_mut().insert(connection.clone());
-        request.extensions_mut().insert(Keeper(answering.clone()));
-        let request = request.map(|body| Body::new(Asked::new(body, answering.hold())));
-        // Always ready, as `Answers` says: the request is handed on as it is, and not kept until then.
-        let answer = self.service.clone().call(request);
-        async move { Ok(Held::answer(answer.await?, answering)) }
-    }
+fn answer<S: Answers>(
+    answers: &S,
+    mut request: Request<Incoming>,
+    connection: &Arc<Connection>,
+) -> impl Future<Output = Result<Response<Held>, Infallible>> + Send + use<S> {
+    let answering = Answering::new(connection.begin());
+    request.extensions_mut().insert(connection.clone());
+    request.extensions_mut().insert(Keeper(answering.clone()));
+    let request = request.map(|body| Body::new(Asked::new(body, answering.hold())));
+    // Always ready, as `Answers` says: the request is handed on as it is, and not kept until then.
+    let answer = answers.clone().call(request);
+    async move { Ok(Held::answer(answer.await?, answering)) }
 }
 
 /// Speaks until the peer ends it or the connection is told to.

@@ -95,7 +95,13 @@ pub struct Door {
 
 impl Door {
     /// Serves until `stop` is over and every connection has gone; whoever calls bounds that wait.
-    pub async fn serve(self, service: impl Answers, stop: impl Future<Output = ()>) {
+    /// `service` makes what answers on one connection, so that calls on several, which are on several
+    /// cores, need not count references in one place.
+    pub async fn serve<S: Answers>(
+        self,
+        service: impl Fn() -> S + Send + Sync + 'static,
+        stop: impl Future<Output = ()>,
+    ) {
         let Self {
             listeners,
             tls,
@@ -137,10 +143,10 @@ const NO_ROOM: Duration = Duration::from_millis(50);
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts connections until it is dropped; each then lives in a task of its own.
-async fn accept<S: Answers>(
+async fn accept<S: Answers, F: Fn() -> S + Send + Sync + 'static>(
     listener: Listener,
     admission: &Arc<Admission>,
-    life: &Arc<Life<S>>,
+    life: &Arc<Life<F>>,
     homes: &Homes,
 ) {
     let mut complained: Option<Instant> = None;
@@ -169,10 +175,10 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-fn begin<S: Answers>(
+fn begin<S: Answers, F: Fn() -> S + Send + Sync + 'static>(
     socket: Socket,
     admission: &Arc<Admission>,
-    life: &Arc<Life<S>>,
+    life: &Arc<Life<F>>,
     homes: &Homes,
 ) -> io::Result<()> {
     match admission.admit(socket.address()) {

@@ -12,9 +12,10 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::authority::call::CallId;
-use crate::metrics::{Metrics, Rpc};
+use crate::metrics::Rpc;
 use crate::transport::connections::Endless;
 
+use super::edge::Settings;
 use super::status;
 
 /// Carries a call's request id, both ways.
@@ -47,7 +48,7 @@ pub(super) struct Begun {
     /// The caller sent an id, a sound one or not.
     pub(super) asked: bool,
     pub(super) rpc: Rpc,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: Arc<Settings>,
     pub(super) since: Instant,
     /// Counted already.
     pub(super) told: bool,
@@ -108,7 +109,7 @@ impl Begun {
         if !std::mem::replace(&mut self.told, true) {
             let code = usize::try_from(i32::from(code)).unwrap_or_default();
             let span = self.since.elapsed();
-            self.metrics.rpcs.took(self.rpc, code, span);
+            self.settings.metrics.rpcs.took(self.rpc, code, span);
         }
     }
 

@@ -29,7 +29,13 @@ pub(super) struct StreamBounds {
     pub(super) message_bytes: usize,
 }
 
-/// Messages, and what makes an answer of each; an error of an answer ends the stream.
+/// What is answered to a message; an error ends the stream.
+pub(super) enum Answer<A, F> {
+    Now(Result<A, Status>),
+    Later(F),
+}
+
+/// Messages, and what makes an answer of each.
 pub(super) struct Conversation<Q, F: Future, M> {
     call: CallId,
     messages: Streaming<Q>,
@@ -46,7 +52,7 @@ impl<Q, A, F, M> Conversation<Q, F, M>
 where
     A: Send + 'static,
     F: Future<Output = Result<A, Status>> + Send + 'static,
-    M: Fn(Q) -> F,
+    M: Fn(Q) -> Answer<A, F>,
 {
     pub(super) fn new(
         call: CallId,
@@ -83,12 +89,14 @@ where
             match message {
                 None => self.heard_all = true,
                 Some(Err(broken)) => return Poll::Ready(Some(Err(self.explained(&broken)))),
-                Some(Ok(message)) => {
-                    let answer = (self.answer)(message);
-                    if let Poll::Ready(answer) = self.under_way.begin(answer, context) {
-                        return Poll::Ready(Some(answer));
+                Some(Ok(message)) => match (self.answer)(message) {
+                    Answer::Now(answer) => return Poll::Ready(Some(answer)),
+                    Answer::Later(answer) => {
+                        if let Poll::Ready(answer) = self.under_way.begin(answer, context) {
+                            return Poll::Ready(Some(answer));
+                        }
                     }
-                }
+                },
             }
         }
         // Once more, so that what began just now wakes this when it is over.
@@ -123,7 +131,7 @@ impl<Q, A, F, M> Stream for Conversation<Q, F, M>
 where
     A: Send + 'static,
     F: Future<Output = Result<A, Status>> + Send + 'static,
-    M: Fn(Q) -> F + Unpin,
+    M: Fn(Q) -> Answer<A, F> + Unpin,
 {
     type Item = Result<A, Status>;
 

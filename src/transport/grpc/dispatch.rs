@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -18,7 +19,8 @@ use super::token_service::TokenServiceHandler;
 #[derive(Clone)]
 pub(super) struct Dispatch {
     pub(super) tokens: TokenServiceServer<TokenServiceHandler>,
-    pub(super) routes: Routes,
+    /// In a place of its own, as it is cloned with each call.
+    pub(super) routes: Arc<Routes>,
 }
 
 impl Service<Request<Body>> for Dispatch {
@@ -34,7 +36,10 @@ impl Service<Request<Body>> for Dispatch {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match method(request.uri().path()) {
             Some(_) => self.tokens.call(request),
-            None => Box::pin(Service::call(&mut self.routes, request)),
+            None => {
+                let mut routes = Routes::clone(&self.routes);
+                Box::pin(async move { Service::call(&mut routes, request).await })
+            }
         }
     }
 }

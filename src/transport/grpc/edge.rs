@@ -49,6 +49,7 @@ const WAITS: &str = "/tokenauthority.v1.TokenService/Acquire";
 pub(super) struct EdgeLayer(pub(super) Arc<Settings>);
 
 /// What the edge needs to know.
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) authority: Arc<Authority>,
     pub(super) metrics: Arc<Metrics>,
@@ -63,13 +64,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn begin(&self, request: &Request<Body>) -> Begun {
+    fn begin(self: &Arc<Self>, request: &Request<Body>) -> Begun {
         let own = request.headers().get(REQUEST_ID);
         Begun {
             id: self.authority.call_id(own.map(|id| id.as_bytes())),
             asked: own.is_some(),
             rpc: self.metrics.rpcs.named(method(request.uri().path())),
-            metrics: self.metrics.clone(),
+            settings: self.clone(),
             since: Instant::now(),
             told: false,
         }

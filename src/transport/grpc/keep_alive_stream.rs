@@ -8,7 +8,7 @@ use tonic::{Status, Streaming};
 
 use crate::authority::act;
 
-use super::conversation::{Conversation, StreamBounds};
+use super::conversation::{Answer, Conversation, StreamBounds};
 use super::pb::keep_alive_stream_response::Result as Outcome;
 use super::standing::{Standing, Trouble};
 use super::{convert, pb, status};
@@ -30,7 +30,7 @@ pub(super) fn answers(
     let call = worker.shown().call.id.clone();
     let worker = Arc::new(worker);
     let lost = worker.clone().lost();
-    let answer = move |beat| answer(worker.clone(), beat);
+    let answer = move |beat| Answer::Later(answer(worker.clone(), beat));
     let bounds = StreamBounds {
         at_once: AT_ONCE,
         message_bytes,

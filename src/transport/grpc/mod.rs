@@ -89,14 +89,13 @@ pub async fn serve(
     let health = health.max_decoding_message_size(NAMING_BYTES_MAX);
     let v1 = reflection().build_v1()?;
     let v1alpha = reflection().build_v1alpha()?;
-    let tokens = TokenServiceServer::new(TokenServiceHandler {
+    let tokens = TokenServiceHandler {
         authority: authority.clone(),
         call_deadline: bounds.call_deadline,
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
-    })
-    .max_decoding_message_size(bounds.message_bytes);
-    let edge = EdgeLayer(Arc::new(Settings {
+    };
+    let settings = Settings {
         authority,
         metrics,
         gate,
@@ -104,12 +103,20 @@ pub async fn serve(
         asides: http.asides().clone(),
         call_deadline: bounds.call_deadline,
         message_bytes_max: bounds.message_bytes,
-    }));
+    };
     let routes = Routes::new(health)
         .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
         .prepare();
-    let service = BesideGrpc(http).layer(edge.layer(Dispatch { tokens, routes }));
+    let service = move || {
+        let tokens = TokenServiceServer::new(tokens.clone());
+        let dispatch = Dispatch {
+            tokens: tokens.max_decoding_message_size(bounds.message_bytes),
+            routes: Arc::new(routes.clone()),
+        };
+        let edge = EdgeLayer(Arc::new(settings.clone())).layer(dispatch);
+        BesideGrpc(http.clone()).layer(edge)
+    };
     let stop = async {
         stop.await;
         // Whoever watches health is told the last status before its stream ends.

@@ -60,15 +60,20 @@ impl<A: Act> Standing<A> {
         &self.shown
     }
 
-    /// The right of whoever calls by now, for one message more.
+    /// The right of whoever calls by now, for one message more, where that takes no waiting.
+    pub(super) fn right_at_once(&self) -> Option<Arc<Right<A>>> {
+        let last = self.last.load();
+        let last = last.as_ref()?;
+        let is_known = self.authority.is_known_again(&last.session);
+        is_known.then(|| last.right.clone())
+    }
+
+    /// The same, however long it takes.
     pub(super) async fn right(&self) -> Result<Arc<Right<A>>, Trouble> {
-        if let Some(last) = &*self.last.load()
-            && self.authority.is_known_again(&last.session)
-        {
-            return Ok(last.right.clone());
+        match self.right_at_once() {
+            Some(right) => Ok(right),
+            None => Box::pin(self.found()).await,
         }
-        // As rare as it is large: what awaits this is moved with each message.
-        Box::pin(self.found()).await
     }
 
     async fn found(&self) -> Result<Arc<Right<A>>, Trouble> {

@@ -19,6 +19,7 @@ use super::pb::token_service_server::TokenService;
 use super::validate_calls::{Verdicts, judgement};
 
 /// The service over one authority.
+#[derive(Clone)]
 pub(super) struct TokenServiceHandler {
     pub(super) authority: Arc<Authority>,
     /// Longest that a call may take, but for what it waits.

@@ -14,11 +14,11 @@ use crate::authority::Authority;
 use crate::authority::access::Right;
 use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
-use crate::authority::validate::Judges;
+use crate::authority::validate::{Judges, Validation};
 use crate::domain::flaw::{Flaw, Violations};
 
 use super::caller::Shown;
-use super::conversation::{Conversation, StreamBounds};
+use super::conversation::{Answer, Conversation, StreamBounds};
 use super::eager::Eager;
 use super::pb::validate_result::Result as Judged;
 use super::pb::validate_stream_response::Result as Outcome;
@@ -43,22 +43,45 @@ pub(super) async fn judgement<A: Judges>(
     right: &Right<A>,
     message: pb::ValidateRequest,
 ) -> Result<pb::ValidateResponse, Error> {
-    let convert::Asked {
-        secret,
-        question,
-        trace,
-    } = convert::question(message)?;
-    let validation = authority.validate(right, &secret, &question).await?;
+    let asked = convert::question(message)?;
+    match judgement_at_once(authority, right, &asked) {
+        Some(answer) => answer,
+        // Boxed, so that what is answered at once is not moved about with room for it.
+        None => Box::pin(judgement_by_asking(authority, right, &asked)).await,
+    }
+}
+
+/// The same by memory alone; `None` where the store is to be asked.
+fn judgement_at_once<A: Judges>(
+    authority: &Authority,
+    right: &Right<A>,
+    asked: &convert::Asked,
+) -> Option<Result<pb::ValidateResponse, Error>> {
+    let judged = authority.validate_at_once(right, &asked.secret, &asked.question)?;
+    Some(judged.map(|validation| told(validation, asked)))
+}
+
+/// The same of what is not [answered at once](judgement_at_once).
+async fn judgement_by_asking<A: Judges>(
+    authority: &Authority,
+    right: &Right<A>,
+    asked: &convert::Asked,
+) -> Result<pb::ValidateResponse, Error> {
+    let judged = authority.validate_by_asking(right, &asked.secret, &asked.question);
+    Ok(told(judged.await?, asked))
+}
+
+fn told(validation: Validation, asked: &convert::Asked) -> pb::ValidateResponse {
     let subject = validation.subject.as_ref();
     tracing::debug!(
         validation_id = validation.id,
-        token_id = subject.map(|subject| tracing::field::display(subject.token.id)),
+        token_id = subject.map(|subject| tracing::field::display(subject.about.id())),
         verdict = ?validation.verdict,
-        subject_request_id = trace.request_id,
-        user_agent = question.user_agent,
+        subject_request_id = asked.trace.request_id,
+        user_agent = asked.question.user_agent,
         "validated"
     );
-    Ok(convert::validation(validation))
+    convert::validation(validation)
 }
 
 impl TokenServiceHandler {
@@ -113,7 +136,7 @@ impl TokenServiceHandler {
         let call = shown.call.id.clone();
         let caller = Arc::new(Standing::begin(&self.authority, shown).await?);
         let (lost, deadline) = (caller.clone().lost(), self.call_deadline);
-        let answer = move |message| verdict(caller.clone(), message, deadline);
+        let answer = move |message| verdict(&caller, message, deadline);
         let bounds = StreamBounds {
             at_once: self.stream_messages,
             message_bytes: self.message_bytes,
@@ -188,14 +211,48 @@ impl Answers {
     }
 }
 
+type Gateway = Standing<act::ValidateStream>;
+
 /// The answer to one question of a stream; an error where the stream is to end.
-async fn verdict(
-    caller: Arc<Standing<act::ValidateStream>>,
+fn verdict(
+    caller: &Arc<Gateway>,
     message: pb::ValidateStreamRequest,
     deadline: Duration,
-) -> Result<pb::ValidateStreamResponse, Status> {
+) -> Answer<
+    pb::ValidateStreamResponse,
+    impl Future<Output = Result<pb::ValidateStreamResponse, Status>> + Send + use<>,
+> {
     let pb::ValidateStreamRequest { id, request } = message;
-    let outcome = match in_time(deadline, judged(&caller, request)).await {
+    let asked = match request {
+        Some(request) => convert::question(request),
+        None => {
+            let flaw = Flaw::new("must be given");
+            Err(Error::Invalid(Violations::one("request", flaw)))
+        }
+    };
+    if let Some(right) = caller.right_at_once() {
+        let answer = match &asked {
+            Ok(asked) => judgement_at_once(caller.authority(), &right, asked),
+            Err(_) => None,
+        };
+        if let Some(answer) = answer {
+            let answer = right.answered(answer).map_err(Trouble::Message);
+            return Answer::Now(numbered(id, Some(answer)));
+        }
+    }
+    let caller = caller.clone();
+    Answer::Later(async move {
+        let answer = in_time(deadline, judged(&caller, asked)).await;
+        numbered(id, answer)
+    })
+}
+
+/// An answer on a stream; `None` for one that did not come in time.
+fn numbered(
+    id: u64,
+    answer: Option<Result<pb::ValidateResponse, Trouble>>,
+) -> Result<pb::ValidateStreamResponse, Status> {
+    let outcome = match answer {
         Some(Ok(response)) => Outcome::Response(response),
         Some(Err(Trouble::Loss(error))) => return Err(error.into()),
         Some(Err(Trouble::Message(error))) => Outcome::Error(status::in_band(&error.into())),
@@ -208,16 +265,13 @@ async fn verdict(
 }
 
 async fn judged(
-    caller: &Standing<act::ValidateStream>,
-    request: Option<pb::ValidateRequest>,
+    caller: &Gateway,
+    asked: Result<convert::Asked, Error>,
 ) -> Result<pb::ValidateResponse, Trouble> {
     let right = caller.right().await?;
-    let result = match request {
-        Some(request) => judgement(caller.authority(), &right, request).await,
-        None => {
-            let flaw = Flaw::new("must be given");
-            Err(Error::Invalid(Violations::one("request", flaw)))
-        }
+    let result = match asked {
+        Ok(asked) => judgement_by_asking(caller.authority(), &right, &asked).await,
+        Err(error) => Err(error),
     };
     right.answered(result).map_err(Trouble::Message)
 }

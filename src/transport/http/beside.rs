@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::http::{Method, Request, Response, Version};
@@ -21,7 +22,7 @@ impl<S> Layer<S> for BesideGrpc {
     fn layer(&self, grpc: S) -> Beside<S> {
         Beside {
             grpc,
-            pages: self.0.clone(),
+            pages: Arc::new(self.0.clone()),
         }
     }
 }
@@ -30,7 +31,8 @@ impl<S> Layer<S> for BesideGrpc {
 #[derive(Clone)]
 pub(crate) struct Beside<S> {
     grpc: S,
-    pages: Pages,
+    /// In a place of its own, as it is cloned with each call and hardly ever asked.
+    pages: Arc<Pages>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -51,7 +53,8 @@ where
         if is_grpc(&request) {
             return self.grpc.call(request);
         }
-        Box::pin(self.pages.answer(request))
+        let pages = self.pages.clone();
+        Box::pin(async move { pages.answer(request).await })
     }
 }
 

@@ -83,6 +83,6 @@ impl Pages {
     /// Serves them on listeners of their own until `stop` is over.
     pub async fn serve(self, door: Door, stop: impl Future<Output = ()>) {
         let page = move |request: Request<Body>| self.answer(request);
-        door.serve(service_fn(page), stop).await;
+        door.serve(move || service_fn(page.clone()), stop).await;
     }
 }

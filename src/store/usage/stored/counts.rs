@@ -46,7 +46,7 @@ pub(super) struct StoredCompleted {
 
 impl From<&Counts> for StoredCounts {
     fn from(counts: &Counts) -> Self {
-        let verdicts = counts.verdicts().iter();
+        let verdicts = counts.verdicts();
         Self {
             verdicts: verdicts
                 .flat_map(|(verdict, count)| [u64::from(verdict.number()), *count])

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{address_bytes, corrupt, read_address};
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Ended, Endpoint, Outcome, Recent};
+use crate::domain::usage::{Ended, Judged, Outcome, Recent};
 use crate::domain::verdict::Verdict;
 use crate::store::StoreError;
 
@@ -51,22 +51,14 @@ pub(super) struct StoredEnded {
 
 impl From<&Recent> for StoredRecent {
     fn from(recent: &Recent) -> Self {
-        let Recent {
-            at,
-            verdict,
-            validation_id,
-            endpoint: Endpoint { method, path },
-            client,
-            user_agent,
-        } = recent;
         Self {
-            at: at.micros(),
-            verdict: verdict.number().into(),
-            validation_id: validation_id.clone(),
-            method: method.clone(),
-            path: path.clone(),
-            client: address_bytes(*client),
-            user_agent: user_agent.clone(),
+            at: recent.at.micros(),
+            verdict: recent.verdict.number().into(),
+            validation_id: recent.validation_id().to_owned(),
+            method: recent.method().to_owned(),
+            path: recent.path().to_owned(),
+            client: address_bytes(recent.client),
+            user_agent: recent.user_agent().to_owned(),
         }
     }
 }
@@ -74,17 +66,18 @@ impl From<&Recent> for StoredRecent {
 impl StoredRecent {
     pub(super) fn read(self) -> Result<Recent, StoreError> {
         let verdict = read_verdict(self.verdict)?;
-        Ok(Recent {
+        let judged = Judged {
             at: Timestamp::from_micros(self.at),
             verdict: verdict.ok_or_else(|| corrupt(&"a judged request without verdict"))?,
-            validation_id: self.validation_id,
-            endpoint: Endpoint {
-                method: self.method,
-                path: self.path,
-            },
+            cost: 0,
+            secret_version: 0,
+            validation_id: &self.validation_id,
+            method: &self.method,
+            path: &self.path,
             client: read_address(&self.client)?,
-            user_agent: self.user_agent,
-        })
+            user_agent: &self.user_agent,
+        };
+        Ok(Recent::of(&judged, None))
     }
 }
 

@@ -97,9 +97,9 @@ pub(super) fn stored_use((hour, used): (&Hour, &Use)) -> StoredUse {
             .collect(),
         other_versions: (other_versions.requests > 0).then(|| StoredVersion::of(0, other_versions)),
         endpoints: endpoint_rows
-            .map(|(Endpoint { method, path }, counts)| StoredEndpoint {
-                method: method.clone(),
-                path: path.clone(),
+            .map(|(endpoint, counts)| StoredEndpoint {
+                method: endpoint.method().to_owned(),
+                path: endpoint.path().to_owned(),
                 counts: counts.into(),
             })
             .collect(),
@@ -129,7 +129,7 @@ impl StoredUse {
                 path,
                 counts,
             } = row;
-            Ok((Endpoint { method, path }, counts.read()?))
+            Ok((Endpoint::of(&method, &path), counts.read()?))
         });
         let endpoints = endpoints.collect::<Result<Vec<_>, StoreError>>()?;
         let clients = self.clients.iter().map(|row| {

@@ -2,6 +2,7 @@
 
 use crate::authority::seen::Seen;
 use crate::domain::address::Network;
+use crate::domain::brief::Brief;
 use crate::domain::endpoint::Pattern;
 use crate::domain::lease::LeaseMark;
 use crate::domain::profile::Profile;
@@ -120,5 +121,54 @@ pub(super) fn public_facts(token: &Token, judged: Option<LeaseMark>, now: Timest
         expire_time: token.expire_time.map(timestamp),
         lease: lease.map(|lease| wire_lease(lease, None, now)),
         ..pb::Token::default()
+    }
+}
+
+/// The same of a token that nobody can lease, by its brief.
+pub(super) fn brief_facts(brief: &Brief) -> pb::Token {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    pb::Token {
+        token_id: brief.id.as_str().to_owned(),
+        namespace: brief.namespace().to_owned(),
+        name: brief.name().to_owned(),
+        owner: brief.owner().to_owned(),
+        scopes: brief.scopes().map(str::to_owned).collect(),
+        labels: brief.labels().map(owned).collect(),
+        expire_time: brief.expire_time.map(timestamp),
+        ..pb::Token::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::name::{Labels, Owner, TokenName};
+    use crate::domain::scope::Scope;
+    use crate::domain::token::tests::{at, draft};
+    use crate::domain::token::{Draft, Expiration};
+    use std::sync::Arc;
+
+    #[test]
+    fn an_answer_says_the_same_whether_by_a_token_or_by_its_brief() {
+        let said = Profile {
+            name: TokenName::parse("shop 7").unwrap(),
+            owner: Owner::parse("team-7").ok(),
+            scopes: vec![Scope::parse("orders:*").unwrap()],
+            labels: Labels::parse([("env", "prod"), ("note", "a=b")].into_iter()).unwrap(),
+            ..Profile::default()
+        };
+        for (profile, expiration) in [
+            (said, Expiration::At(at(60))),
+            (Profile::default(), Expiration::Never),
+        ] {
+            let draft = Draft {
+                profile,
+                expiration,
+                ..draft()
+            };
+            let token = Arc::new(draft.issue(at(1)).unwrap());
+            let brief = Brief::of(&token).unwrap();
+            assert_eq!(brief_facts(&brief), public_facts(&token, None, at(2)));
+        }
     }
 }

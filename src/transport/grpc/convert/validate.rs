@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::authority::error::Error;
-use crate::authority::validate::{Question, Subject, Validation};
+use crate::authority::validate::{About, Question, Subject, Validation};
 use crate::domain::address::client_address;
 use crate::domain::endpoint::{PATH_BYTES_MAX, parse_method};
 use crate::domain::flaw::{Flaw, Violations};
@@ -18,7 +18,7 @@ use crate::transport::grpc::pb;
 use super::inspect::presented;
 use super::limits::wire_status;
 use super::time::duration;
-use super::token::public_facts;
+use super::token::{brief_facts, public_facts};
 use super::{given, items, namespaces, owner, sound};
 
 const USER_AGENT_BYTES_MAX: usize = 512;
@@ -146,7 +146,7 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         return unknown;
     };
     let Subject {
-        token,
+        about,
         credential,
         now,
         left,
@@ -167,15 +167,20 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         Credential::Lease { .. } => (pb::Credential::Lease, 0),
     };
     let refused = (verdict == Verdict::RateLimited).then_some(cost);
-    let statuses = left.as_ref().map(|left| left.statuses(&token, refused));
+    let statuses = left
+        .as_ref()
+        .map(|left| left.statuses(about.token(), refused));
     let statuses = statuses.unwrap_or_default().into_iter();
     pb::ValidateResponse {
         credential: used.into(),
         secret_version: version,
-        revision: token.revision,
+        revision: about.revision(),
         rate_limits: statuses.map(wire_status).collect(),
         quota_remaining: left.and_then(|left| left.quota),
-        token: Some(public_facts(&token, judged, now)),
+        token: Some(match about {
+            About::Brief(brief) => brief_facts(&brief),
+            About::Token(token) => public_facts(&token, judged, now),
+        }),
         ..unknown
     }
 }
