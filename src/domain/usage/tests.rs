@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::endpoint::{Endpoints, Pattern};
 use crate::domain::token::tests::at;
 
 fn judged<'a>(second: u64, verdict: Verdict, path: &'a str) -> Judged<'a> {
