@@ -112,7 +112,8 @@ impl Batch {
         match subject {
             Subject::Token(id) => {
                 let own = self.tokens.entry((id, hour));
-                own.or_insert_with(|| TokenUse::of(home.clone())).note(&judged);
+                own.or_insert_with(|| TokenUse::of(home.clone()))
+                    .note(&judged);
             }
             Subject::Unknown => {
                 let own = self.unknown.entry((home.clone(), hour)).or_default();

@@ -251,7 +251,8 @@ impl Authority {
             None => {
                 let at = SystemClock.now();
                 let home = right.caller().identity.home();
-                self.recorder.note_unknown(home.as_str(), &Judged { at, ..note });
+                self.recorder
+                    .note_unknown(home.as_str(), &Judged { at, ..note });
             }
         }
     }

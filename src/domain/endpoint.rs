@@ -128,9 +128,9 @@ pub(super) fn matching<'a>(
     let mut patterns = patterns.peekable();
     patterns.peek()?;
     let judged = JudgedPath::read(path?)?;
-    let mut own = patterns.map(parts).filter(|(named, path)| {
-        (named.is_none() || *named == method) && matches(path, &judged)
-    });
+    let mut own = patterns
+        .map(parts)
+        .filter(|(named, path)| (named.is_none() || *named == method) && matches(path, &judged));
     own.next().map(|(_, path)| path)
 }
 

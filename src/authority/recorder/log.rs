@@ -53,12 +53,7 @@ pub(super) struct Written {
 
 impl Log {
     /// Writes a request down; answers whether there was room.
-    pub(super) fn write(
-        &mut self,
-        subject: Subject,
-        namespace: &str,
-        judged: &Judged<'_>,
-    ) -> bool {
+    pub(super) fn write(&mut self, subject: Subject, namespace: &str, judged: &Judged<'_>) -> bool {
         // A path that is longer than any that is told apart shall be seen to be.
         let texts = [
             (namespace, usize::MAX),

@@ -20,7 +20,14 @@ const SCOPES: [&str; 4] = ["orders:*", "orders:read", "products/*", "authority:r
 const PATTERNS: [&str; 5] = ["GET /orders/**", "/orders/*", "/a*b/c", "*", "POST /"];
 const NETWORKS: [&str; 3] = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"];
 const LABELS: [(&str, &str); 3] = [("env", "prod"), ("team", ""), ("note", "a=b c")];
-const PATHS: [&str; 6] = ["/orders/1", "/orders", "/", "/axb/c", "/a/../b", "/orders/%31?x"];
+const PATHS: [&str; 6] = [
+    "/orders/1",
+    "/orders",
+    "/",
+    "/axb/c",
+    "/a/../b",
+    "/orders/%31?x",
+];
 
 fn secret(random: &str) -> Secret {
     Secret::assemble(&draft().brand, &draft().id, &random.repeat(RANDOM_DIGITS))
@@ -35,16 +42,18 @@ fn profiles() -> impl Strategy<Value = Profile> {
     let (scopes, patterns) = (subsequence(&SCOPES, 0..=4), subsequence(&PATTERNS, 0..=5));
     let (networks, labels) = (subsequence(&NETWORKS, 0..=3), subsequence(&LABELS, 0..=3));
     let parts = (owner, scopes, patterns, networks, labels, any::<bool>());
-    parts.prop_map(|(owner, scopes, patterns, networks, labels, disabled)| Profile {
-        name: TokenName::parse("a name").unwrap(),
-        owner: Owner::parse(owner).ok(),
-        scopes: parsed(&scopes, Scope::parse),
-        endpoints: Endpoints::new(parsed(&patterns, Pattern::parse)),
-        networks: parsed(&networks, Network::parse),
-        labels: Labels::parse(labels.into_iter()).unwrap(),
-        disabled,
-        ..Profile::default()
-    })
+    parts.prop_map(
+        |(owner, scopes, patterns, networks, labels, disabled)| Profile {
+            name: TokenName::parse("a name").unwrap(),
+            owner: Owner::parse(owner).ok(),
+            scopes: parsed(&scopes, Scope::parse),
+            endpoints: Endpoints::new(parsed(&patterns, Pattern::parse)),
+            networks: parsed(&networks, Network::parse),
+            labels: Labels::parse(labels.into_iter()).unwrap(),
+            disabled,
+            ..Profile::default()
+        },
+    )
 }
 
 fn parsed<T, E: std::fmt::Debug>(texts: &[&str], parse: fn(&str) -> Result<T, E>) -> Vec<T> {

@@ -21,8 +21,7 @@ impl Counts {
     }
 
     fn count(&mut self, verdict: Verdict, more: u64) {
-        match self.verdicts.find_mut(|(known, _)| *known == verdict)
-        {
+        match self.verdicts.find_mut(|(known, _)| *known == verdict) {
             Some((_, count)) => *count += more,
             None => {
                 self.verdicts.push((verdict, more));

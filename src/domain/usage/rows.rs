@@ -82,7 +82,10 @@ impl<K: PartialEq, V: PartialEq, const MOST: usize> PartialEq for Rows<K, V, MOS
     fn eq(&self, other: &Self) -> bool {
         self.other == other.other
             && self.known.len() == other.known.len()
-            && self.known.iter().all(|row| other.known.iter().any(|other| other == row))
+            && self
+                .known
+                .iter()
+                .all(|row| other.known.iter().any(|other| other == row))
     }
 }
 

@@ -67,10 +67,7 @@ fn a_thousand_paths_are_some_rows_and_one_for_the_rest() {
     assert_eq!(rows.count(), ENDPOINTS_MAX);
     assert_eq!(other.requests(), 1001 - ENDPOINTS_MAX as u64);
     assert_eq!(own.recent.len(), RECENT_MAX);
-    assert_eq!(
-        own.recent[RECENT_MAX - 1].path().len(),
-        ENDPOINT_BYTES_MAX
-    );
+    assert_eq!(own.recent[RECENT_MAX - 1].path().len(), ENDPOINT_BYTES_MAX);
 }
 
 #[test]

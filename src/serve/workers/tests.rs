@@ -88,7 +88,8 @@ impl Site {
         let (stop, stopped) = oneshot::channel();
         let (tell, served) = std::sync::mpsc::channel();
         threads.main.spawn(async move {
-            door.serve(move || service.clone(), async { drop(stopped.await) }).await;
+            door.serve(move || service.clone(), async { drop(stopped.await) })
+                .await;
             tell.send(()).unwrap();
         });
         Self {

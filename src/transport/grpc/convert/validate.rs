@@ -167,7 +167,9 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
         Credential::Lease { .. } => (pb::Credential::Lease, 0),
     };
     let refused = (verdict == Verdict::RateLimited).then_some(cost);
-    let statuses = left.as_ref().map(|left| left.statuses(about.token(), refused));
+    let statuses = left
+        .as_ref()
+        .map(|left| left.statuses(about.token(), refused));
     let statuses = statuses.unwrap_or_default().into_iter();
     pb::ValidateResponse {
         credential: used.into(),
