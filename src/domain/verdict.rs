@@ -457,7 +457,7 @@ mod tests {
         );
         let own = |version, until| Credential::Own { version, until };
         assert_eq!((old, new), (own(1, Some(at(7))), own(2, None)));
-        let now = |credential| judge(&token, credential, &Request::default(), at(7));
+        let now = |credential| judge(&*token, credential, &Request::default(), at(7));
         assert_eq!((now(old), now(new)), (Verdict::Superseded, Verdict::Valid));
         assert_eq!(changes_at(&token, old), Some(at(7)));
         assert_eq!(changes_at(&token, new), None);

@@ -337,7 +337,7 @@ async fn a_limited_token_is_used_as_much_as_its_share_allows() {
         let answer = site.ask(&token.secret).await.unwrap();
         assert_eq!((answer.verdict, answer.degraded), (Verdict::Valid, true));
         let subject = answer.subject.unwrap();
-        let told = subject.left.unwrap().statuses(&subject.token, None);
+        let told = subject.left.unwrap().statuses(subject.about.token(), None);
         assert_eq!((told[0].limit, told[0].remaining), (4, left));
     }
     let answer = site.ask(&token.secret).await.unwrap();
