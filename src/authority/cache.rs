@@ -8,6 +8,7 @@
 mod flights;
 mod lease;
 mod records;
+mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use lease::{Grant, Lease};
 pub(super) use lease::{Held, Lapse};
 pub use records::CacheBounds;
 use records::{Record, Records};
+use rounds::Rounds;
 
 /// What is remembered, by which lease, and what is being read.
 pub(super) struct Cache {
@@ -35,6 +37,7 @@ pub(super) struct Cache {
     age_max: Duration,
     /// `None` where nothing may be remembered.
     records: Option<Records>,
+    rounds: Rounds,
     flights: Flights,
     lease: Lease,
     clock: Arc<dyn SteadyClock>,
@@ -62,6 +65,7 @@ impl Cache {
             bounds,
             age_max,
             records: Records::within(bounds),
+            rounds: Rounds::default(),
             flights: Flights::default(),
             lease: Lease::default(),
             clock,
@@ -90,13 +94,16 @@ impl Cache {
     /// The token as it is remembered, if it is; not for long.
     pub(super) fn recall(&self, held: &Held, id: TokenId) -> Option<Arc<Token>> {
         let record = self.record(id)?;
-        let age = held.at.saturating_since(record.begun?);
-        (age < self.age_max).then_some(record.token)
+        let age = held.at.saturating_since(record.begun()?);
+        (age < self.age_max).then(|| {
+            record.use_it();
+            record.token.clone()
+        })
     }
 
     /// The token as it was once: to be acted upon only where a store finds it unchanged.
     pub(super) fn guess(&self, id: TokenId) -> Option<Arc<Token>> {
-        self.record(id).map(|record| record.token)
+        self.record(id).map(|record| record.token.clone())
     }
 
     /// What is known of the time since the last lease; `None` where there never was one.
@@ -110,11 +117,11 @@ impl Cache {
         // First: else a lease may come in between that says more than the record.
         let lapse = self.lapse()?;
         let record = self.record(id)?;
-        record.begun?;
-        Some((record.token, lapse))
+        record.begun()?;
+        Some((record.token.clone(), lapse))
     }
 
-    fn record(&self, id: TokenId) -> Option<Record> {
+    fn record(&self, id: TokenId) -> Option<Arc<Record>> {
         self.records.as_ref()?.get(id)
     }
 
@@ -139,7 +146,7 @@ impl Cache {
             return;
         };
         if may_be_remembered(token) && token.is_limited() && records.get(token.id).is_none() {
-            records.put(Record::new(token.clone(), None));
+            records.put(Arc::new(Record::new(token.clone(), None)));
         }
     }
 
@@ -188,7 +195,9 @@ impl Cache {
         };
         match &found.token {
             Some(token) if may_be_remembered(token) => {
-                records.put(Record::new(token.clone(), Some(begun)));
+                let record = Arc::new(Record::new(token.clone(), Some(begun)));
+                records.put(record.clone());
+                self.rounds.take_up(&record);
             }
             Some(_) => {}
             None => records.forget(id),

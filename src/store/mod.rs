@@ -53,11 +53,21 @@ pub use registry::RegistryStore;
 /// It must be pure: a store may ask it again when another change came between.
 pub type Rule = Arc<dyn Fn(&Token, Timestamp) -> Ruling + Send + Sync>;
 
+/// Most tokens of which [`TokenStore::unchanged`] is asked at once: few enough that others hardly wait.
+pub const REREAD_MAX: usize = 256;
+
 /// The acts on tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// Reads a token and the store's time, in one round trip when there is such a token.
     async fn find(&self, id: TokenId) -> Result<Found, StoreError>;
+
+    /// Says of each, in their order, whether what stands there now is a token of that revision; of
+    /// [`REREAD_MAX`] at most, in one round trip. Each is read at an instant of its own.
+    ///
+    /// A pooled token of that revision may be one that nobody kept alive. Whatever else there is, or
+    /// is not, is no absence: the marker is not looked at.
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError>;
 
     /// Creates the token of `draft`, unless its id or its request (`draft.origin`) already made
     /// one; then answers that one. A request key is remembered as long as its token, and

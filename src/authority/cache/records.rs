@@ -2,6 +2,7 @@
 //! what was asked for once goes before what is asked for again and again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -34,11 +35,17 @@ const BYTES_AT_LEAST: usize = 1024;
 const DIGEST_BYTES: usize = 64;
 
 /// A token as it was read.
-#[derive(Clone, Debug)]
+///
+/// What drops it from memory drops this very value, which nobody finds again: so it may be renewed at any
+/// time by a read that began while it was there.
+#[derive(Debug)]
 pub(super) struct Record {
     pub(super) token: Arc<Token>,
-    /// Before it was read; `None` where a change may have come since: then it is a guess.
-    pub(super) begun: Option<Steady>,
+    /// Microseconds from before it was read last; `None` where a change may have come since: then it is
+    /// a guess.
+    begun: Option<AtomicU64>,
+    /// How often it was renewed since it was asked for.
+    idle: AtomicU8,
     bytes: u64,
 }
 
@@ -49,13 +56,48 @@ impl Record {
         let bytes = BYTES_AT_LEAST + digests + 3 * token.profile.bytes();
         Self {
             token,
-            begun,
+            begun: begun.map(|begun| AtomicU64::new(begun.micros())),
+            idle: AtomicU8::new(0),
             bytes: bytes as u64,
+        }
+    }
+
+    /// Before it was read last; `None` for a guess.
+    pub(super) fn begun(&self) -> Option<Steady> {
+        let begun = self.begun.as_ref()?;
+        Some(Steady::from_micros(begun.load(Ordering::Acquire)))
+    }
+
+    /// Notes that it is asked for.
+    pub(super) fn use_it(&self) {
+        // Written as rarely as can be: others ask for it at the same time.
+        if self.idle.load(Ordering::Relaxed) != 0 {
+            self.idle.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How often it was renewed since it was asked for.
+    pub(super) fn idle(&self) -> u8 {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// What a store is asked about it.
+    pub(super) fn asked(&self) -> (TokenId, u64) {
+        (self.token.id, self.token.revision)
+    }
+
+    /// It was found unchanged by a read that began at `begun`, when it was remembered already.
+    pub(super) fn renew(&self, begun: Steady) {
+        if let Some(last) = &self.begun {
+            last.fetch_max(begun.micros(), Ordering::AcqRel);
+            // An answer in between may be lost on it, which costs a renewal at the worst.
+            let idle = self.idle().saturating_add(1);
+            self.idle.store(idle, Ordering::Relaxed);
         }
     }
 }
 
-pub(super) struct Records(Cache<TokenId, Record, Weight>);
+pub(super) struct Records(Cache<TokenId, Arc<Record>, Weight>);
 
 /// Weighs a record by its bytes, and at least so much that no more fit in than may.
 #[derive(Clone)]
@@ -63,8 +105,8 @@ struct Weight {
     least: u64,
 }
 
-impl Weighter<TokenId, Record> for Weight {
-    fn weight(&self, _: &TokenId, record: &Record) -> u64 {
+impl Weighter<TokenId, Arc<Record>> for Weight {
+    fn weight(&self, _: &TokenId, record: &Arc<Record>) -> u64 {
         record.bytes.max(self.least)
     }
 }
@@ -80,11 +122,11 @@ impl Records {
         Some(Self(Cache::with_weighter(likely, bounds.bytes, weight)))
     }
 
-    pub(super) fn get(&self, id: TokenId) -> Option<Record> {
+    pub(super) fn get(&self, id: TokenId) -> Option<Arc<Record>> {
         self.0.get(&id)
     }
 
-    pub(super) fn put(&self, record: Record) {
+    pub(super) fn put(&self, record: Arc<Record>) {
         // First: where the new one is too heavy to be kept, the old one must not stay.
         self.0.remove(&record.token.id);
         self.0.insert(record.token.id, record);
@@ -98,6 +140,12 @@ impl Records {
 
     pub(super) fn forget(&self, id: TokenId) {
         self.0.remove(&id);
+    }
+
+    /// Forgets this very record.
+    pub(super) fn forget_this(&self, record: &Arc<Record>) {
+        let is_this = |other: &Arc<Record>| Arc::ptr_eq(other, record);
+        self.0.remove_if(&record.token.id, is_this);
     }
 
     pub(super) fn clear(&self) {
@@ -120,10 +168,10 @@ mod tests {
     use crate::domain::token::tests::{at, draft};
     use crate::entropy;
 
-    fn record() -> Record {
+    fn record() -> Arc<Record> {
         let id = entropy::token_id().unwrap();
         let token = Draft { id, ..draft() }.issue(at(1)).unwrap();
-        Record::new(Arc::new(token), None)
+        Arc::new(Record::new(Arc::new(token), None))
     }
 
     fn within(entries: usize, bytes: u64) -> Records {
@@ -149,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_again_outlives_a_scan() {
         let records = within(100, 1 << 30);
-        let busy: Vec<Record> = (0..20).map(|_| record()).collect();
+        let busy: Vec<Arc<Record>> = (0..20).map(|_| record()).collect();
         busy.iter().for_each(|record| records.put(record.clone()));
         let known = || {
             busy.iter()

@@ -24,6 +24,7 @@ mod identity;
 mod index;
 mod init;
 mod inspect;
+mod joint;
 mod keys;
 mod leases;
 mod limits;
@@ -58,6 +59,7 @@ use tokio::task::JoinHandle;
 use self::background::Background;
 use self::ear::Ear;
 use self::identity::Acceptance;
+use self::joint::Joint;
 use self::keys::Keys;
 use self::line::Line;
 use self::link::Links;
@@ -86,6 +88,7 @@ const PROBE_OF_REPLICAS: Duration = Duration::from_millis(400);
 /// up, every act answers at once why.
 pub struct RedisStore {
     access: Arc<Access>,
+    joint: Joint,
     series: Series,
     sight: Sight,
     bells: Bells,
@@ -125,6 +128,7 @@ impl RedisStore {
             retention: options.retention,
         });
         Ok(Self {
+            joint: Joint::default(),
             series: Series::new(access.clone()),
             sight: Sight::default(),
             bells,
