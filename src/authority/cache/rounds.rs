@@ -21,7 +21,7 @@ use super::records::Record;
 const DUE_AT: u32 = 80;
 /// How often a record is read again that nobody asks for. Reading one among many costs a twentieth of
 /// what reading it alone does, so a few are worth the one who comes back.
-const IDLE_MAX: u8 = 5;
+pub(super) const IDLE_MAX: u8 = 5;
 /// Least time between two rounds, so that many records share one.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The same after a failure: what is not renewed is read when it is asked for.
@@ -106,7 +106,7 @@ impl Cache {
     }
 
     /// Reads again what is due.
-    async fn read_again(&self) -> Result<(), StoreError> {
+    pub(super) async fn read_again(&self) -> Result<(), StoreError> {
         loop {
             // Before any is read, and after each was remembered: what drops one from now on drops it
             // with its renewal.

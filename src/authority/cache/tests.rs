@@ -1,5 +1,7 @@
 //! What is remembered, when it may be answered from, and who waits for whose read.
 
+mod rereading;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
