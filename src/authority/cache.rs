@@ -184,7 +184,10 @@ impl Cache {
         };
         while pilot.flight.is_some() {
             let begun = self.clock.now();
-            let found = self.store.find(id).await;
+            let found = match self.guess(id) {
+                Some(known) => self.store.find_again(&known).await,
+                None => self.store.find(id).await,
+            };
             pilot.land(found, begun);
         }
     }
@@ -195,8 +198,13 @@ impl Cache {
         };
         match &found.token {
             Some(token) if may_be_remembered(token) => {
-                let record = Arc::new(Record::new(token.clone(), Some(begun)));
-                records.put(record.clone());
+                let there = records.get(id);
+                let same = there.filter(|there| there.read_anew(token.revision, begun));
+                let record = same.unwrap_or_else(|| {
+                    let record = Arc::new(Record::new(token.clone(), Some(begun)));
+                    records.put(record.clone());
+                    record
+                });
                 self.rounds.take_up(&record);
             }
             Some(_) => {}

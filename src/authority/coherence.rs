@@ -5,6 +5,7 @@
 
 mod announcing;
 mod attending;
+mod pace;
 mod renewing;
 
 use std::sync::{Arc, Mutex, PoisonError};

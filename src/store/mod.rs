@@ -62,6 +62,12 @@ pub trait TokenStore: Send + Sync {
     /// Reads a token and the store's time, in one round trip when there is such a token.
     async fn find(&self, id: TokenId) -> Result<Found, StoreError>;
 
+    /// The same of a token in no pool that was found before: where it still has that revision, it is
+    /// answered itself, which spares a store to read it anew.
+    async fn find_again(&self, known: &Arc<Token>) -> Result<Found, StoreError> {
+        self.find(known.id).await
+    }
+
     /// Says of each, in their order, whether what stands there now is a token of that revision; of
     /// [`REREAD_MAX`] at most, in one round trip. Each is read at an instant of its own.
     ///

@@ -2,7 +2,7 @@
 //! what was asked for once goes before what is asked for again and again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -46,6 +46,8 @@ pub(super) struct Record {
     begun: Option<AtomicU64>,
     /// How often it was renewed since it was asked for.
     idle: AtomicU8,
+    /// Whether it waits for its next round.
+    taken_up: AtomicBool,
     bytes: u64,
 }
 
@@ -58,6 +60,7 @@ impl Record {
             token,
             begun: begun.map(|begun| AtomicU64::new(begun.micros())),
             idle: AtomicU8::new(0),
+            taken_up: AtomicBool::new(false),
             bytes: bytes as u64,
         }
     }
@@ -86,14 +89,37 @@ impl Record {
         (self.token.id, self.token.revision)
     }
 
-    /// It was found unchanged by a read that began at `begun`, when it was remembered already.
-    pub(super) fn renew(&self, begun: Steady) {
+    /// It was read alone by somebody who asks for it; answers whether it is what was read, and no guess.
+    pub(super) fn read_anew(&self, revision: u64, begun: Steady) -> bool {
+        let same = self.token.revision == revision && self.begun.is_some();
+        if same {
+            self.renewed(begun);
+            self.use_it();
+        }
+        same
+    }
+
+    /// Takes it up for its next round; answers whether it was not yet.
+    pub(super) fn take_up(&self) -> bool {
+        !self.taken_up.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn leave_out(&self) {
+        self.taken_up.store(false, Ordering::Release);
+    }
+
+    fn renewed(&self, begun: Steady) {
         if let Some(last) = &self.begun {
             last.fetch_max(begun.micros(), Ordering::AcqRel);
-            // An answer in between may be lost on it, which costs a renewal at the worst.
-            let idle = self.idle().saturating_add(1);
-            self.idle.store(idle, Ordering::Relaxed);
         }
+    }
+
+    /// It was found unchanged by a read that began at `begun`, when it was remembered already.
+    pub(super) fn renew(&self, begun: Steady) {
+        self.renewed(begun);
+        // An answer in between may be lost on it, which costs a read at the worst.
+        let idle = self.idle().saturating_add(1);
+        self.idle.store(idle, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@
 //! A record is renewed, or forgotten, itself: one that took its place meanwhile is not touched, and
 //! renewing one that was dropped brings nothing back.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,63 +27,81 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The same after a failure: what is not renewed is read when it is asked for.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
-/// Records in about the order in which they were read last.
+/// Records by about when they were read last: each at most once.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
-    queue: Mutex<VecDeque<Weak<Record>>>,
+    queue: Mutex<Queue>,
     /// Told when there is something to wait for.
     begun: Notify,
 }
 
+/// By the number of the tick in which they were read.
+type Queue = BTreeMap<u64, Vec<Weak<Record>>>;
+
+/// How many bits of a time in microseconds are within one tick.
+const TICK_BITS: u32 = 16;
+
+fn tick(begun: Steady) -> u64 {
+    begun.micros() >> TICK_BITS
+}
+
 impl Rounds {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Weak<Record>>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up a record that is remembered from now on.
+    /// Takes up a record that is remembered from now on, unless it is taken up already.
     pub(super) fn take_up(&self, record: &Arc<Record>) {
-        let mut queue = self.queue();
-        queue.push_back(Arc::downgrade(record));
-        if queue.len() == 1 {
-            self.begun.notify_one();
+        if let Some(begun) = record.begun().filter(|_| record.take_up()) {
+            let mut queue = self.queue();
+            if queue.is_empty() {
+                self.begun.notify_one();
+            }
+            let round = queue.entry(tick(begun)).or_default();
+            round.push(Arc::downgrade(record));
         }
     }
 
     /// Takes out records that were read at `latest`, or before, and are in use; some at a time. Those
     /// that are not are left to their age.
     fn due(&self, latest: Steady) -> Vec<Arc<Record>> {
+        let latest = tick(latest);
         let mut due = Vec::new();
         let mut queue = self.queue();
-        while due.len() < REREAD_MAX {
-            let Some(first) = queue.front() else { break };
-            match first.upgrade() {
-                Some(record) if record.begun().is_some_and(|begun| begun > latest) => break,
-                Some(record) if record.idle() < IDLE_MAX => due.push(record),
-                // It is gone, or of no use.
-                _ => {}
+        while due.len() < REREAD_MAX
+            && let Some(mut first) = queue.first_entry()
+            && *first.key() <= latest
+        {
+            let Some(record) = first.get_mut().pop() else {
+                first.remove();
+                continue;
+            };
+            // It may be gone.
+            let Some(record) = record.upgrade() else {
+                continue;
+            };
+            let begun = record.begun().map_or(0, tick);
+            if begun > latest {
+                // It was read meanwhile.
+                queue
+                    .entry(begun)
+                    .or_default()
+                    .push(Arc::downgrade(&record));
+                continue;
             }
-            queue.pop_front();
+            record.leave_out();
+            if record.idle() < IDLE_MAX {
+                due.push(record);
+            }
         }
         due
     }
 
-    /// Puts back what was taken out, and was not read.
-    fn put_back(&self, records: &[Arc<Record>]) {
-        let mut queue = self.queue();
-        for record in records.iter().rev() {
-            queue.push_front(Arc::downgrade(record));
-        }
-    }
-
-    /// When the first was read, if there is one.
+    /// When the first was read, if there is one, or at most a tick before.
     fn first(&self) -> Option<Steady> {
-        let mut queue = self.queue();
-        loop {
-            match queue.front()?.upgrade() {
-                Some(record) => return record.begun(),
-                None => drop(queue.pop_front()),
-            }
-        }
+        let queue = self.queue();
+        let (tick, _) = queue.first_key_value()?;
+        Some(Steady::from_micros(*tick << TICK_BITS))
     }
 }
 
@@ -123,7 +141,7 @@ impl Cache {
             match self.store.unchanged(&asked).await {
                 Ok(unchanged) => self.settle(&due, &unchanged, begun),
                 Err(error) => {
-                    self.rounds.put_back(&due);
+                    due.iter().for_each(|record| self.rounds.take_up(record));
                     return Err(error);
                 }
             }

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use crate::domain::coherence::registry::Attendance;
 use crate::store::RegistryStore;
 
+use super::pace::Pace;
+
 /// Looks that follow one another at once: as a rule replicas answer meanwhile, and in less time than the
 /// shortest that can be slept.
 pub(super) const LOOKS_AT_ONCE: u32 = 5;
@@ -18,7 +20,13 @@ pub(super) const LATE: Duration = Duration::from_millis(16);
 
 /// The last look, which many share.
 #[derive(Default)]
-pub(super) struct Attending(Mutex<Option<Look>>);
+pub(super) struct Attending(Mutex<Looks>);
+
+#[derive(Default)]
+struct Looks {
+    last: Option<Look>,
+    pace: Pace,
+}
 
 struct Look {
     /// Before it was asked for.
@@ -39,14 +47,15 @@ impl Attending {
     ) -> Option<Arc<Attendance>> {
         let asked = Instant::now();
         let end = asked + limit;
-        let mut last = tokio::time::timeout_at(end, self.0.lock()).await.ok()?;
-        if let Some(look) = last.as_ref().filter(|look| asked <= look.begun) {
+        let mut looks = tokio::time::timeout_at(end, self.0.lock()).await.ok()?;
+        if let Some(look) = looks.last.as_ref().filter(|look| asked <= look.begun) {
             return Some(look.attendance.clone());
         }
+        tokio::time::timeout_at(end, looks.pace.wait()).await.ok()?;
         let begun = Instant::now();
         let answer = tokio::time::timeout_at(end, store.attendance()).await;
         let attendance = Arc::new(answer.ok()?.ok()?);
-        *last = Some(Look {
+        looks.last = Some(Look {
             begun,
             attendance: attendance.clone(),
         });

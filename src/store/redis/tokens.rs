@@ -9,6 +9,7 @@ use redis::{Value, cmd};
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
 use super::index::Entry;
+use super::joint::Sheet;
 use super::line::Line;
 use super::scripts::{
     Call, DELETE_POOLED, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_POOLED, REPLACE_TOKEN,
@@ -32,19 +33,17 @@ pub(super) const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration
 impl TokenStore for RedisStore {
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
         let sheet = self.joint.read(&self.access, id).await?;
-        let line = Line::new(&self.access.links, sheet.link);
-        let (record, tenure, now) = (sheet.record, sheet.tenure, sheet.now);
-        let reading = self.reading(&line, id, record, tenure, now).await?;
-        if let Some(token) = reading.present() {
-            let token = Some(Arc::new(token));
+        self.found(id, sheet).await
+    }
+
+    async fn find_again(&self, known: &Arc<Token>) -> Result<Found, StoreError> {
+        let sheet = self.joint.read(&self.access, known.id).await?;
+        let record = sheet.record.as_deref();
+        if record.is_some_and(|record| standing::has_revision(record, known.revision)) {
+            let (now, token) = (sheet.now, Some(known.clone()));
             return Ok(Found { now, token });
         }
-        // Alone, and beside the marker.
-        let call = self.reading_call(id);
-        let answer = line.marked_script(self.access.read_timeout, &call).await?;
-        let reading = self.read_alone(&line, id, answer).await?;
-        let (now, token) = (reading.now, reading.present().map(Arc::new));
-        Ok(Found { now, token })
+        self.found(known.id, sheet).await
     }
 
     async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
@@ -139,6 +138,28 @@ impl TokenStore for RedisStore {
 }
 
 impl RedisStore {
+    /// The token of which this was read.
+    async fn found(&self, id: TokenId, sheet: Sheet) -> Result<Found, StoreError> {
+        let Sheet {
+            record,
+            tenure,
+            now,
+            link,
+        } = sheet;
+        let line = Line::new(&self.access.links, link);
+        let reading = self.reading(&line, id, record, tenure, now).await?;
+        if let Some(token) = reading.present() {
+            let token = Some(Arc::new(token));
+            return Ok(Found { now, token });
+        }
+        // Alone, and beside the marker.
+        let call = self.reading_call(id);
+        let answer = line.marked_script(self.access.read_timeout, &call).await?;
+        let reading = self.read_alone(&line, id, answer).await?;
+        let (now, token) = (reading.now, reading.present().map(Arc::new));
+        Ok(Found { now, token })
+    }
+
     /// Reads what stands at `id`, and the time.
     pub(super) async fn read(
         &self,
