@@ -1,33 +1,26 @@
-//! Reading tokens together: questions that come while others are being put go in one exchange.
-//!
-//! A thread that has many calls to answer comes by all of them before it sends anything; so under load
-//! one command, one wake-up and one answer serve many, and a call alone waits for nobody.
+//! Reading tokens together: the questions of a thread that come together are one command.
 
-use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Access;
 use super::error::{micros, read, unexpected};
+use super::gathering::{Gathering, Turn};
 use super::line::Line;
 use super::link::Link;
 use super::scripts::READ_TOKENS;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
-use crate::sharded::Sharded;
 use crate::store::StoreError;
 
 /// Most tokens that are read at once.
 const TOGETHER_MAX: usize = 128;
 
-/// The questions that wait to be put, by the thread that asked.
+/// The questions that wait to be put.
 #[derive(Default)]
-pub(super) struct Joint(Sharded<Waiting>);
-
-#[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<Vec<Question>>>);
+pub(super) struct Joint(Gathering<Question>);
 
 struct Question {
     id: TokenId,
@@ -52,52 +45,24 @@ impl Joint {
         id: TokenId,
     ) -> Result<Sheet, StoreError> {
         let (tell, told) = oneshot::channel();
-        let (_, waiting) = self.0.own();
-        if waiting.join(Question { id, tell }) {
-            // In a task of its own: it begins when those had their turn who are ready to ask, and
-            // others wait for it, whatever becomes of this call.
-            let turn = Turn(waiting.clone());
+        if let Some(turn) = self.0.join(Question { id, tell }) {
+            // In a task of its own: others wait for it, whatever becomes of this call.
             let access = access.clone();
-            tokio::spawn(async move { turn.put(&access).await });
+            tokio::spawn(async move { put_all(&access, turn).await });
         }
         let given_up = || Err(StoreError::Unreachable("the read was given up".to_owned()));
         told.await.unwrap_or_else(|_| given_up())
     }
 }
 
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+async fn put_all(access: &Arc<Access>, turn: Turn<Question>) {
+    let mut questions = turn.take();
+    while questions.len() > TOGETHER_MAX {
+        let rest = questions.split_off(questions.len() - TOGETHER_MAX);
+        let access = access.clone();
+        tokio::spawn(async move { put(&access, rest).await });
     }
-
-    /// Answers whether it is the first, for which somebody has to come.
-    fn join(&self, question: Question) -> bool {
-        let mut waiting = self.lock();
-        waiting.push(question);
-        waiting.len() == 1
-    }
-}
-
-/// The duty to put what waits; where that does not come to it, those who wait are told.
-struct Turn(Waiting);
-
-impl Turn {
-    async fn put(self, access: &Arc<Access>) {
-        let mut questions = mem::take(&mut *self.0.lock());
-        drop(self);
-        while questions.len() > TOGETHER_MAX {
-            let rest = questions.split_off(questions.len() - TOGETHER_MAX);
-            let access = access.clone();
-            tokio::spawn(async move { put(&access, rest).await });
-        }
-        put(access, questions).await;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.lock().clear();
-    }
+    put(access, questions).await;
 }
 
 /// Puts questions in one exchange, and tells those who asked.
