@@ -5,7 +5,6 @@
 
 mod announcing;
 mod attending;
-mod pace;
 mod renewing;
 
 use std::sync::{Arc, Mutex, PoisonError};

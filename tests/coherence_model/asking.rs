@@ -47,8 +47,11 @@ impl Run {
 
     /// Whether reading a record again could renew it. One that was changed is forgotten, as at any time.
     fn rereads(&self, world: &World, record: Record) -> bool {
+        let older = record
+            .begun
+            .is_some_and(|begun| begun < self.lease_clock(world, ASKED));
         let unchanged = record.revision == world.shelf.revision;
-        self.scenario.ages && (unchanged || self.lacks(Omission::WhateverIsReadRenews))
+        older && (unchanged || self.lacks(Omission::WhateverIsReadRenews))
     }
 
     /// Whether a question that comes now could ever be answered wrongly: what is read from now on is

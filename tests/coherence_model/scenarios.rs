@@ -115,5 +115,5 @@ fn whoever_lacks_more_than_the_log_keeps_drops_all() {
 #[test]
 fn a_change_that_nobody_announced_is_seen_when_records_are_old() {
     let sights = [TooOld, AnsweredFromMemory, Renewed];
-    holds(scenario::ORPHANED, 80_000, &sights);
+    holds(scenario::ORPHANED, 400_000, &sights);
 }

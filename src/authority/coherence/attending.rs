@@ -9,8 +9,6 @@ use tokio::time::Instant;
 use crate::domain::coherence::registry::Attendance;
 use crate::store::RegistryStore;
 
-use super::pace::Pace;
-
 /// Looks that follow one another at once: as a rule replicas answer meanwhile, and in less time than the
 /// shortest that can be slept.
 pub(super) const LOOKS_AT_ONCE: u32 = 5;
@@ -20,13 +18,7 @@ pub(super) const LATE: Duration = Duration::from_millis(16);
 
 /// The last look, which many share.
 #[derive(Default)]
-pub(super) struct Attending(Mutex<Looks>);
-
-#[derive(Default)]
-struct Looks {
-    last: Option<Look>,
-    pace: Pace,
-}
+pub(super) struct Attending(Mutex<Option<Look>>);
 
 struct Look {
     /// Before it was asked for.
@@ -47,15 +39,14 @@ impl Attending {
     ) -> Option<Arc<Attendance>> {
         let asked = Instant::now();
         let end = asked + limit;
-        let mut looks = tokio::time::timeout_at(end, self.0.lock()).await.ok()?;
-        if let Some(look) = looks.last.as_ref().filter(|look| asked <= look.begun) {
+        let mut last = tokio::time::timeout_at(end, self.0.lock()).await.ok()?;
+        if let Some(look) = last.as_ref().filter(|look| asked <= look.begun) {
             return Some(look.attendance.clone());
         }
-        tokio::time::timeout_at(end, looks.pace.wait()).await.ok()?;
         let begun = Instant::now();
         let answer = tokio::time::timeout_at(end, store.attendance()).await;
         let attendance = Arc::new(answer.ok()?.ok()?);
-        looks.last = Some(Look {
+        *last = Some(Look {
             begun,
             attendance: attendance.clone(),
         });

@@ -16,7 +16,6 @@ use crate::store::StoreError;
 use crate::store::registry::Heard;
 
 use super::Coherence;
-use super::pace::Pace;
 
 impl Coherence {
     /// Keeps the lease, the roll of those that have one, and records that are in use fresh, and gives back
@@ -56,15 +55,12 @@ impl Coherence {
         }
     }
 
-    /// Renews again and again, and at once when somebody changed something; where many do, once for
-    /// all that came meanwhile. A failure is told once
+    /// Renews again and again, and at once when somebody changed something. A failure is told once
     /// for as long as it lasts, and ends nothing.
     async fn keep_lease(&self) {
         let mut nudges = self.store.nudges();
         let mut trouble: Option<StoreError> = None;
-        let mut pace = Pace::default();
         loop {
-            pace.wait().await;
             let next = Instant::now() + RENEW_EVERY;
             let renewed = self.renew().await;
             match &renewed {
