@@ -20,7 +20,7 @@ use super::keys::Keys;
 use super::line::Line;
 use super::replicas::Replicas;
 use super::strikes::Strikes;
-use super::together::Together;
+use super::together::{Together, exchange_alone};
 use crate::store::StoreError;
 
 /// All links of one store.
@@ -230,8 +230,14 @@ impl Links {
         request: Request<'_>,
     ) -> Result<Value, StoreError> {
         let began = Instant::now();
-        let answer = link.together.exchange(&link.connection, limit, request);
-        let (error, effect) = match answer.await {
+        let answer = match link.slot {
+            Some(_) => {
+                let together = &link.together;
+                together.exchange(&link.connection, limit, request).await
+            }
+            None => exchange_alone(&link.connection, limit, request).await,
+        };
+        let (error, effect) = match answer {
             Ok(answer) => {
                 link.strikes().clear();
                 return Ok(answer);

@@ -62,6 +62,27 @@ impl Together {
     }
 }
 
+/// Sends a request over a connection that nobody else uses, which ends where the call is given up.
+pub(super) async fn exchange_alone(
+    connection: &MultiplexedConnection,
+    limit: Duration,
+    request: Request<'_>,
+) -> Answer {
+    let mut connection = connection.clone();
+    let answer = async {
+        match request {
+            Request::One(command) => connection.req_packed_command(command).await,
+            Request::Many(pipeline) => {
+                let answers = connection.req_packed_commands(pipeline, 0, pipeline.len());
+                answers.await.map(Value::Array)
+            }
+        }
+    };
+    let answer = timeout(limit, answer).await;
+    let answer = answer.unwrap_or_else(|_| Err(too_slow()));
+    answer.map_err(|error| understand(&error, limit))
+}
+
 fn too_slow() -> RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }

@@ -152,12 +152,12 @@ impl RedisStore {
             let token = Some(Arc::new(token));
             return Ok(Found { now, token });
         }
-        // Alone, and beside the marker.
-        let call = self.reading_call(id);
-        let answer = line.marked_script(self.access.read_timeout, &call).await?;
-        let reading = self.read_alone(&line, id, answer).await?;
-        let (now, token) = (reading.now, reading.present().map(Arc::new));
-        Ok(Found { now, token })
+        // Beside the marker, and by a command that minds what is no record.
+        let mut again = cmd("GET");
+        again.arg(self.access.keys.record(id));
+        let limit = self.access.read_timeout;
+        line.marked_command(limit, again).await?;
+        Ok(Found { now, token: None })
     }
 
     /// Reads what stands at `id`, and the time.
