@@ -8,6 +8,7 @@
 mod flights;
 mod lease;
 mod records;
+mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use lease::{Grant, Lease};
 pub(super) use lease::{Held, Lapse};
 pub use records::CacheBounds;
 use records::{Record, Records};
+use rounds::Rounds;
 
 /// What is remembered, by which lease, and what is being read.
 pub(super) struct Cache {
@@ -36,6 +38,7 @@ pub(super) struct Cache {
     age_max: Duration,
     /// `None` where nothing may be remembered.
     records: Option<Records>,
+    rounds: Rounds,
     flights: Flights,
     lease: Lease,
     clock: Arc<dyn SteadyClock>,
@@ -63,6 +66,7 @@ impl Cache {
             bounds,
             age_max,
             records: Records::within(bounds),
+            rounds: Rounds::default(),
             flights: Flights::default(),
             lease: Lease::default(),
             clock,
@@ -91,8 +95,11 @@ impl Cache {
     /// The brief of the token as it is remembered, if it is; not for long.
     pub(super) fn recall(&self, held: &Held, id: TokenId) -> Option<Arc<Brief>> {
         let record = self.record(id)?;
-        let age = held.at.saturating_since(record.begun?);
-        (age < self.age_max).then_some(record.brief)
+        let age = held.at.saturating_since(record.begun()?);
+        (age < self.age_max).then(|| {
+            record.use_it();
+            record.brief.clone()
+        })
     }
 
     /// The token as it was once: to be acted upon only where a store finds it unchanged.
@@ -111,11 +118,11 @@ impl Cache {
         // First: else a lease may come in between that says more than the record.
         let lapse = self.lapse()?;
         let record = self.record(id)?;
-        record.begun?;
+        record.begun()?;
         Some((record.brief.token.clone(), lapse))
     }
 
-    fn record(&self, id: TokenId) -> Option<Record> {
+    fn record(&self, id: TokenId) -> Option<Arc<Record>> {
         self.records.as_ref()?.get(id)
     }
 
@@ -181,7 +188,10 @@ impl Cache {
         };
         while pilot.flight.is_some() {
             let begun = self.clock.now();
-            let found = self.store.find(id).await;
+            let found = match self.guess(id) {
+                Some(known) => self.store.find_again(&known).await,
+                None => self.store.find(id).await,
+            };
             pilot.land(found, begun);
         }
     }
@@ -192,8 +202,15 @@ impl Cache {
         };
         match &found.token {
             Some(token) => {
-                if let Some(record) = Record::of(token, Some(begun)) {
-                    records.put(record);
+                let there = records.get(id);
+                let same = there.filter(|there| there.read_anew(token.revision, begun));
+                let record = same.or_else(|| {
+                    let record = Record::of(token, Some(begun))?;
+                    records.put(record.clone());
+                    Some(record)
+                });
+                if let Some(record) = record {
+                    self.rounds.take_up(&record);
                 }
             }
             None => records.forget(id),

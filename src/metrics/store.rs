@@ -30,6 +30,7 @@ words! {
     /// What a store was asked to do.
     Operation:
     Find = "find",
+    Unchanged = "unchanged",
     Create = "create",
     Change = "change",
     Delete = "delete",

@@ -134,6 +134,16 @@ impl TokenStore for Measured {
         self.timed(Operation::Find, self.store.find(id)).await
     }
 
+    async fn find_again(&self, known: &Arc<Token>) -> Result<Found, StoreError> {
+        self.timed(Operation::Find, self.store.find_again(known))
+            .await
+    }
+
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
+        self.timed(Operation::Unchanged, self.store.unchanged(asked))
+            .await
+    }
+
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {
         self.timed(Operation::Create, self.store.create(draft))
             .await

@@ -57,11 +57,27 @@ pub use usage::UsageStore;
 /// It must be pure: a store may ask it again when another change came between.
 pub type Rule = Arc<dyn Fn(&Token, Timestamp) -> Ruling + Send + Sync>;
 
+/// Most tokens of which [`TokenStore::unchanged`] is asked at once: few enough that others hardly wait.
+pub const REREAD_MAX: usize = 256;
+
 /// The acts on tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// Reads a token and the store's time, in one round trip when there is such a token.
     async fn find(&self, id: TokenId) -> Result<Found, StoreError>;
+
+    /// The same of a token in no pool that was found before: where it still has that revision, it is
+    /// answered itself, which spares a store to read it anew.
+    async fn find_again(&self, known: &Arc<Token>) -> Result<Found, StoreError> {
+        self.find(known.id).await
+    }
+
+    /// Says of each, in their order, whether what stands there now is a token of that revision; of
+    /// [`REREAD_MAX`] at most, in one round trip. Each is read at an instant of its own.
+    ///
+    /// A pooled token of that revision may be one that nobody kept alive. Whatever else there is, or
+    /// is not, is no absence: the marker is not looked at.
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError>;
 
     /// Creates the token of `draft`, unless its id or its request (`draft.origin`) already made
     /// one; then answers that one. A request key is remembered as long as its token, and

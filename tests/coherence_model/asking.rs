@@ -9,7 +9,7 @@ use token_authority::domain::time::Steady;
 
 use crate::model::{ASKED, Run, Sight, Step};
 use crate::omission::Omission;
-use crate::process::{Flight, Memory, Process, Question, Told};
+use crate::process::{Flight, Memory, Process, Question, Record, Reread, Told};
 use crate::world::World;
 
 impl Run {
@@ -21,6 +21,13 @@ impl Run {
             None if self.fills(world) => steps.push(Step::FlightBegins),
             None => {}
             Some(_) => steps.push(Step::FlightLands),
+        }
+        match (memory.reread, memory.record) {
+            (Some(_), _) => steps.push(Step::RereadLands),
+            (None, Some(record)) if self.rereads(world, record) => {
+                steps.push(Step::RereadBegins);
+            }
+            _ => {}
         }
         match memory.question {
             None => steps.push(Step::Ask),
@@ -38,13 +45,23 @@ impl Run {
         !fresh || revision < self.scenario.changes()
     }
 
+    /// Whether reading a record again could renew it. One that was changed is forgotten, as at any time.
+    fn rereads(&self, world: &World, record: Record) -> bool {
+        let older = record
+            .begun
+            .is_some_and(|begun| begun < self.lease_clock(world, ASKED));
+        let unchanged = record.revision == world.shelf.revision;
+        older && (unchanged || self.lacks(Omission::WhateverIsReadRenews))
+    }
+
     /// Whether a question that comes now could ever be answered wrongly: what is read from now on is
     /// as after every change that returned.
     fn may_go_wrong(&self, world: &World) -> bool {
         let memory = &world.processes[ASKED].memory;
         let records = memory.record.map(|record| record.revision);
         let flights = memory.flight.map(|flight| flight.found);
-        let oldest = records.into_iter().chain(flights).min();
+        let reread = memory.reread.map(|reread| reread.record.revision);
+        let oldest = records.into_iter().chain(flights).chain(reread).min();
         let newest = match world.orphaned {
             Some(_) => world.shelf.revision,
             None => world.returned,
@@ -72,6 +89,17 @@ impl Run {
                 if let Some(told) = process.memory.land(self.omission) {
                     self.judge(world, told);
                 }
+            }
+            Step::RereadBegins => {
+                let record = process.memory.record;
+                process.memory.reread = record.map(|record| Reread { begun: at, record });
+            }
+            Step::RereadLands => {
+                let there = process.memory.reread.map(|reread| reread.record);
+                if process.memory.record == there {
+                    self.saw(Sight::Renewed);
+                }
+                process.memory.renew(self.omission);
             }
             Step::Ask => {
                 let may_go_wrong = self.may_go_wrong(world);

@@ -39,6 +39,7 @@ pub(crate) enum Sight {
     WaitedToSettle,
     RenewedLate,
     TooOld,
+    Renewed,
 }
 
 /// One step of one of them.
@@ -55,6 +56,8 @@ pub(crate) enum Step {
     NudgeArrives(usize, usize),
     FlightBegins,
     FlightLands,
+    RereadBegins,
+    RereadLands,
     Ask,
     Recall,
     Write(usize),
@@ -218,9 +221,12 @@ impl Model for Run {
             | Step::RecordIsCleared(process)
             | Step::AbandonRenewal(process)
             | Step::NudgeArrives(process, _) => self.renewing_step(&mut world, process, step),
-            Step::FlightBegins | Step::FlightLands | Step::Ask | Step::Recall => {
-                self.asking_step(&mut world, step)
-            }
+            Step::FlightBegins
+            | Step::FlightLands
+            | Step::RereadBegins
+            | Step::RereadLands
+            | Step::Ask
+            | Step::Recall => self.asking_step(&mut world, step),
             Step::Write(mutator)
             | Step::ApplyHere(mutator)
             | Step::Announce(mutator)

@@ -23,6 +23,8 @@ pub(crate) enum Omission {
     PoisonedIsJoinedAndAnswered,
     PoisonedResultIsRemembered,
     RecordsDoNotAge,
+    RenewalBringsBackWhatWasDropped,
+    WhateverIsReadRenews,
 
     // Of a change.
     AnnouncedBeforeItIsWritten,

@@ -10,7 +10,7 @@ use crate::scenario::{self, Scenario};
 
 fn goes_wrong(scenario: Scenario, omission: Omission) {
     let property = match omission {
-        Omission::RecordsDoNotAge => NEVER_OVERDUE,
+        Omission::RecordsDoNotAge | Omission::WhateverIsReadRenews => NEVER_OVERDUE,
         _ => NEVER_STALE,
     };
     let checker = follow(scenario, Some(omission));
@@ -109,6 +109,19 @@ fn what_a_poisoned_flight_brings_is_not_remembered() {
 #[test]
 fn a_record_is_answered_from_for_a_while_only() {
     goes_wrong(scenario::ORPHANED, Omission::RecordsDoNotAge);
+}
+
+#[test]
+fn a_renewal_brings_nothing_back() {
+    goes_wrong(
+        scenario::ORPHANED,
+        Omission::RenewalBringsBackWhatWasDropped,
+    );
+}
+
+#[test]
+fn a_record_is_renewed_only_where_it_stands_unchanged() {
+    goes_wrong(scenario::ORPHANED, Omission::WhateverIsReadRenews);
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub(crate) struct Answer {
 pub(crate) struct Memory {
     pub(crate) record: Option<Record>,
     pub(crate) flight: Option<Flight>,
+    pub(crate) reread: Option<Reread>,
     pub(crate) question: Option<Question>,
 }
 
@@ -70,6 +71,14 @@ pub(crate) struct Flight {
     pub(crate) begun: Option<Steady>,
     pub(crate) found: Revision,
     pub(crate) poisoned: bool,
+}
+
+/// The record is read again, before it is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reread {
+    pub(crate) begun: Steady,
+    /// The very record that was there then; it has still the revision that was read.
+    pub(crate) record: Record,
 }
 
 /// A Validate, and the newest change that had returned when it began.
@@ -190,6 +199,20 @@ impl Memory {
         };
         let ageless = omission == Some(Omission::RecordsDoNotAge);
         self.record.filter(|record| ageless || young(record))
+    }
+
+    /// The record that was read again is renewed, if it is still there.
+    pub(crate) fn renew(&mut self, omission: Option<Omission>) {
+        let Some(Reread { begun, record }) = self.reread.take() else {
+            return;
+        };
+        let brings_back = omission == Some(Omission::RenewalBringsBackWhatWasDropped);
+        if self.record == Some(record) || brings_back {
+            self.record = Some(Record {
+                begun: Some(begun),
+                ..record
+            });
+        }
     }
 
     /// A flight lands; answers what is told to the question that waited for it.

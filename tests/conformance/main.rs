@@ -75,6 +75,10 @@ conformance! {
         a_deletion_of_nothing_is_absent,
         a_new_token_of_an_old_id_has_a_greater_revision,
         namespaces_do_not_share_tokens_in_lists,
+        a_token_is_unchanged_for_as_long_as_its_revision_stands,
+        as_many_as_may_be_are_read_again_at_once,
+        a_known_token_is_found_again_as_it_stands,
+        reads_that_come_together_find_each_its_own,
     }
     requests {
         a_request_makes_one_token,

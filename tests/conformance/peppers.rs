@@ -36,6 +36,8 @@ async fn every_act_is_refused(bench: &Bench, token: &Token) {
     let answers = [
         ("find", store.find(id).await.map(drop)),
         ("find", store.find(draft().id).await.map(drop)),
+        ("unchanged", store.unchanged(&[(id, 0)]).await.map(drop)),
+        ("find_again", store.find_again(&take.token).await.map(drop)),
         ("create", store.create(draft()).await.map(drop)),
         ("create", store.create(peppered(1)).await.map(drop)),
         ("change", store.change(id, revoking("")).await.map(drop)),

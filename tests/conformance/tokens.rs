@@ -14,7 +14,8 @@ use token_authority::domain::scope::Scope;
 use token_authority::domain::token::{
     Draft, Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, Token, TokenId,
 };
-use token_authority::store::{Change, Creation, Deletion, Rule};
+use token_authority::store::{Change, Creation, Deletion, REREAD_MAX, Rule};
+use tokio::task::JoinSet;
 
 use crate::fixture::{BEGIN, Bench, everything};
 use crate::support::drafts::{
@@ -277,4 +278,81 @@ pub(crate) async fn namespaces_do_not_share_tokens_in_lists(bench: Bench) {
             .await,
         [there.id]
     );
+}
+
+pub(crate) async fn a_token_is_unchanged_for_as_long_as_its_revision_stands(bench: Bench) {
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let token = bench.create(draft()).await;
+        asked.push((token.id, token.revision));
+    }
+    let in_pool = bench.create(pooled(draft(), "gpu")).await;
+    asked.push((in_pool.id, in_pool.revision));
+    asked.push((draft().id, 0));
+    let all = [true, true, true, true, false];
+    assert_eq!(bench.store.unchanged(&asked).await.unwrap(), all);
+    let revoked = bench.store.change(asked[0].0, revoking("")).await;
+    assert!(matches!(revoked, Ok(Change::Changed(_))), "{revoked:?}");
+    let deleted = bench.store.delete(asked[2].0, willing()).await;
+    assert_eq!(deleted, Ok(Deletion::Deleted));
+    let some = [false, true, false, true, false];
+    assert_eq!(bench.store.unchanged(&asked).await.unwrap(), some);
+    let Ok(Change::Changed(revoked)) = revoked else {
+        unreachable!("it was looked at");
+    };
+    let anew = [
+        (revoked.id, revoked.revision),
+        (revoked.id, revoked.revision + 1),
+    ];
+    assert_eq!(bench.store.unchanged(&anew).await.unwrap(), [true, false]);
+    assert_eq!(
+        bench.store.unchanged(&[]).await.unwrap(),
+        Vec::<bool>::new()
+    );
+}
+
+pub(crate) async fn as_many_as_may_be_are_read_again_at_once(bench: Bench) {
+    let token = bench.create(draft()).await;
+    let asked = vec![(token.id, token.revision); REREAD_MAX];
+    let unchanged = bench.store.unchanged(&asked).await.unwrap();
+    assert_eq!(unchanged, vec![true; REREAD_MAX]);
+}
+
+pub(crate) async fn a_known_token_is_found_again_as_it_stands(bench: Bench) {
+    let known = Arc::new(bench.create(draft()).await);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.store.find_again(&known).await.unwrap();
+    assert_eq!(
+        (again.now, again.token.unwrap()),
+        (bench.now(), known.clone())
+    );
+    let changed = bench.store.change(known.id, revoking("")).await;
+    let again = bench.store.find_again(&known).await.unwrap().token.unwrap();
+    assert_eq!(changed, Ok(Change::Changed(Token::clone(&again))));
+    assert_eq!(
+        bench.store.delete(known.id, willing()).await,
+        Ok(Deletion::Deleted)
+    );
+    assert_eq!(bench.store.find_again(&again).await.unwrap().token, None);
+}
+
+pub(crate) async fn reads_that_come_together_find_each_its_own(bench: Bench) {
+    let mut all = Vec::new();
+    for number in 0..400 {
+        all.push(match number % 4 {
+            0 => Err(draft().id),
+            1 => Ok(bench.create(pooled(draft(), "gpu")).await),
+            _ => Ok(bench.create(draft()).await),
+        });
+    }
+    let mut reading = JoinSet::new();
+    for expected in all {
+        let id = expected.as_ref().map_or_else(|id| *id, |token| token.id);
+        let store = bench.store.clone();
+        reading.spawn(async move { (store.find(id).await.unwrap().token, expected.ok()) });
+    }
+    while let Some(read) = reading.join_next().await {
+        let (found, expected) = read.unwrap();
+        assert_eq!(found.as_deref(), expected.as_ref());
+    }
 }

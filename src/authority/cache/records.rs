@@ -2,6 +2,7 @@
 //! what was asked for once goes before what is asked for again and again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -35,30 +36,97 @@ const BYTES_AT_LEAST: usize = 1024;
 const DIGEST_BYTES: usize = 64;
 
 /// A token as it was read.
-#[derive(Clone, Debug)]
+///
+/// What drops it from memory drops this very value, which nobody finds again: so it may be renewed at any
+/// time by a read that began while it was there.
+#[derive(Debug)]
 pub(super) struct Record {
     pub(super) brief: Arc<Brief>,
-    /// Before it was read; `None` where a change may have come since: then it is a guess.
-    pub(super) begun: Option<Steady>,
+    /// Microseconds from before it was read last; `None` where a change may have come since: then it is
+    /// a guess.
+    begun: Option<AtomicU64>,
+    /// How often it was renewed since it was asked for.
+    idle: AtomicU8,
+    /// Whether it waits for its next round.
+    taken_up: AtomicBool,
     bytes: u64,
 }
 
 impl Record {
     /// `None` of a token that may not be remembered, as its record does not tell all of it.
-    pub(super) fn of(token: &Arc<Token>, begun: Option<Steady>) -> Option<Self> {
+    pub(super) fn of(token: &Arc<Token>, begun: Option<Steady>) -> Option<Arc<Self>> {
         let brief = Brief::of(token)?;
         let digests = token.secrets.digests().count() * DIGEST_BYTES;
         // Each text and list item has a place and a length of its own, beside its bytes.
         let bytes = BYTES_AT_LEAST + digests + 3 * token.profile.bytes() + brief.bytes();
-        Some(Self {
+        Some(Arc::new(Self {
             brief: Arc::new(brief),
-            begun,
+            begun: begun.map(|begun| AtomicU64::new(begun.micros())),
+            idle: AtomicU8::new(0),
+            taken_up: AtomicBool::new(false),
             bytes: bytes as u64,
-        })
+        }))
+    }
+
+    /// Before it was read last; `None` for a guess.
+    pub(super) fn begun(&self) -> Option<Steady> {
+        let begun = self.begun.as_ref()?;
+        Some(Steady::from_micros(begun.load(Ordering::Acquire)))
+    }
+
+    /// Notes that it is asked for.
+    pub(super) fn use_it(&self) {
+        // Written as rarely as can be: others ask for it at the same time.
+        if self.idle.load(Ordering::Relaxed) != 0 {
+            self.idle.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How often it was renewed since it was asked for.
+    pub(super) fn idle(&self) -> u8 {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// What a store is asked about it.
+    pub(super) fn asked(&self) -> (TokenId, u64) {
+        (self.brief.id, self.brief.revision)
+    }
+
+    /// It was read alone by somebody who asks for it; answers whether it is what was read, and no guess.
+    pub(super) fn read_anew(&self, revision: u64, begun: Steady) -> bool {
+        let same = self.brief.revision == revision && self.begun.is_some();
+        if same {
+            self.renewed(begun);
+            self.use_it();
+        }
+        same
+    }
+
+    /// Takes it up for its next round; answers whether it was not yet.
+    pub(super) fn take_up(&self) -> bool {
+        !self.taken_up.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn leave_out(&self) {
+        self.taken_up.store(false, Ordering::Release);
+    }
+
+    fn renewed(&self, begun: Steady) {
+        if let Some(last) = &self.begun {
+            last.fetch_max(begun.micros(), Ordering::AcqRel);
+        }
+    }
+
+    /// It was found unchanged by a read that began at `begun`, when it was remembered already.
+    pub(super) fn renew(&self, begun: Steady) {
+        self.renewed(begun);
+        // An answer in between may be lost on it, which costs a read at the worst.
+        let idle = self.idle().saturating_add(1);
+        self.idle.store(idle, Ordering::Relaxed);
     }
 }
 
-pub(super) struct Records(Cache<TokenId, Record, Weight>);
+pub(super) struct Records(Cache<TokenId, Arc<Record>, Weight>);
 
 /// Weighs a record by its bytes, and at least so much that no more fit in than may.
 #[derive(Clone)]
@@ -66,8 +134,8 @@ struct Weight {
     least: u64,
 }
 
-impl Weighter<TokenId, Record> for Weight {
-    fn weight(&self, _: &TokenId, record: &Record) -> u64 {
+impl Weighter<TokenId, Arc<Record>> for Weight {
+    fn weight(&self, _: &TokenId, record: &Arc<Record>) -> u64 {
         record.bytes.max(self.least)
     }
 }
@@ -83,11 +151,11 @@ impl Records {
         Some(Self(Cache::with_weighter(likely, bounds.bytes, weight)))
     }
 
-    pub(super) fn get(&self, id: TokenId) -> Option<Record> {
+    pub(super) fn get(&self, id: TokenId) -> Option<Arc<Record>> {
         self.0.get(&id)
     }
 
-    pub(super) fn put(&self, record: Record) {
+    pub(super) fn put(&self, record: Arc<Record>) {
         // First: where the new one is too heavy to be kept, the old one must not stay.
         self.0.remove(&record.brief.id);
         self.0.insert(record.brief.id, record);
@@ -101,6 +169,12 @@ impl Records {
 
     pub(super) fn forget(&self, id: TokenId) {
         self.0.remove(&id);
+    }
+
+    /// Forgets this very record.
+    pub(super) fn forget_this(&self, record: &Arc<Record>) {
+        let is_this = |other: &Arc<Record>| Arc::ptr_eq(other, record);
+        self.0.remove_if(&record.brief.id, is_this);
     }
 
     pub(super) fn clear(&self) {
@@ -123,7 +197,7 @@ mod tests {
     use crate::domain::token::tests::{at, draft};
     use crate::entropy;
 
-    fn record() -> Record {
+    fn record() -> Arc<Record> {
         let id = entropy::token_id().unwrap();
         let token = Draft { id, ..draft() }.issue(at(1)).unwrap();
         Record::of(&Arc::new(token), None).unwrap()
@@ -152,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_again_outlives_a_scan() {
         let records = within(100, 1 << 30);
-        let busy: Vec<Record> = (0..20).map(|_| record()).collect();
+        let busy: Vec<Arc<Record>> = (0..20).map(|_| record()).collect();
         busy.iter().for_each(|record| records.put(record.clone()));
         let known = || {
             busy.iter()

@@ -1,5 +1,7 @@
 //! What is remembered, when it may be answered from, and who waits for whose read.
 
+mod rereading;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -71,6 +73,15 @@ impl TokenStore for Gated {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         assert!(token.is_some(), "no token: the read breaks");
         Ok(Found { now: at(1), token })
+    }
+
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
+        let token = self.token.lock().unwrap().clone();
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.let_end.acquire().await.unwrap().forget();
+        let token = token.ok_or(StoreError::Closed)?;
+        let stands = |asked: &(TokenId, u64)| *asked == (token.id, token.revision);
+        Ok(asked.iter().map(stands).collect())
     }
 
     async fn create(&self, _: Draft) -> Result<Creation, StoreError> {

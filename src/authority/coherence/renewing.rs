@@ -18,8 +18,8 @@ use crate::store::registry::Heard;
 use super::Coherence;
 
 impl Coherence {
-    /// Keeps the lease, and the roll of those that have one, and gives back what was taken from limits
-    /// ahead and is used no more, until it is aborted.
+    /// Keeps the lease, the roll of those that have one, and records that are in use fresh, and gives back
+    /// what was taken from limits ahead and is used no more, until it is aborted.
     pub async fn keep(self: Arc<Self>) {
         if !self.cache.is_on() {
             return;
@@ -28,6 +28,7 @@ impl Coherence {
         tokio::join!(
             self.keep_lease(),
             self.keep_roll(),
+            self.cache.keep_fresh(),
             self.permits.clone().keep()
         );
     }

@@ -45,6 +45,11 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The link, where others are to use it, too.
+    pub(super) fn into_link(self) -> Arc<Link> {
+        self.link
+    }
+
     /// Sends one command.
     pub(super) async fn command(&self, limit: Duration, cmd: &Cmd) -> Result<Value, StoreError> {
         let answer = self.exchange(limit, Request::One(cmd)).await?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use deadpool_redis::{Connection, Pool, PoolError};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::sync::{Notify, watch};
 
@@ -20,6 +20,7 @@ use super::keys::Keys;
 use super::line::Line;
 use super::replicas::Replicas;
 use super::strikes::Strikes;
+use super::together::{Together, exchange_alone};
 use crate::store::StoreError;
 
 /// All links of one store.
@@ -57,6 +58,7 @@ pub(super) struct Link {
     /// `None` where it is not for all, but for one act at a time.
     slot: Option<usize>,
     connection: MultiplexedConnection,
+    together: Together,
     strikes: Mutex<Strikes>,
     /// What the last verification learned of its Redis.
     verified: ArcSwap<Verified>,
@@ -228,25 +230,20 @@ impl Links {
         request: Request<'_>,
     ) -> Result<Value, StoreError> {
         let began = Instant::now();
-        let mut connection = link.connection.clone();
-        let answer = async {
-            match request {
-                Request::One(cmd) => connection.req_packed_command(cmd).await,
-                Request::Many(pipeline) => {
-                    let answers = connection.req_packed_commands(pipeline, 0, pipeline.len());
-                    answers.await.map(Value::Array)
-                }
+        let answer = match link.slot {
+            Some(_) => {
+                let together = &link.together;
+                together.exchange(&link.connection, limit, request).await
             }
+            None => exchange_alone(&link.connection, limit, request).await,
         };
-        let error = match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(answer)) => {
+        let (error, effect) = match answer {
+            Ok(answer) => {
                 link.strikes().clear();
                 return Ok(answer);
             }
-            Ok(Err(error)) => error,
-            Err(_) => std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+            Err(failure) => failure,
         };
-        let (error, effect) = understand(&error, limit);
         let dead = match effect {
             Effect::None => false,
             Effect::Strike => link.strikes().add(began, Instant::now()),
@@ -306,6 +303,7 @@ impl Links {
         Ok(Link {
             slot,
             connection,
+            together: Together::default(),
             strikes: Mutex::default(),
             verified: ArcSwap::from_pointee(verified),
         })

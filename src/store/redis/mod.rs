@@ -21,10 +21,12 @@ mod due;
 mod ear;
 mod error;
 mod events;
+mod gathering;
 mod identity;
 mod index;
 mod init;
 mod inspect;
+mod joint;
 mod keys;
 mod leases;
 mod limits;
@@ -46,6 +48,7 @@ mod standing;
 mod strikes;
 mod sweep;
 mod tenancy;
+mod together;
 mod tokens;
 mod usage;
 mod walk;
@@ -60,6 +63,7 @@ use tokio::task::JoinHandle;
 use self::background::Background;
 use self::ear::Ear;
 use self::identity::Acceptance;
+use self::joint::Joint;
 use self::keys::Keys;
 use self::line::Line;
 use self::link::Links;
@@ -88,6 +92,7 @@ const PROBE_OF_REPLICAS: Duration = Duration::from_millis(400);
 /// up, every act answers at once why.
 pub struct RedisStore {
     access: Arc<Access>,
+    joint: Joint,
     series: Series,
     sight: Sight,
     bells: Bells,
@@ -127,6 +132,7 @@ impl RedisStore {
             retention: options.retention,
         });
         Ok(Self {
+            joint: Joint::default(),
             series: Series::new(access.clone()),
             sight: Sight::default(),
             bells,

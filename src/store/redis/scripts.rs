@@ -44,9 +44,14 @@ impl Script {
                 .all(|pair| slot_text(&pair[0]) == slot_text(&pair[1])),
             "a script was given the keys of two slots: {keys:?}"
         );
+        self.call_on(keys.into())
+    }
+
+    /// A call of this script on keys of any slots, which only a Redis that is no cluster takes.
+    pub(super) fn call_on(&'static self, keys: Vec<String>) -> Call {
         Call {
             script: self,
-            keys: keys.into(),
+            keys,
             args: Vec::new(),
         }
     }
@@ -61,6 +66,7 @@ macro_rules! scripts {
 scripts! {
     None;
     READ_TOKEN: include_str!("scripts/read_token.lua"),
+    READ_TOKENS: include_str!("scripts/read_tokens.lua"),
     READ_REQUEST: include_str!("scripts/read_request.lua"),
     CREATE_TOKEN: include_str!("scripts/create_token.lua"),
     REPLACE_TOKEN: include_str!("scripts/replace_token.lua"),

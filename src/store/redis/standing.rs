@@ -51,6 +51,12 @@ impl Standing {
     }
 }
 
+/// Whether what stands at an id is a token of this revision.
+pub(super) fn has_revision(value: &[u8], revision: u64) -> bool {
+    let parts = value.split_first_chunk::<REVISION_BYTES>();
+    parts.is_some_and(|(standing, blob)| !blob.is_empty() && *standing == revision.to_be_bytes())
+}
+
 /// Whether a deletion under `revision` still holds its request key.
 pub(super) fn remembered(revision: u64, now: Timestamp) -> bool {
     Timestamp::from_micros(revision).saturating_add(REPLAY_WINDOW) > now

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::{Value, cmd};
 
 use super::RedisStore;
-use super::error::{micros, read};
+use super::error::{micros, read, unexpected};
 use super::index::Entry;
+use super::joint::Sheet;
 use super::line::Line;
 use super::scripts::{
     Call, DELETE_POOLED, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_POOLED, REPLACE_TOKEN,
 };
+use super::standing;
 use super::tenancy::{Reading, placing, pool_text, time_text};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
@@ -29,15 +32,38 @@ pub(super) const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration
 #[async_trait]
 impl TokenStore for RedisStore {
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
-        let limit = self.access.read_timeout;
-        let line = self.access.links.line()?;
-        let reading = self.read(&line, id, limit).await?;
-        let now = reading.now;
-        let token = reading.present().map(Arc::new);
-        if token.is_none() {
-            line.confirm(limit).await?;
+        let sheet = self.joint.read(&self.access, id).await?;
+        self.found(id, sheet).await
+    }
+
+    async fn find_again(&self, known: &Arc<Token>) -> Result<Found, StoreError> {
+        let sheet = self.joint.read(&self.access, known.id).await?;
+        let record = sheet.record.as_deref();
+        if record.is_some_and(|record| standing::has_revision(record, known.revision)) {
+            let (now, token) = (sheet.now, Some(known.clone()));
+            return Ok(Found { now, token });
         }
-        Ok(Found { now, token })
+        self.found(known.id, sheet).await
+    }
+
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let line = self.access.links.line()?;
+        let mut records = cmd("MGET");
+        for (id, _) in asked {
+            records.arg(self.access.keys.record(*id));
+        }
+        let answer = line.command(self.access.read_timeout, &records).await?;
+        let records: Vec<Option<Vec<u8>>> = read(answer)?;
+        if records.len() != asked.len() {
+            return Err(unexpected("not as many records as keys"));
+        }
+        let stands = |(record, (_, revision)): (Option<Vec<u8>>, &(TokenId, u64))| {
+            record.is_some_and(|record| standing::has_revision(&record, *revision))
+        };
+        Ok(records.into_iter().zip(asked).map(stands).collect())
     }
 
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {
@@ -112,6 +138,28 @@ impl TokenStore for RedisStore {
 }
 
 impl RedisStore {
+    /// The token of which this was read.
+    async fn found(&self, id: TokenId, sheet: Sheet) -> Result<Found, StoreError> {
+        let Sheet {
+            record,
+            tenure,
+            now,
+            link,
+        } = sheet;
+        let line = Line::new(&self.access.links, link);
+        let reading = self.reading(&line, id, record, tenure, now).await?;
+        if let Some(token) = reading.present() {
+            let token = Some(Arc::new(token));
+            return Ok(Found { now, token });
+        }
+        // Beside the marker, and by a command that minds what is no record.
+        let mut again = cmd("GET");
+        again.arg(self.access.keys.record(id));
+        let limit = self.access.read_timeout;
+        line.marked_command(limit, again).await?;
+        Ok(Found { now, token: None })
+    }
+
     /// Reads what stands at `id`, and the time.
     pub(super) async fn read(
         &self,
@@ -119,11 +167,24 @@ impl RedisStore {
         id: TokenId,
         limit: Duration,
     ) -> Result<Reading, StoreError> {
+        let answer = line.script(limit, &self.reading_call(id)).await?;
+        self.read_alone(line, id, answer).await
+    }
+
+    fn reading_call(&self, id: TokenId) -> Call {
         let keys = &self.access.keys;
-        let call = READ_TOKEN
+        READ_TOKEN
             .call([keys.record(id), keys.tenure(id)])
-            .arg(self.access.now());
-        let answer = line.script(limit, &call).await?;
+            .arg(self.access.now())
+    }
+
+    /// Reads what [`READ_TOKEN`] answered.
+    async fn read_alone(
+        &self,
+        line: &Line<'_>,
+        id: TokenId,
+        answer: Value,
+    ) -> Result<Reading, StoreError> {
         let (record, now, tenure): (_, String, _) = read(answer)?;
         let now = Timestamp::from_micros(micros(&now)?);
         self.reading(line, id, record, tenure, now).await

@@ -180,6 +180,16 @@ impl Inner {
         Ok(found)
     }
 
+    fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
+        self.snapshot(|snapshot| {
+            let acts = self.acts(snapshot);
+            let asked = asked.iter();
+            asked
+                .map(|(id, revision)| acts.stands(*id, *revision))
+                .collect()
+        })
+    }
+
     fn list(
         &self,
         filter: &Filter,
@@ -250,6 +260,11 @@ impl TokenStore for SqliteStore {
     // Inline: a point read takes about as long as handing it to another thread would.
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
         self.inner.find(id)
+    }
+
+    async fn unchanged(&self, asked: &[(TokenId, u64)]) -> Result<Vec<bool>, StoreError> {
+        let asked = asked.to_vec();
+        self.in_a_list(move |inner| inner.unchanged(&asked)).await
     }
 
     async fn create(&self, draft: Draft) -> Result<Creation, StoreError> {

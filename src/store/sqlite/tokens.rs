@@ -88,6 +88,13 @@ impl Acts<'_> {
         Ok(kept)
     }
 
+    /// Whether the token has this revision.
+    pub(super) fn stands(&self, id: TokenId, revision: u64) -> Result<bool, Fault> {
+        let sql = "SELECT 1 FROM tokens WHERE id = ?1 AND revision = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.exists((id.as_str(), revision.cast_signed()))?)
+    }
+
     /// What was found as it stands `now`; nothing, once the store has shown its identity marker,
     /// where nobody kept it alive.
     pub(super) fn present(
