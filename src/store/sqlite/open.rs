@@ -6,8 +6,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
+use super::alarms::Alarming;
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
+use super::events::Log;
 use super::limiter::Limiter;
 use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
@@ -26,7 +28,7 @@ use crate::store::bells::Bells;
 /// Most connections for point reads; each may cache 2 MB of pages.
 const POINT_READERS_MAX: usize = 8;
 /// Statements that the writer keeps prepared: all it has.
-const STATEMENTS: usize = 80;
+const STATEMENTS: usize = 100;
 /// Pages that the writer caches, in KiB.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Size that the write-ahead log is cut back to after a burst, in bytes.
@@ -39,6 +41,8 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers,
         clock,
         retention,
+        alarms,
+        events,
     } = options;
     let path = place::resolve(&path)?;
     // Before the lock, which would leave a file behind beside nothing.
@@ -67,6 +71,10 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
     let seen = Arc::new(sight(&connection, &time, meta.mark).map_err(faulty)?);
     let queues = Arc::new(Queues::default());
+    let log = Arc::new(Log {
+        alarming: Alarming::resume(alarms, time.now()),
+        bounds: events,
+    });
     let bells = Bells::default();
     let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
         path: path.clone(),
@@ -84,6 +92,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers: Arc::clone(&peppers),
         seen: Arc::clone(&seen),
         queues: Arc::clone(&queues),
+        log: Arc::clone(&log),
         bells: bells.clone(),
         flushed: None,
         folding: Folding::default(),
@@ -101,6 +110,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         limiter,
         seen,
         queues,
+        log,
         bells,
         registry,
         peppers,

@@ -48,6 +48,8 @@ impl Bench {
             peppers: Vec::new(),
             clock: self.clock.clone(),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         })
     }
 
