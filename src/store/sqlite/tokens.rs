@@ -141,10 +141,9 @@ impl Acts<'_> {
         token.revision = start.micros().max(last + 1);
         let digests = token.secrets.digests();
         self.peppers.keep_those_of(self.connection, digests)?;
-        self.insert(&token)?;
+        let row = self.insert(&token)?;
         self.note_change(None, Some(&token), start)?;
         if token.tenure.is_some() {
-            let row = self.connection.last_insert_rowid();
             token = self.stand(row, None, token, start)?;
         }
         self.purge(now, PURGED_AT_ONCE)?;
@@ -344,7 +343,8 @@ impl Acts<'_> {
         Ok(newest.map(|micros| Timestamp::from_micros(micros.cast_unsigned())))
     }
 
-    fn insert(&self, token: &Token) -> Result<(), Fault> {
+    /// Answers the row.
+    fn insert(&self, token: &Token) -> Result<i64, Fault> {
         self.connection
             .prepare_cached(
                 "INSERT INTO tokens \
@@ -363,7 +363,7 @@ impl Acts<'_> {
                 record::encode(token),
                 end_of(token),
             ))?;
-        Ok(())
+        Ok(self.connection.last_insert_rowid())
     }
 
     /// The column that says when a sweep looks at the token.
