@@ -25,7 +25,7 @@ use crate::authority::access::Root;
 use crate::authority::heartbeat;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
-use crate::authority::sweeper;
+use crate::authority::{sweeper, telling};
 use crate::authority::{Authority, CacheBounds};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, LimitsConfig, RootToken};
@@ -231,6 +231,8 @@ async fn serve_store(
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
+    let following = tokio::spawn(authority.watching().keep());
+    let telling = tokio::spawn(telling::tell(store.clone()));
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
@@ -267,9 +269,11 @@ async fn serve_store(
     }
     drain.send_replace(true);
     sweeping.abort();
+    telling.abort();
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();
+        following.abort();
         beating.abort();
         renewing.abort();
         // To its end: what it is just doing would else bring the lease back.

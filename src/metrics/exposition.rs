@@ -150,6 +150,7 @@ impl Pages {
         register_leases(&mut registry, metrics);
         metrics.cache.register(&mut registry);
         metrics.usage.register(&mut registry);
+        metrics.events.register(&mut registry);
         metrics.permits.register(&mut registry);
         let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";

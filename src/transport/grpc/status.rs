@@ -227,6 +227,11 @@ impl From<Error> for Status {
             Error::NotLeased(id) => precondition(ErrorReason::NotLeased, id, None, message),
             Error::NotPooled(id) => precondition(ErrorReason::NotPooled, id, None, message),
             Error::TooManyWaiting { limit } => leases::too_many_waiting(limit, message),
+            Error::EventsDropped => plain(Code::OutOfRange, ErrorReason::EventsDropped),
+            Error::WatcherSlow { cursor, .. } => {
+                let (code, reason) = (Code::ResourceExhausted, ErrorReason::WatcherSlow);
+                retry_later(code, reason, &[("cursor", cursor.to_string())], message)
+            }
             Error::Leaving { alone: true } => connection_ends(),
             Error::Leaving { alone: false } => draining(),
             // Nobody is there to read it.
