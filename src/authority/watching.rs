@@ -214,21 +214,13 @@ impl Authority {
             text => EventCursor::parse(text)
                 .map_err(|flaw| Error::Invalid(Violations::one("cursor", flaw)))?,
         };
-        self.metrics.events.watching.inc();
-        let mut watcher = Watcher {
-            store: self.store.clone(),
-            interest: Interest {
-                reach,
-                kinds,
-                token,
-            },
-            place,
-            waiting: VecDeque::new(),
-            tail,
-            behind: true,
-            told: (place, Instant::now()),
-            counted: Counted(self.metrics.clone()),
+        let interest = Interest {
+            reach,
+            kinds,
+            token,
         };
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let mut watcher = Watcher::new(store, metrics, interest, place, tail);
         // A cursor that is of no use any more is said at once.
         watcher.read_on().await?;
         Ok(watcher)
@@ -236,6 +228,26 @@ impl Authority {
 }
 
 impl Watcher {
+    fn new(
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        interest: Interest,
+        place: EventCursor,
+        tail: broadcast::Receiver<Arc<Stretch>>,
+    ) -> Self {
+        metrics.events.watching.inc();
+        Self {
+            store,
+            interest,
+            place,
+            waiting: VecDeque::new(),
+            tail,
+            behind: true,
+            told: (place, Instant::now()),
+            counted: Counted(metrics),
+        }
+    }
+
     /// Behind which it has heard nothing yet.
     pub fn cursor(&self) -> EventCursor {
         self.told.0

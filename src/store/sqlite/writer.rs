@@ -342,9 +342,12 @@ fn trusted(outcome: Result<(), Fault>) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use crate::domain::absence::Absences;
+    use crate::domain::event::Alarms;
     use crate::domain::spending::{RateSpending, Spending};
     use crate::domain::token::tests::at;
     use crate::entropy;
+    use crate::store::events::EventBounds;
+    use crate::store::sqlite::alarms::Alarming;
     use crate::store::sqlite::tests::Bench;
 
     #[test]
@@ -359,6 +362,10 @@ mod tests {
             id: meta.id,
             seen: Arc::new(Seen::resume(Absences::default(), meta.mark)),
             queues: Arc::new(Queues::default()),
+            log: Arc::new(Log {
+                alarming: Alarming::resume(Alarms::default(), meta.mark),
+                bounds: EventBounds::default(),
+            }),
             bells: Bells::default(),
             time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
             retention: Retention::default(),
