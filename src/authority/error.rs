@@ -73,7 +73,9 @@ pub enum Error {
     #[error("{limit} calls wait for leases at this server, as many as may (leases.max_waiting)")]
     TooManyWaiting { limit: usize },
     /// Or the cursor is of another store.
-    #[error("events behind the cursor are not kept any more; list the tokens, and watch from now on")]
+    #[error(
+        "events behind the cursor are not kept any more; list the tokens, and watch from now on"
+    )]
     EventsDropped,
     #[error("no event was taken for {} s; go on behind the last one", .patience.as_secs())]
     WatcherSlow {

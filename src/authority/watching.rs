@@ -313,9 +313,7 @@ impl Watcher {
             return;
         }
         let new = stretch.events.iter();
-        let new = new.filter(|(cursor, event)| {
-            self.place < *cursor && self.interest.covers(event)
-        });
+        let new = new.filter(|(cursor, event)| self.place < *cursor && self.interest.covers(event));
         self.waiting.extend(new.cloned());
         self.place = self.place.max(stretch.next);
     }

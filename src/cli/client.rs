@@ -205,7 +205,11 @@ impl Client {
     ) -> Result<(Option<String>, Events), Failure> {
         let request = self.unbounded(message);
         let opening = tokio::time::timeout(self.timeout, self.stub.watch(request)).await;
-        let late = |_| Err(Status::deadline_exceeded("the stream did not begin in time"));
+        let late = |_| {
+            Err(Status::deadline_exceeded(
+                "the stream did not begin in time",
+            ))
+        };
         let opened = opening.unwrap_or_else(late);
         let cursor = opened.as_ref().ok().and_then(|opened| {
             let cursor = opened.metadata().get("watch-cursor")?;

@@ -182,7 +182,11 @@ fn in_words(event: &pb::WatchResponse, colours: bool) -> String {
     let about = about.iter().filter(|text| !text.is_empty());
     let about = about.map(|text| format!("  {text}")).collect::<String>();
     let time = moment(time.as_ref());
-    format!("{time}  {kind_word}  {}  {}{about}", printable(namespace), printable(id))
+    format!(
+        "{time}  {kind_word}  {}  {}{about}",
+        printable(namespace),
+        printable(id)
+    )
 }
 
 /// Green for what begins, yellow for what is near, red for what ends.
@@ -238,7 +242,10 @@ mod tests {
             assert_eq!(event_type(&word(kind)), Ok(kind));
         }
         for text in ["", "unspecified", "gone"] {
-            assert!(event_type(text).unwrap_err().contains("lease-expired"), "{text}");
+            assert!(
+                event_type(text).unwrap_err().contains("lease-expired"),
+                "{text}"
+            );
         }
     }
 }

@@ -191,7 +191,10 @@ fn absurd_values_are_refused_with_their_limits() {
         ("events.expiring", "[7]"),
         ("events.expiring", "[\"0s\"]"),
         ("events.expiring", "[\"367days\"]"),
-        ("events.expiring", "[\"1s\", \"2s\", \"3s\", \"4s\", \"5s\", \"6s\", \"7s\", \"8s\", \"9s\"]"),
+        (
+            "events.expiring",
+            "[\"1s\", \"2s\", \"3s\", \"4s\", \"5s\", \"6s\", \"7s\", \"8s\", \"9s\"]",
+        ),
         ("events.keep", "59s"),
         ("events.max", "999"),
         ("leases.duration", "999ms"),

@@ -155,9 +155,16 @@ impl Default for Alarms {
 
 /// A span in its largest whole unit, as configurations write it: `7d`, `36h`, `90m`.
 pub fn span_in_words(span: Duration) -> String {
-    const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    const UNITS: [(u128, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
     let millis = span.as_millis();
-    let whole = UNITS.iter().find(|(unit, _)| millis > 0 && millis % unit == 0);
+    let whole = UNITS
+        .iter()
+        .find(|(unit, _)| millis > 0 && millis % unit == 0);
     match whole {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),

@@ -22,7 +22,10 @@ fn watch_prints_a_line_for_each_event_and_goes_on_over_a_new_connection() {
     let asked = fixture.asked();
     let messages: Vec<&str> = asked.iter().map(|(_, _, said)| said.as_str()).collect();
     assert!(messages[0].contains(r#"namespace: "shop""#), "{messages:?}");
-    assert!(messages[0].contains("types: [Revoked, LeaseExpired]"), "{messages:?}");
+    assert!(
+        messages[0].contains("types: [Revoked, LeaseExpired]"),
+        "{messages:?}"
+    );
     assert!(messages[1].contains(r#"cursor: "c3""#), "{messages:?}");
     assert!(asked.iter().all(|(_, timeout, _)| timeout.is_none()));
 }

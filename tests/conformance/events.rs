@@ -133,7 +133,10 @@ pub(crate) async fn each_change_is_told_as_what_it_is_and_in_order(bench: Bench)
         .collect();
     assert_eq!(told, expected);
     let seconds = |event: &Event| event.time.saturating_since(created.create_time).as_secs();
-    assert_eq!(heard.iter().map(seconds).collect::<Vec<_>>(), [0, 1, 1, 1, 2]);
+    assert_eq!(
+        heard.iter().map(seconds).collect::<Vec<_>>(),
+        [0, 1, 1, 1, 2]
+    );
 }
 
 pub(crate) async fn what_changes_nothing_is_not_told(bench: Bench) {
@@ -176,7 +179,10 @@ pub(crate) async fn an_end_is_told_once_for_each_span_before_it(bench: Bench) {
     for (span, kind, detail) in times {
         bench.pass(span);
         let heard = ear.kinds(&bench, &[kind]).await;
-        assert_eq!((heard[0].detail.as_str(), heard[0].time), (detail, bench.now()));
+        assert_eq!(
+            (heard[0].detail.as_str(), heard[0].time),
+            (detail, bench.now())
+        );
         assert_eq!(heard[0].token, token);
         assert_eq!(ear.hear(&bench).await, [], "it was told");
     }
@@ -187,11 +193,7 @@ pub(crate) async fn what_came_due_while_nobody_told_it_is_told_in_order(bench: B
     let token = bench.create(ending_after(DAY * 10)).await;
     ear.kinds(&bench, &[EventKind::Created]).await;
     bench.pass(DAY * 11);
-    let expected = [
-        EventKind::Expiring,
-        EventKind::Expiring,
-        EventKind::Expired,
-    ];
+    let expected = [EventKind::Expiring, EventKind::Expiring, EventKind::Expired];
     let heard = ear.kinds(&bench, &expected).await;
     let end = token.expire_time.expect("an end");
     let ahead = heard.iter().map(|event| end.saturating_since(event.time));
@@ -265,7 +267,9 @@ pub(crate) async fn a_lease_is_told_from_its_beginning_to_its_end(bench: Bench) 
     bench.give_back(&held).await;
     let forced = bench.lease().await;
     bench.pass(SECOND);
-    bench.ended(LeaseTarget::Token(forced.token.id), false).await;
+    bench
+        .ended(LeaseTarget::Token(forced.token.id), false)
+        .await;
     let expected = [
         EventKind::Leased,
         EventKind::Released,
@@ -312,7 +316,11 @@ pub(crate) async fn a_lease_that_another_follows_is_told_to_be_over_once(bench: 
     bench.lease().await;
     bench.pass(LEASE);
     bench.acquire(&asking(&gpu())).await;
-    let expected = [EventKind::Leased, EventKind::LeaseExpired, EventKind::Leased];
+    let expected = [
+        EventKind::Leased,
+        EventKind::LeaseExpired,
+        EventKind::Leased,
+    ];
     ear.kinds(&bench, &expected).await;
     assert_eq!(ear.hear(&bench).await, []);
 }

@@ -3,7 +3,8 @@
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     BatchCreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListPoolsRequest,
-    ListRequest, ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest, WatchRequest,
+    ListRequest, ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest,
+    WatchRequest,
 };
 use tonic::Status;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
-    BatchCreateRequest, CreateRequest, DeleteRequest, EventType, RevokeRequest, Token, WatchRequest,
-    WatchResponse,
+    BatchCreateRequest, CreateRequest, DeleteRequest, EventType, RevokeRequest, Token,
+    WatchRequest, WatchResponse,
 };
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
@@ -106,7 +106,9 @@ pub(crate) async fn whatever_happens_to_a_token_is_told(authority: Authority) {
     let renamed = update(&mut root, &renamed, &["name"]).await;
     let event = watch.hear(EventType::Updated).await;
     assert_eq!(event.token, Some(renamed));
-    root.rotate(rotation(&token.token_id, SECOND)).await.unwrap();
+    root.rotate(rotation(&token.token_id, SECOND))
+        .await
+        .unwrap();
     let event = watch.hear(EventType::Rotated).await;
     assert_eq!(event.token.unwrap().secret_version, 2);
     revoke(&mut root, &token.token_id, "lost").await;
@@ -126,7 +128,10 @@ pub(crate) async fn leases_are_told_and_their_names_are_not(authority: Authority
     let event = watch.hear(EventType::Leased).await;
     assert!(!format!("{event:?}").contains(&held.lease.lease_id));
     let lease = event.token.unwrap().lease.expect("a lease");
-    assert_eq!((lease.fence, lease.lease_id), (held.lease.fence, String::new()));
+    assert_eq!(
+        (lease.fence, lease.lease_id),
+        (held.lease.fence, String::new())
+    );
     release(&mut root, held.release()).await.unwrap();
     let event = watch.hear(EventType::Released).await;
     let last = event.token.unwrap().last_lease.expect("a lease");

@@ -10,9 +10,9 @@ use crate::domain::retention::Retention;
 use crate::domain::token::tests::draft;
 use crate::domain::token::{Draft, Ruling, Token};
 use crate::entropy;
+use crate::store::Creation;
 use crate::store::events::EventBounds;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
-use crate::store::Creation;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,13 @@ impl Scene {
             token: None,
         };
         let place = self.store.last_event().await.unwrap();
-        Watcher::new(self.store.clone(), self.metrics.clone(), interest, place, tail)
+        Watcher::new(
+            self.store.clone(),
+            self.metrics.clone(),
+            interest,
+            place,
+            tail,
+        )
     }
 
     async fn create(&self) -> Token {
@@ -141,7 +147,8 @@ async fn who_hears_nothing_is_told_how_far_the_log_is() {
     // Where the log does not move on there is nothing to say.
     let quiet = tokio::time::timeout(PROGRESS_EVERY * 10, watcher.next()).await;
     assert!(quiet.is_err());
-    let revoking = Arc::new(|token: &Token, now| -> Ruling { token.revoke(now, Reason::default()) });
+    let revoking =
+        Arc::new(|token: &Token, now| -> Ruling { token.revoke(now, Reason::default()) });
     scene.store.change(token.id, revoking).await.unwrap();
     assert_eq!(heard(&mut watcher).await, token.id);
     keeping.abort();

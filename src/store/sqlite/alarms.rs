@@ -160,7 +160,11 @@ impl Acts<'_> {
         let count = due.len();
         // Whom nobody kept alive is gone already.
         for token in due.into_iter().flatten().filter(|token| !token.lapsed(now)) {
-            let alarms = self.log.alarming.alarms.due(&token, Timestamp::default(), now);
+            let alarms = self
+                .log
+                .alarming
+                .alarms
+                .due(&token, Timestamp::default(), now);
             let own = alarms.into_iter().filter(|(.., of)| *of == span);
             for (time, kind, left) in own {
                 self.note_alarm(&token, time, kind, left)?;
@@ -219,7 +223,9 @@ fn written(connection: &Connection) -> Result<Positions, Fault> {
 }
 
 fn write(connection: &Connection, positions: &Positions) -> Result<(), Fault> {
-    connection.prepare_cached("DELETE FROM alarms")?.execute([])?;
+    connection
+        .prepare_cached("DELETE FROM alarms")?
+        .execute([])?;
     let mut insert =
         connection.prepare_cached("INSERT INTO alarms (span, end, row) VALUES (?1, ?2, ?3)")?;
     for (span, Position { end, row }) in positions {

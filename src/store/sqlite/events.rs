@@ -123,7 +123,11 @@ fn events(snapshot: &Connection, after: EventCursor) -> Result<Events, Fault> {
         match read_event(row) {
             Ok(event) => answer.events.push((answer.next, event)),
             Err(Fault::Store(StoreError::Corrupt(reason))) => {
-                tracing::error!(number, reason, "an event cannot be read, and is passed over");
+                tracing::error!(
+                    number,
+                    reason,
+                    "an event cannot be read, and is passed over"
+                );
             }
             Err(fault) => return Err(fault),
         }

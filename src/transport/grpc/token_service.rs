@@ -265,10 +265,7 @@ impl TokenService for TokenServiceHandler {
 
     type WatchStream = Events;
 
-    async fn watch(
-        &self,
-        request: Request<pb::WatchRequest>,
-    ) -> Result<Response<Events>, Status> {
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Events>, Status> {
         self.tell_events(request).await
     }
 

@@ -6,8 +6,7 @@ use tonic::{Code, Response, Status};
 
 use super::{refused, token};
 
-pub(super) type Events =
-    tokio_stream::Iter<std::vec::IntoIter<Result<pb::WatchResponse, Status>>>;
+pub(super) type Events = tokio_stream::Iter<std::vec::IntoIter<Result<pb::WatchResponse, Status>>>;
 
 fn event(cursor: &str, kind: pb::EventType, detail: &str) -> Result<pb::WatchResponse, Status> {
     Ok(pb::WatchResponse {
@@ -25,7 +24,11 @@ fn event(cursor: &str, kind: pb::EventType, detail: &str) -> Result<pb::WatchRes
 /// From the beginning, two events, how far there is nothing, and a connection that ends; from there,
 /// one more event, and the end of all.
 pub(super) fn watch(asked: &pb::WatchRequest) -> Result<Response<Events>, Status> {
-    let draining = refused(Code::Unavailable, "ERROR_REASON_DRAINING", "the server is stopping");
+    let draining = refused(
+        Code::Unavailable,
+        "ERROR_REASON_DRAINING",
+        "the server is stopping",
+    );
     let dropped = refused(Code::OutOfRange, "ERROR_REASON_EVENTS_DROPPED", "too late");
     let nothing = pb::WatchResponse {
         cursor: "c3".to_owned(),

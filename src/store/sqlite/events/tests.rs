@@ -180,7 +180,10 @@ async fn a_token_that_a_sweep_removes_was_told_to_be_over() {
     bench.clock.advance(DAY * 2);
     assert_eq!(store.sweep().await.unwrap().removed, 1);
     telling(&store).await;
-    assert_eq!(kinds(&store).await, [EventKind::Created, EventKind::Expired]);
+    assert_eq!(
+        kinds(&store).await,
+        [EventKind::Created, EventKind::Expired]
+    );
 }
 
 #[tokio::test]
@@ -334,7 +337,10 @@ fn what_is_due_is_found_by_an_index() {
     drop(bench.open());
     let connection = bench.raw();
     for (sql, seek) in [
-        (ENDS, "tokens USING INDEX tokens_expire (expire_time>? AND expire_time<?)"),
+        (
+            ENDS,
+            "tokens USING INDEX tokens_expire (expire_time>? AND expire_time<?)",
+        ),
         (OVERDUE, "tokens USING COVERING INDEX tokens_held (due<?)"),
         (READ, "events USING INTEGER PRIMARY KEY (rowid>?)"),
     ] {
