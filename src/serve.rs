@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::authority::access::Root;
 use crate::authority::heartbeat;
@@ -213,6 +214,16 @@ fn bounds(limits: &LimitsConfig) -> Bounds {
     }
 }
 
+/// What goes on as long as calls are taken: telling what happens, and removing what ended long ago.
+fn tidying(authority: &Authority, store: &Arc<dyn Store>, config: &Config) -> [JoinHandle<()>; 3] {
+    let every = config.retention.sweep_every;
+    [
+        tokio::spawn(authority.watching().keep()),
+        tokio::spawn(telling::tell(store.clone())),
+        tokio::spawn(sweeper::sweep(store.clone(), every)),
+    ]
+}
+
 /// Serves what is in `store` until told to stop, and drains.
 async fn serve_store(
     config: Config,
@@ -231,9 +242,7 @@ async fn serve_store(
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
-    let following = tokio::spawn(authority.watching().keep());
-    let telling = tokio::spawn(telling::tell(store.clone()));
-    let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
+    let tidying = tidying(&authority, &store, &config);
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);
@@ -268,12 +277,10 @@ async fn serve_store(
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),
     }
     drain.send_replace(true);
-    sweeping.abort();
-    telling.abort();
+    tidying.iter().for_each(JoinHandle::abort);
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();
-        following.abort();
         beating.abort();
         renewing.abort();
         // To its end: what it is just doing would else bring the lease back.

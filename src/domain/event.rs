@@ -164,7 +164,7 @@ pub fn span_in_words(span: Duration) -> String {
     let millis = span.as_millis();
     let whole = UNITS
         .iter()
-        .find(|(unit, _)| millis > 0 && millis % unit == 0);
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
     match whole {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),

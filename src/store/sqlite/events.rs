@@ -8,7 +8,7 @@ use super::error::Fault;
 use super::pools::Place;
 use super::tokens::{Acts, Entry};
 use super::{Inner, SqliteStore, schema};
-use crate::domain::event::{Event, EventCursor, EventKind, of_change};
+use crate::domain::event::{Alarms, Event, EventCursor, EventKind, of_change};
 use crate::domain::lease::LeaseEnd;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
@@ -32,7 +32,17 @@ pub(super) const OVERDUE: &str = "SELECT rowid FROM tokens INDEXED BY tokens_hel
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) alarming: Alarming,
-    pub(super) bounds: EventBounds,
+    bounds: EventBounds,
+}
+
+impl Log {
+    /// That of a store which is opened `now`.
+    pub(super) fn resume(alarms: Alarms, bounds: EventBounds, now: Timestamp) -> Self {
+        Self {
+            alarming: Alarming::resume(alarms, now),
+            bounds,
+        }
+    }
 }
 
 #[async_trait]

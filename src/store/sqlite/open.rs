@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::alarms::Alarming;
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
 use super::events::Log;
@@ -45,15 +44,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         events,
     } = options;
     let path = place::resolve(&path)?;
-    // Before the lock, which would leave a file behind beside nothing.
-    if require_existing && matches!(path.try_exists(), Ok(false)) {
-        return Err(OpenError::Absent(path));
-    }
-    let lock = Lock::take(&path)?;
-    place::secure(&path, require_existing)?;
-    let file =
-        Arc::new(FileIdentity::of(&path).map_err(|error| OpenError::of_file(&path, &error))?);
-
+    let (lock, file) = claim(&path, require_existing)?;
     let faulty = |fault: Fault| OpenError::of_fault(&path, &fault);
     let mut connection = connect(&path).map_err(faulty)?;
     match schema::inspect(&connection, &path)? {
@@ -71,10 +62,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
     let seen = Arc::new(sight(&connection, &time, meta.mark).map_err(faulty)?);
     let queues = Arc::new(Queues::default());
-    let log = Arc::new(Log {
-        alarming: Alarming::resume(alarms, time.now()),
-        bounds: events,
-    });
+    let log = Arc::new(Log::resume(alarms, events, time.now()));
     let bells = Bells::default();
     let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
         path: path.clone(),
@@ -116,6 +104,18 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers,
         writer,
     })
+}
+
+/// Takes the file for this process alone.
+fn claim(path: &Path, require_existing: bool) -> Result<(Lock, Arc<FileIdentity>), OpenError> {
+    // Before the lock, which would leave a file behind beside nothing.
+    if require_existing && matches!(path.try_exists(), Ok(false)) {
+        return Err(OpenError::Absent(path.to_owned()));
+    }
+    let lock = Lock::take(path)?;
+    place::secure(path, require_existing)?;
+    let file = FileIdentity::of(path).map_err(|error| OpenError::of_file(path, &error))?;
+    Ok((lock, Arc::new(file)))
 }
 
 /// When the authority was seen, which is back now.

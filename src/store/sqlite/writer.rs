@@ -347,7 +347,6 @@ mod tests {
     use crate::domain::token::tests::at;
     use crate::entropy;
     use crate::store::events::EventBounds;
-    use crate::store::sqlite::alarms::Alarming;
     use crate::store::sqlite::tests::Bench;
 
     #[test]
@@ -362,10 +361,11 @@ mod tests {
             id: meta.id,
             seen: Arc::new(Seen::resume(Absences::default(), meta.mark)),
             queues: Arc::new(Queues::default()),
-            log: Arc::new(Log {
-                alarming: Alarming::resume(Alarms::default(), meta.mark),
-                bounds: EventBounds::default(),
-            }),
+            log: Arc::new(Log::resume(
+                Alarms::default(),
+                EventBounds::default(),
+                meta.mark,
+            )),
             bells: Bells::default(),
             time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
             retention: Retention::default(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::domain::event::Alarms;
 use crate::domain::lease::{Holder, LeaseMark};
 use crate::domain::name::{Namespace, PoolName, Reason};
 use crate::domain::pool::Pool;
