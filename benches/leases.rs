@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use token_authority::clock::SystemClock;
 use token_authority::domain::caller::Reach;
+use token_authority::domain::event::Alarms;
 use token_authority::domain::page::PageSize;
 use token_authority::domain::pool::Pool;
 use token_authority::domain::retention::Retention;
+use token_authority::store::events::EventBounds;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
@@ -53,6 +55,8 @@ fn main() {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         };
         let sqlite = SqliteStore::open(options).expect("the store opens");
         measure("SQLite", Arc::new(sqlite), sizes).await;

@@ -19,6 +19,7 @@ use token_authority::clock::SystemClock;
 use token_authority::domain::address::Network;
 use token_authority::domain::caller::{Namespaces, Reach};
 use token_authority::domain::endpoint::{Endpoints, Pattern};
+use token_authority::domain::event::Alarms;
 use token_authority::domain::limit::{LimitName, RateLimit, RateLimits};
 use token_authority::domain::pepper::{Keyring, Pepper};
 use token_authority::domain::permits::Ahead;
@@ -31,6 +32,7 @@ use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token};
 use token_authority::domain::verdict::{self, Consistency, Request, Verdict};
 use token_authority::entropy;
+use token_authority::store::events::EventBounds;
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, TokenStore};
 
@@ -201,6 +203,8 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         });
         let store = Arc::new(store.expect("the store opens"));
         let keyring = Keyring::default();

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use token_authority::clock::ManualClock;
+use token_authority::domain::event::Alarms;
 use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Ruling, TokenId};
+use token_authority::store::events::EventBounds;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Change, Creation, Rule, Store, StoreStatus};
@@ -58,6 +60,8 @@ async fn on_sqlite(many: usize) -> bool {
             require_existing: false,
             clock: clock.clone(),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         };
         Arc::new(SqliteStore::open(options).expect("the store opens"))
     };

@@ -5,6 +5,7 @@
 
 mod cache;
 mod connections;
+mod events;
 mod exposition;
 mod permits;
 mod rpc;
@@ -25,6 +26,7 @@ use crate::domain::verdict::Verdict;
 
 pub use cache::CacheTimes;
 pub use connections::{Connections, Ended, OfWorker, Open as OpenConnection};
+pub use events::Watchers;
 pub use exposition::{About, Exposition, Format, Now, Remembered};
 pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};
@@ -48,6 +50,7 @@ pub struct Metrics {
     pub connections: Connections,
     pub cache: CacheTimes,
     pub usage: Recorded,
+    pub events: Watchers,
     pub permits: PermitCounts,
     verdicts: Family<VerdictLabels, Tally>,
     /// Those of [`Metrics::verdicts`] that were counted before, by the verdict's number.
@@ -94,6 +97,7 @@ impl Metrics {
             connections: Connections::default(),
             cache: CacheTimes::default(),
             usage: Recorded::default(),
+            events: Watchers::default(),
             permits: PermitCounts::default(),
             verdicts: Family::default(),
             held_verdicts: Default::default(),

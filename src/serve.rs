@@ -20,13 +20,14 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::authority::access::Root;
 use crate::authority::heartbeat;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
-use crate::authority::sweeper;
 use crate::authority::{Authority, CacheBounds};
+use crate::authority::{sweeper, telling};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, LimitsConfig, RootToken};
 use crate::store::Store;
@@ -213,6 +214,16 @@ fn bounds(limits: &LimitsConfig) -> Bounds {
     }
 }
 
+/// What goes on as long as calls are taken: telling what happens, and removing what ended long ago.
+fn tidying(authority: &Authority, store: &Arc<dyn Store>, config: &Config) -> [JoinHandle<()>; 3] {
+    let every = config.retention.sweep_every;
+    [
+        tokio::spawn(authority.watching().keep()),
+        tokio::spawn(telling::tell(store.clone())),
+        tokio::spawn(sweeper::sweep(store.clone(), every)),
+    ]
+}
+
 /// Serves what is in `store` until told to stop, and drains.
 async fn serve_store(
     config: Config,
@@ -231,7 +242,7 @@ async fn serve_store(
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
-    let sweeping = tokio::spawn(sweeper::sweep(store.clone(), config.retention.sweep_every));
+    let tidying = tidying(&authority, &store, &config);
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);
@@ -266,7 +277,7 @@ async fn serve_store(
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),
     }
     drain.send_replace(true);
-    sweeping.abort();
+    tidying.iter().for_each(JoinHandle::abort);
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
         watching.abort();

@@ -86,10 +86,14 @@ acts! {
     KeepAliveStream: Lease, audited false;
     /// Listing pools.
     ListPools: Read, audited true;
+    /// Beginning to hear of events.
+    Watch: Read, audited true;
+    /// Going on to hear of them.
+    StillWatch of Watch: Read, audited false;
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 19] = [
+pub const TABLE: [(&str, Needs); 20] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (
         BatchValidate::RPC,
@@ -132,5 +136,6 @@ pub const TABLE: [(&str, Needs); 19] = [
         Needs::Permission(KeepAliveStream::PERMISSION),
     ),
     (ListPools::RPC, Needs::Permission(ListPools::PERMISSION)),
+    (Watch::RPC, Needs::Permission(Watch::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::domain::caller::{Identity, Permission};
+use crate::domain::event::EventCursor;
 use crate::domain::flaw::Violations;
 use crate::domain::lease::LeaseEnd;
 use crate::domain::name::Namespace;
@@ -71,6 +72,16 @@ pub enum Error {
     NotPooled(TokenId),
     #[error("{limit} calls wait for leases at this server, as many as may (leases.max_waiting)")]
     TooManyWaiting { limit: usize },
+    /// Or the cursor is of another store.
+    #[error(
+        "events behind the cursor are not kept any more; list the tokens, and watch from now on"
+    )]
+    EventsDropped,
+    #[error("no event was taken for {} s; go on behind the last one", .patience.as_secs())]
+    WatcherSlow {
+        cursor: EventCursor,
+        patience: Duration,
+    },
     /// A call that waits ends, as its connection does, or, where that does not end alone, the server.
     #[error("the wait ends: {}", if *.alone { "the connection does" } else { "the server is stopping" })]
     Leaving { alone: bool },
@@ -154,6 +165,8 @@ impl Error {
             Self::NotLeased(_) => "not_leased",
             Self::NotPooled(_) => "not_pooled",
             Self::TooManyWaiting { .. } => "too_many_waiting",
+            Self::EventsDropped => "events_dropped",
+            Self::WatcherSlow { .. } => "watcher_slow",
             Self::Leaving { .. } => "draining",
             Self::CallerGone => "abandoned",
             Self::CallerLimited { .. } => "caller_limited",

@@ -32,9 +32,11 @@ pub mod seen;
 mod shares;
 mod surrender;
 pub mod sweeper;
+pub mod telling;
 pub mod tokens;
 pub mod validate;
 pub mod waiting;
+pub mod watching;
 
 use std::sync::Arc;
 
@@ -56,6 +58,7 @@ use numbering::Numbering;
 use recorder::Recorder;
 use shares::Shares;
 use surrender::PeerBudgets;
+use watching::Watching;
 
 /// Most calls that wait for leases, unless [`Authority::with_leases`] says otherwise.
 const WAITING_MAX: usize = 4096;
@@ -76,6 +79,7 @@ pub struct Authority {
     recorder: Arc<Recorder>,
     /// `None` where nobody's failures are counted.
     failures: Option<FailureBudgets>,
+    watching: Arc<Watching>,
     terms: LeaseTerms,
     /// Most calls that wait for leases here.
     waiting_max: usize,
@@ -91,6 +95,7 @@ impl Authority {
         let coherence = Coherence::new(store.clone(), CacheBounds::default(), metrics.clone())?;
         Ok(Self {
             coherence: Arc::new(coherence),
+            watching: Arc::new(Watching::new(store.clone())),
             store,
             roots,
             certificates: CertificateCallers::default(),

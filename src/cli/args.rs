@@ -18,6 +18,7 @@ use super::namespace::NamespaceCommand;
 use super::pool::PoolCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
+use super::watch::WatchCommand;
 
 /// What `--help` says after the flags.
 pub(super) const EXIT_CODES: &str = "\
@@ -51,7 +52,7 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-/// Where and as whom calls are made; used by `token`, `namespace`, `pool`, `lease`, `whoami` and, as far as no
+/// Where and as whom calls are made; used by `token`, `namespace`, `pool`, `lease`, `watch`, `whoami` and, as far as no
 /// credential is meant, by `healthcheck`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Client options")]
@@ -127,6 +128,9 @@ pub(super) enum Command {
     /// Hold a token of a pool for a while
     #[command(subcommand, after_help = EXIT_CODES)]
     Lease(LeaseCommand),
+    /// Print what happens to tokens, line by line, until ended
+    #[command(after_help = EXIT_CODES)]
+    Watch(WatchCommand),
     /// Print who the caller is and what it may do
     Whoami,
     /// Ask the server of this configuration, or --server, whether it serves; sends no credential

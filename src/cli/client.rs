@@ -39,6 +39,21 @@ pub(super) struct Client {
     timeout: Duration,
 }
 
+/// A stream of events.
+pub(super) struct Events {
+    answers: Streaming<pb::WatchResponse>,
+    client: Client,
+}
+
+impl Events {
+    /// The next one; an error where the stream ended, which it does not by itself.
+    pub(super) async fn next(&mut self) -> Result<pb::WatchResponse, Failure> {
+        let next = self.answers.message().await.transpose();
+        let next = next.unwrap_or_else(|| Err(Status::unavailable("the stream ended")));
+        self.client.answer(next.map(Response::new))
+    }
+}
+
 impl Client {
     pub(super) async fn connect(
         server: Server,
@@ -181,6 +196,30 @@ impl Client {
         let request = self.unbounded(ReceiverStream::new(beats));
         let answer = self.stub.keep_alive_stream(request).await;
         self.answer(answer)
+    }
+
+    /// Opens a stream of events, which has no deadline once it is open; answers where it begins, too.
+    pub(super) async fn watch(
+        &mut self,
+        message: pb::WatchRequest,
+    ) -> Result<(Option<String>, Events), Failure> {
+        let request = self.unbounded(message);
+        let opening = tokio::time::timeout(self.timeout, self.stub.watch(request)).await;
+        let late = |_| {
+            Err(Status::deadline_exceeded(
+                "the stream did not begin in time",
+            ))
+        };
+        let opened = opening.unwrap_or_else(late);
+        let cursor = opened.as_ref().ok().and_then(|opened| {
+            let cursor = opened.metadata().get("watch-cursor")?;
+            cursor.to_str().ok().map(str::to_owned)
+        });
+        let events = Events {
+            answers: self.answer(opened)?,
+            client: self.clone(),
+        };
+        Ok((cursor, events))
     }
 
     pub(super) async fn get(

@@ -18,6 +18,10 @@ use super::failure::{Failure, root_cause};
 use super::heard::{Ear, Heard, Overheard};
 use super::server::{HostPort, Server, Trust};
 
+/// How often the other end is asked whether it is there while a call is under way, and for how long.
+const ALIVE_EVERY: Duration = Duration::from_secs(20);
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
+
 /// A connection to a server, renewed where it breaks between two calls.
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -36,6 +40,11 @@ impl Connection {
         let endpoint = Endpoint::from_shared("http://localhost")
             .and_then(|endpoint| {
                 endpoint.user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))
+            })
+            // A stream must not wait for ever on a connection that nobody ended.
+            .map(|endpoint| {
+                let asked = endpoint.http2_keep_alive_interval(ALIVE_EVERY);
+                asked.keep_alive_timeout(ALIVE_WITHIN)
             })
             .map_err(|error| unreachable(root_cause(&error)))?;
         let origin = server.origin().parse();

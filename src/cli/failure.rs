@@ -146,6 +146,24 @@ impl Failure {
         info.is_some_and(|info| info.reason == ErrorReason::Draining.as_str_name())
     }
 
+    /// Whether the same call may succeed later, though nobody mends anything here.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Call { status, .. } => !matches!(
+                status.code(),
+                Code::Unauthenticated
+                    | Code::PermissionDenied
+                    | Code::InvalidArgument
+                    | Code::FailedPrecondition
+                    | Code::OutOfRange
+                    | Code::NotFound
+                    | Code::Unimplemented
+            ),
+            _ => false,
+        }
+    }
+
     /// What a failed call's lines say, in one, for whoever reads only one.
     pub(super) fn in_one_line(&self) -> String {
         let lines = self.lines();

@@ -1,5 +1,8 @@
 //! Answers as canonical protobuf JSON.
 
+use std::fmt;
+use std::sync::LazyLock;
+
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
@@ -57,21 +60,39 @@ impl Answer for pb::DeleteResponse {
 impl Answer for pb::ValidateResponse {
     const NAME: &'static str = "ValidateResponse";
 }
+impl Answer for pb::WatchResponse {
+    const NAME: &'static str = "WatchResponse";
+}
 impl Answer for pb::WhoAmIResponse {
     const NAME: &'static str = "WhoAmIResponse";
 }
 
 /// The message as JSON: camel case, 64-bit numbers as strings, fields at their default left out.
 pub(super) fn canonical<M: Answer>(message: &M) -> Result<String, Failure> {
-    let broken = |why: String| Failure::Broken(format!("cannot write {} as JSON: {why}", M::NAME));
-    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET)
-        .map_err(|error| broken(error.to_string()))?;
+    serde_json::to_string_pretty(&dynamic(message)?).map_err(|error| broken::<M>(&error))
+}
+
+/// The same in one line.
+pub(super) fn line<M: Answer>(message: &M) -> Result<String, Failure> {
+    serde_json::to_string(&dynamic(message)?).map_err(|error| broken::<M>(&error))
+}
+
+fn broken<M: Answer>(why: &dyn fmt::Display) -> Failure {
+    Failure::Broken(format!("cannot write {} as JSON: {why}", M::NAME))
+}
+
+/// Read once: there may be many messages.
+static API: LazyLock<Result<DescriptorPool, String>> = LazyLock::new(|| {
+    DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).map_err(|error| error.to_string())
+});
+
+fn dynamic<M: Answer>(message: &M) -> Result<DynamicMessage, Failure> {
+    let pool = API.as_ref().map_err(|why| broken::<M>(why))?;
     let descriptor = pool
         .get_message_by_name(&format!("tokenauthority.v1.{}", M::NAME))
-        .ok_or_else(|| broken("unknown message".to_owned()))?;
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
-        .map_err(|error| broken(error.to_string()))?;
-    serde_json::to_string_pretty(&dynamic).map_err(|error| broken(error.to_string()))
+        .ok_or_else(|| broken::<M>(&"unknown message"))?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .map_err(|error| broken::<M>(&error))
 }
 
 #[cfg(test)]
@@ -134,6 +155,7 @@ mod tests {
         assert_eq!(value(&pb::RevokeResponse::default()), json!({}));
         assert_eq!(value(&pb::DeleteResponse::default()), json!({}));
         assert_eq!(value(&pb::ValidateResponse::default()), json!({}));
+        assert_eq!(value(&pb::WatchResponse::default()), json!({}));
         assert_eq!(value(&pb::WhoAmIResponse::default()), json!({}));
     }
 }

@@ -30,6 +30,7 @@ mod table;
 mod token;
 mod token_args;
 mod validate;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -113,6 +114,7 @@ fn carry_out(
         | Command::Namespace(_)
         | Command::Pool(_)
         | Command::Lease(_)
+        | Command::Watch(_)
         | Command::Whoami) => {
             let session = Session {
                 args: &cli.client,
@@ -134,6 +136,7 @@ fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
             Command::Namespace(command) => namespace::run(&mut session, command).await,
             Command::Pool(command) => pool::run(&mut session, command).await,
             Command::Lease(command) => lease::run(&mut session, command).await,
+            Command::Watch(command) => watch::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }
     })

@@ -24,6 +24,11 @@ impl Output {
         }
     }
 
+    /// Whether people read the answers.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Prints text that ends in a line's end, at once.
     pub(super) fn answer(&mut self, text: &str) -> io::Result<()> {
         self.answers.write_all(text.as_bytes())?;

@@ -5,6 +5,7 @@ mod at_hand;
 mod audit;
 mod cache;
 mod certificates;
+mod events;
 mod layers;
 mod leases;
 mod limits;
@@ -38,6 +39,7 @@ pub use at_hand::AtHand;
 pub use audit::AuditPlace;
 pub use cache::CacheConfig;
 pub use certificates::CertificateCaller;
+pub use events::EventsConfig;
 pub use layers::DEFAULTS;
 pub use leases::LeasesConfig;
 pub use limits::LimitsConfig;
@@ -54,6 +56,7 @@ pub use tls::TlsConfig;
 use args::ServeArgs;
 use audit::AuditTable;
 use cache::CacheTable;
+use events::EventsTable;
 use leases::LeasesTable;
 use limits::LimitsTable;
 use retention::RetentionTable;
@@ -101,6 +104,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     pub store: StoreConfig,
     pub retention: RetentionConfig,
+    pub events: EventsConfig,
     pub leases: LeasesConfig,
     pub cache: CacheConfig,
     pub brand: Brand,
@@ -167,6 +171,7 @@ struct File {
     tls: TlsTable,
     store: StoreTable,
     retention: RetentionTable,
+    events: EventsTable,
     leases: LeasesTable,
     cache: CacheTable,
     secrets: SecretsTable,
@@ -219,6 +224,7 @@ impl File {
             tls,
             store,
             retention,
+            events,
             leases,
             cache,
             secrets,
@@ -254,6 +260,7 @@ impl File {
             tls,
             store: store.parse()?,
             retention: retention.parse()?,
+            events: events.parse()?,
             leases: leases.parse()?,
             cache: cache.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,

@@ -1,7 +1,9 @@
 //! The layers and their errors.
 
 use super::*;
+use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
+use crate::store::events::EventBounds;
 
 fn load(args: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let settings = args
@@ -96,6 +98,8 @@ fn the_annotated_file_is_the_defaults() {
     assert!(config.root_tokens.is_empty());
     assert_eq!(config.retention.retention, Retention::default());
     assert_eq!(config.retention.sweep_every, Duration::from_secs(10));
+    assert_eq!(config.events.alarms, Alarms::default());
+    assert_eq!(config.events.bounds, EventBounds::default());
     assert_eq!(config.cache.max_entries, 200_000);
     assert_eq!(config.cache.max_bytes, 256 << 20);
     assert_eq!(config.limits.failures_per_minute, 600);
@@ -184,6 +188,15 @@ fn absurd_values_are_refused_with_their_limits() {
         ("retention.ended", "11years"),
         ("retention.short_lived", "0s"),
         ("retention.sweep_every", "25h"),
+        ("events.expiring", "[7]"),
+        ("events.expiring", "[\"0s\"]"),
+        ("events.expiring", "[\"367days\"]"),
+        (
+            "events.expiring",
+            "[\"1s\", \"2s\", \"3s\", \"4s\", \"5s\", \"6s\", \"7s\", \"8s\", \"9s\"]",
+        ),
+        ("events.keep", "59s"),
+        ("events.max", "999"),
         ("leases.duration", "999ms"),
         ("leases.duration", "25h"),
         ("leases.max_duration", "11years"),

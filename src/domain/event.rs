@@ -31,6 +31,21 @@ pub enum EventKind {
     LeaseExpired,
 }
 
+impl EventKind {
+    pub const ALL: [Self; 10] = [
+        Self::Created,
+        Self::Updated,
+        Self::Rotated,
+        Self::Revoked,
+        Self::Deleted,
+        Self::Expiring,
+        Self::Expired,
+        Self::Leased,
+        Self::Released,
+        Self::LeaseExpired,
+    ];
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -89,6 +104,11 @@ impl Alarms {
         }
     }
 
+    /// From the shortest to the longest.
+    pub fn spans(&self) -> &[Duration] {
+        &self.0
+    }
+
     /// What is to be told of a token by time alone, from `since` on and until `now`, oldest first;
     /// `Expiring` with the span that was left then.
     ///
@@ -130,6 +150,24 @@ impl Default for Alarms {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         Self(vec![DAY, DAY * 7])
+    }
+}
+
+/// A span in its largest whole unit, as configurations write it: `7d`, `36h`, `90m`.
+pub fn span_in_words(span: Duration) -> String {
+    const UNITS: [(u128, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    let millis = span.as_millis();
+    let whole = UNITS
+        .iter()
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
     }
 }
 

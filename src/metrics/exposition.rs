@@ -148,9 +148,7 @@ impl Pages {
         let help = "Tokens that a caller deleted here";
         registry.register("tokens_deleted", help, metrics.tokens_deleted.clone());
         register_leases(&mut registry, metrics);
-        metrics.cache.register(&mut registry);
-        metrics.usage.register(&mut registry);
-        metrics.permits.register(&mut registry);
+        register_parts(&mut registry, metrics);
         let cache = CacheGauges::register(&mut registry);
         let help = "Calls in hand, with changes that outlive their calls";
         registry.register("calls_in_hand", help, calls_in_hand.clone());
@@ -235,6 +233,14 @@ impl CacheGauges {
         self.lease_left.set(now.lease_left.as_secs_f64());
         self.permits.set(number(now.permits));
     }
+}
+
+/// What registers itself.
+fn register_parts(registry: &mut Registry, metrics: &Metrics) {
+    metrics.cache.register(registry);
+    metrics.usage.register(registry);
+    metrics.events.register(registry);
+    metrics.permits.register(registry);
 }
 
 fn register_leases(registry: &mut Registry, metrics: &Metrics) {

@@ -51,6 +51,8 @@ pub(super) async fn open(
                 peppers: config.keyring.checks(),
                 clock: Arc::new(SystemClock),
                 retention: config.retention.retention,
+                alarms: config.events.alarms.clone(),
+                events: config.events.bounds,
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;

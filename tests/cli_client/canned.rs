@@ -1,6 +1,7 @@
 //! A server whose answers are known.
 
 mod leases;
+mod watching;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -398,6 +399,13 @@ impl TokenService for Canned {
                 at => (at + 1).to_string(),
             },
         }))
+    }
+
+    type WatchStream = watching::Events;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Answer<Self::WatchStream> {
+        let asked = self.note(request)?;
+        watching::watch(&asked)
     }
 
     async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Answer<pb::WhoAmIResponse> {

@@ -9,6 +9,7 @@ mod changes;
 mod lease_run;
 mod leases;
 mod program;
+mod watching;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use token_authority::clock::{Clock, ManualClock};
 use token_authority::domain::caller::Reach;
+use token_authority::domain::event::Alarms;
 use token_authority::domain::name::Namespace;
 use token_authority::domain::page::{Cursor, Filter, PageSize};
 use token_authority::domain::pepper::PepperCheck;
 use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
+use token_authority::store::events::EventBounds;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Page, Store, StoreError, StoreStatus};
@@ -47,6 +49,8 @@ pub(crate) async fn on_sqlite() -> Bench {
             peppers,
             clock,
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         };
         let opening: Opening = Box::pin(async move {
             let store = SqliteStore::open(options).expect("the store opens");

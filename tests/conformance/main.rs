@@ -11,6 +11,7 @@
 
 mod acquisitions;
 mod endings;
+mod events;
 mod fixture;
 mod holding;
 mod leases;
@@ -300,6 +301,26 @@ conformance! {
         a_request_is_known_after_a_restart,
         one_request_leases_one_token_however_often_it_comes_at_once,
         a_pool_that_lost_its_tokens_forgets_whose_they_were,
+    }
+    events {
+        each_change_is_told_as_what_it_is_and_in_order,
+        what_changes_nothing_is_not_told,
+        an_end_is_told_once_for_each_span_before_it,
+        what_came_due_while_nobody_told_it_is_told_in_order,
+        a_change_beside_an_alarm_does_not_lose_it,
+        a_moved_end_is_told_where_it_is,
+        time_tells_nothing_of_a_token_that_is_revoked_or_has_no_end,
+        a_token_that_vanishes_was_told_before,
+        a_lease_is_told_from_its_beginning_to_its_end,
+        a_lease_that_is_over_is_told_though_nobody_acts,
+        a_lease_that_another_follows_is_told_to_be_over_once,
+        a_lease_that_ends_with_its_token_is_told,
+        a_lease_ends_by_the_end_of_its_token_alone,
+        pages_follow_each_other_without_gap,
+        a_cursor_survives_a_restart,
+        an_end_that_came_while_the_store_was_closed_is_told,
+        of_two_who_tell_at_once_nothing_is_lost,
+        a_closed_store_tells_nothing,
     }
     registry {
         a_store_that_was_made_has_a_settled_registry,

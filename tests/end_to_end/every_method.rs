@@ -4,6 +4,7 @@ use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     BatchCreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListPoolsRequest,
     ListRequest, ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest,
+    WatchRequest,
 };
 use tonic::Status;
 
@@ -109,6 +110,16 @@ pub(crate) async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, 
         (
             "ListPools",
             client.list_pools(ListPoolsRequest::default()).await.err(),
+        ),
+        (
+            "Watch",
+            client
+                .watch(WatchRequest {
+                    token_id: token_id.clone(),
+                    ..WatchRequest::default()
+                })
+                .await
+                .err(),
         ),
         (
             "Delete",

@@ -72,7 +72,7 @@ pub(crate) async fn in_every_method_a_foreign_token_is_exactly_as_an_absent_one(
         hidden.push(create(&mut root, foreign(scopes)).await.0);
     }
     let mut asked = Vec::new();
-    // A beat on a stream names no token.
+    // A beat on a stream names no token, and whoever watches such a one hears nothing.
     for rpc in rpcs::all().into_iter().filter(|rpc| !rpc.is_stream()) {
         for place in rpc.places_of("token_id") {
             let label = format!("{} {}", rpc.name(), name_of(&place));
@@ -169,7 +169,8 @@ pub(crate) async fn in_every_method_a_foreign_namespace_is_denied(authority: Aut
             "BatchCreate",
             "Acquire",
             "ListPools",
-            "List"
+            "List",
+            "Watch"
         ],
         "one more needs a look"
     );

@@ -69,6 +69,7 @@ mod updates;
 mod visibility;
 mod waiting;
 mod waiting_questions;
+mod watching;
 
 #[path = "../attacks/peer.rs"]
 #[allow(dead_code, reason = "it is shared, and each program uses a part")]
@@ -316,6 +317,18 @@ on_both_stores! {
         a_quiet_stream_ends_when_its_caller_loses_the_permission,
         a_quiet_stream_ends_when_its_caller_expires,
         a_quiet_stream_outlasts_an_outage_of_the_store,
+    }
+    watching {
+        whatever_happens_to_a_token_is_told,
+        leases_are_told_and_their_names_are_not,
+        an_end_is_told_before_it_comes_and_when,
+        a_watcher_hears_what_it_asked_for_and_may_read,
+        who_may_not_read_hears_nothing,
+        a_watcher_goes_on_where_it_was_whatever_dies,
+        a_watcher_that_comes_too_late_is_told_so,
+        a_stream_of_events_ends_with_the_right_of_its_caller,
+        a_stream_of_events_ends_when_the_server_leaves,
+        a_watcher_that_takes_nothing_is_cut_and_goes_on_without_a_gap,
     }
     waiting {
         who_waits_longest_is_served_first_and_at_once,

@@ -57,6 +57,36 @@ pub(crate) async fn send(
     path: &str,
     message: Vec<u8>,
 ) -> Result<usize, Status> {
+    let (mut client, request, path) = prepared(authority, credential, path, message).await;
+    client
+        .unary(request, path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+/// Sends a message that is answered by a stream, as far as to its beginning.
+pub(crate) async fn open(
+    authority: &Authority,
+    credential: &str,
+    path: &str,
+    message: Vec<u8>,
+) -> Result<(), Status> {
+    let (mut client, request, path) = prepared(authority, credential, path, message).await;
+    client.server_streaming(request, path, Raw).await.map(drop)
+}
+
+type Prepared = (
+    tonic::client::Grpc<tonic::transport::Channel>,
+    Request<Vec<u8>>,
+    http::uri::PathAndQuery,
+);
+
+async fn prepared(
+    authority: &Authority,
+    credential: &str,
+    path: &str,
+    message: Vec<u8>,
+) -> Prepared {
     let channel = authority.endpoint().connect().await.expect("a connection");
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("a ready channel");
@@ -67,10 +97,7 @@ pub(crate) async fn send(
     let id = "raw".parse().expect("visible ASCII");
     request.metadata_mut().insert("x-request-id", id);
     let path = http::uri::PathAndQuery::from_str(path).expect("a sound path");
-    client
-        .unary(request, path, Raw)
-        .await
-        .map(tonic::Response::into_inner)
+    (client, request, path)
 }
 
 pub(crate) async fn a_call_that_never_says_what_it_wants_is_ended_in_time(

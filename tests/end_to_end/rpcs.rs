@@ -91,6 +91,11 @@ impl Rpc {
         self.0.is_client_streaming() || self.0.is_server_streaming()
     }
 
+    /// Whether it answers one message by a stream that does not end.
+    fn lasts(&self) -> bool {
+        self.0.is_server_streaming() && !self.0.is_client_streaming()
+    }
+
     /// Calls it, a stream with one message; answers the error, if the call ends with one.
     pub(crate) async fn call(
         &self,
@@ -99,9 +104,19 @@ impl Rpc {
         message: &DynamicMessage,
     ) -> Option<Status> {
         let path = format!("/{SERVICE}/{}", self.name());
-        let sent = raw_bytes::send(authority, credential, &path, message.encode_to_vec());
-        let patience = tokio::time::timeout(PATIENCE, sent);
-        patience.await.expect("an answer").err()
+        let message = message.encode_to_vec();
+        let error = async {
+            match self.lasts() {
+                true => raw_bytes::open(authority, credential, &path, message)
+                    .await
+                    .err(),
+                false => raw_bytes::send(authority, credential, &path, message)
+                    .await
+                    .err(),
+            }
+        };
+        let patience = tokio::time::timeout(PATIENCE, error);
+        patience.await.expect("an answer")
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use token_authority::clock::SystemClock;
+use token_authority::domain::event::Alarms;
 use token_authority::domain::retention::Retention;
+use token_authority::store::events::EventBounds;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -29,6 +31,8 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         };
         let store = SqliteStore::open(options).expect("the store opens");
         Self {

@@ -16,6 +16,7 @@ use crate::authority::mint::Mint;
 use crate::authority::validate::{Question, Validation};
 use crate::clock::SystemClock;
 use crate::domain::caller::Namespaces;
+use crate::domain::event::Alarms;
 use crate::domain::freshness::Freshness;
 use crate::domain::limit::{LimitName, Quota, RateLimit, RateLimits};
 use crate::domain::name::{Namespace, PoolName, Reason};
@@ -29,6 +30,7 @@ use crate::domain::token::tests::draft;
 use crate::domain::token::{Draft, TokenId};
 use crate::domain::verdict::{Consistency, Request};
 use crate::entropy;
+use crate::store::events::EventBounds;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Rule, TokenStore};
 
@@ -59,6 +61,8 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         });
         let store = Arc::new(store.unwrap());
         let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());

@@ -186,7 +186,13 @@ impl Acts<'_> {
                 |row| row.get(0),
             )?
             .collect::<Result<Vec<i64>, _>>()?;
-        for row in &due {
+        self.notice_all(&due, now)?;
+        Ok(due.len() < NOTICED_MAX)
+    }
+
+    /// Puts the tokens of these rows where they belong `now`.
+    pub(super) fn notice_all(&self, rows: &[i64], now: Timestamp) -> Result<(), Fault> {
+        for row in rows {
             // Read anew: each that goes may move another.
             match self.by_row(*row) {
                 Err(Fault::Store(StoreError::Corrupt(reason))) => self.put_aside(*row, &reason)?,
@@ -197,7 +203,7 @@ impl Acts<'_> {
                 }
             }
         }
-        Ok(due.len() < NOTICED_MAX)
+        Ok(())
     }
 
     /// A token whose record cannot be read is none to lease; it may be mended, so it is kept.

@@ -5,6 +5,7 @@
 //! 20 000 tokens with random ids.
 
 mod acquire;
+mod alarms;
 mod census;
 mod checkpoint;
 mod error;
@@ -46,14 +47,17 @@ use super::{
     Sweeping, Swept, TokenStore,
 };
 use crate::clock::Clock;
+use crate::domain::event::Alarms;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
 
 use super::bells::Bells;
+use super::events::EventBounds;
 use error::Fault;
 pub use error::OpenError;
+use events::Log;
 pub use inspect::{Condition, Contents, Files, Holder, Integrity, Scrutiny, inspect};
 use limiter::Limiter;
 use peppers::Peppers;
@@ -81,6 +85,10 @@ pub struct SqliteOptions {
     pub clock: Arc<dyn Clock>,
     /// How long ended tokens are kept.
     pub retention: Retention,
+    /// How long before their end tokens are told to expire.
+    pub alarms: Alarms,
+    /// How much of the log of events is kept.
+    pub events: EventBounds,
 }
 
 /// An open database. Closed by [`StoreStatus::close`], or else when it is dropped.
@@ -148,6 +156,7 @@ struct Inner {
     peppers: Arc<Peppers>,
     seen: Arc<Seen>,
     queues: Arc<Queues>,
+    log: Arc<Log>,
     bells: Bells,
     registry: HeldRegistry,
     writer: Writer,
@@ -163,6 +172,7 @@ impl Inner {
             peppers: &self.peppers,
             seen: &self.seen,
             queues: &self.queues,
+            log: &self.log,
         }
     }
 

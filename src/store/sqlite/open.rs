@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::checkpoint::Folding;
 use super::error::{BUSY_TIMEOUT, Fault, OpenError};
+use super::events::Log;
 use super::limiter::Limiter;
 use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
@@ -26,7 +27,7 @@ use crate::store::bells::Bells;
 /// Most connections for point reads; each may cache 2 MB of pages.
 const POINT_READERS_MAX: usize = 8;
 /// Statements that the writer keeps prepared: all it has.
-const STATEMENTS: usize = 80;
+const STATEMENTS: usize = 100;
 /// Pages that the writer caches, in KiB.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Size that the write-ahead log is cut back to after a burst, in bytes.
@@ -39,17 +40,11 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers,
         clock,
         retention,
+        alarms,
+        events,
     } = options;
     let path = place::resolve(&path)?;
-    // Before the lock, which would leave a file behind beside nothing.
-    if require_existing && matches!(path.try_exists(), Ok(false)) {
-        return Err(OpenError::Absent(path));
-    }
-    let lock = Lock::take(&path)?;
-    place::secure(&path, require_existing)?;
-    let file =
-        Arc::new(FileIdentity::of(&path).map_err(|error| OpenError::of_file(&path, &error))?);
-
+    let (lock, file) = claim(&path, require_existing)?;
     let faulty = |fault: Fault| OpenError::of_fault(&path, &fault);
     let mut connection = connect(&path).map_err(faulty)?;
     match schema::inspect(&connection, &path)? {
@@ -67,6 +62,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let time = Arc::new(StoreTime::resume(clock, meta.mark));
     let seen = Arc::new(sight(&connection, &time, meta.mark).map_err(faulty)?);
     let queues = Arc::new(Queues::default());
+    let log = Arc::new(Log::resume(alarms, events, time.now()));
     let bells = Bells::default();
     let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
         path: path.clone(),
@@ -84,6 +80,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         peppers: Arc::clone(&peppers),
         seen: Arc::clone(&seen),
         queues: Arc::clone(&queues),
+        log: Arc::clone(&log),
         bells: bells.clone(),
         flushed: None,
         folding: Folding::default(),
@@ -101,11 +98,24 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         limiter,
         seen,
         queues,
+        log,
         bells,
         registry,
         peppers,
         writer,
     })
+}
+
+/// Takes the file for this process alone.
+fn claim(path: &Path, require_existing: bool) -> Result<(Lock, Arc<FileIdentity>), OpenError> {
+    // Before the lock, which would leave a file behind beside nothing.
+    if require_existing && matches!(path.try_exists(), Ok(false)) {
+        return Err(OpenError::Absent(path.to_owned()));
+    }
+    let lock = Lock::take(path)?;
+    place::secure(path, require_existing)?;
+    let file = FileIdentity::of(path).map_err(|error| OpenError::of_file(path, &error))?;
+    Ok((lock, Arc::new(file)))
 }
 
 /// When the authority was seen, which is back now.

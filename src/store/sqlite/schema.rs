@@ -8,7 +8,7 @@ use super::GeneratedRoot;
 use super::error::{Fault, OpenError};
 use super::pools::{self, Place, Stand};
 use super::seen::{self, Seen};
-use super::tokens::{columns, pool_of, read_token};
+use super::tokens::{columns, end_of, pool_of, read_token};
 use crate::domain::absence::Absences;
 use crate::domain::tenure::Tenure;
 use crate::domain::time::Timestamp;
@@ -20,16 +20,20 @@ pub(super) const APPLICATION_ID: i32 = 0x7461_7574;
 
 /// The migrations in order; `user_version` is the number of the last one that a database has seen.
 /// What was released is never edited.
-const MIGRATIONS: [(u32, &str); 2] = [
+const MIGRATIONS: [(u32, &str); 3] = [
     (1, include_str!("migrations/0001_tokens.sql")),
     (2, include_str!("migrations/0002_leases.sql")),
+    (3, include_str!("migrations/0003_events.sql")),
 ];
 
 /// Version of the tables that this release writes.
-const SCHEMA: u32 = 2;
-/// Oldest release by its schema that may write to them: an older one would make pooled tokens that
-/// stand in no place of their pool.
-const MIN_READER: u32 = 2;
+const SCHEMA: u32 = 3;
+/// Oldest release by its schema that may write to them: an older one would change tokens without
+/// telling it, and make some whose ends nobody would find.
+const MIN_READER: u32 = 3;
+
+/// Tokens that a migration reads before it writes.
+const MIGRATED_AT_ONCE: usize = 1000;
 
 /// What the store says about itself.
 #[derive(Debug)]
@@ -106,6 +110,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
     if seen == 1 {
         place_all(&transaction)?;
     }
+    if (1..3).contains(&seen) {
+        note_ends(&transaction)?;
+    }
     if seen < last {
         transaction.execute(
             "UPDATE meta SET schema = max(schema, ?1), min_reader = max(min_reader, ?2)",
@@ -177,6 +184,40 @@ fn place_all(connection: &Connection) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Writes down when the tokens of earlier schemas end.
+fn note_ends(connection: &Connection) -> Result<(), Fault> {
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM tokens WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+    );
+    let mut update = connection.prepare("UPDATE tokens SET expire_time = ?2 WHERE rowid = ?1")?;
+    let mut statement = connection.prepare(sql)?;
+    let mut last = i64::MIN;
+    loop {
+        let mut rows = statement.query((last, MIGRATED_AT_ONCE as i64))?;
+        let (mut count, mut ends) = (0, Vec::new());
+        while let Some(row) = rows.next()? {
+            (last, count) = (row.get(4)?, count + 1);
+            match read_token(row) {
+                Ok(token) => ends.extend(end_of(&token).map(|end| (last, end))),
+                // It may be mended; then its next change says when it ends.
+                Err(Fault::Store(StoreError::Corrupt(reason))) => {
+                    tracing::error!(reason, "a record cannot be read, and is passed over");
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        drop(rows);
+        for (row, end) in ends {
+            update.execute((row, end))?;
+        }
+        if count < MIGRATED_AT_ONCE {
+            return Ok(());
+        }
+    }
 }
 
 /// Records that decisions were made as late as `mark`, and when the authority was seen.

@@ -43,6 +43,7 @@ impl Acts<'_> {
         for fate in &due {
             match fate {
                 Fate::Vanish(entry) => {
+                    self.note_last(entry, now)?;
                     removed += usize::from(pools::remove(self.connection, entry.row)?);
                 }
                 Fate::Stay(entry, until) => {

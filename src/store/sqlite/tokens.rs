@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::census::population;
 use super::error::Fault;
+use super::events::Log;
 use super::peppers::Peppers;
 use super::pools::{self, Place, Spot, Stand};
 use super::queue::Queues;
@@ -31,6 +32,7 @@ pub(super) struct Acts<'a> {
     pub(super) peppers: &'a Peppers,
     pub(super) seen: &'a Seen,
     pub(super) queues: &'a Queues,
+    pub(super) log: &'a Log,
 }
 
 /// A token's row, as it was written; its time may have come since.
@@ -146,9 +148,9 @@ impl Acts<'_> {
         token.revision = start.micros().max(last + 1);
         let digests = token.secrets.digests();
         self.peppers.keep_those_of(self.connection, digests)?;
-        self.insert(&token)?;
+        let row = self.insert(&token)?;
+        self.note_change(None, Some(&token), start)?;
         if token.tenure.is_some() {
-            let row = self.connection.last_insert_rowid();
             token = self.stand(row, None, token, start)?;
         }
         self.purge(now, PURGED_AT_ONCE)?;
@@ -174,10 +176,13 @@ impl Acts<'_> {
         };
         let digests = changed.secrets.digests();
         self.peppers.keep_those_of(self.connection, digests)?;
+        if changed.expire_time != token.expire_time || changed.revoked != token.revoked {
+            self.note_overdue(&token, row, now)?;
+        }
         self.connection
             .prepare_cached(
                 "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \
-                 record = ?6 WHERE rowid = ?1",
+                 record = ?6, expire_time = ?7 WHERE rowid = ?1",
             )?
             .execute((
                 row,
@@ -186,7 +191,9 @@ impl Acts<'_> {
                 changed.revision.cast_signed(),
                 self.vanish_time(&changed, now),
                 record::encode(&changed),
+                end_of(&changed),
             ))?;
+        self.note_change(Some(&token), Some(&changed), now)?;
         if spot.is_some() || changed.tenure.is_some() {
             changed = self.stand(row, spot, changed, now)?;
         }
@@ -201,6 +208,8 @@ impl Acts<'_> {
         if let Ruling::Refuse(refusal) = rule(&entry.token, now) {
             return Ok(Deletion::Refused(refusal));
         }
+        self.note_last(&entry, now)?;
+        self.note_change(Some(&entry.token), None, now)?;
         pools::remove(self.connection, entry.row)?;
         self.mark_deleted(&entry.token, now)?;
         self.purge(now, PURGED_AT_ONCE)?;
@@ -274,10 +283,12 @@ impl Acts<'_> {
                     due,
                 };
                 pools::put(self.connection, row, spot, to, tenure)?;
+                self.note_move(token, spot.map(|spot| spot.place), Some(place), now)?;
                 Ok(Some(place))
             }
             (_, _, Some(spot)) => {
                 pools::leave(self.connection, row, spot)?;
+                self.note_move(token, Some(spot.place), None, now)?;
                 Ok(None)
             }
             (_, _, None) => Ok(None),
@@ -339,12 +350,13 @@ impl Acts<'_> {
         Ok(newest.map(|micros| Timestamp::from_micros(micros.cast_unsigned())))
     }
 
-    fn insert(&self, token: &Token) -> Result<(), Fault> {
+    /// Answers the row.
+    fn insert(&self, token: &Token) -> Result<i64, Fault> {
         self.connection
             .prepare_cached(
                 "INSERT INTO tokens \
-                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, record) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, record, \
+                 expire_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute((
                 token.id.as_str(),
@@ -356,8 +368,9 @@ impl Acts<'_> {
                 token.origin.as_ref().map(|origin| origin.key.0),
                 self.vanish_time(token, token.create_time),
                 record::encode(token),
+                end_of(token),
             ))?;
-        Ok(())
+        Ok(self.connection.last_insert_rowid())
     }
 
     /// The column that says when a sweep looks at the token.
@@ -391,6 +404,11 @@ impl Acts<'_> {
             .optional()?;
         row.transpose()
     }
+}
+
+/// The column that says when a token ends.
+pub(super) fn end_of(token: &Token) -> Option<i64> {
+    token.expire_time.map(|end| end.micros().cast_signed())
 }
 
 struct Marker {

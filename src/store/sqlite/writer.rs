@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::checkpoint::{self, Folding};
 use super::error::Fault;
+use super::events::Log;
 use super::job::{Job, job};
 use super::limiter::{Limiter, Written};
 use super::peppers::Peppers;
@@ -66,6 +67,7 @@ pub(super) struct Desk {
     pub(super) peppers: Arc<Peppers>,
     pub(super) seen: Arc<Seen>,
     pub(super) queues: Arc<Queues>,
+    pub(super) log: Arc<Log>,
     pub(super) bells: Bells,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
@@ -230,6 +232,7 @@ impl Desk {
             peppers: &self.peppers,
             seen: &self.seen,
             queues: &self.queues,
+            log: &self.log,
         };
         let before = self.connection.total_changes();
         for job in jobs {
@@ -339,9 +342,11 @@ fn trusted(outcome: Result<(), Fault>) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use crate::domain::absence::Absences;
+    use crate::domain::event::Alarms;
     use crate::domain::spending::{RateSpending, Spending};
     use crate::domain::token::tests::at;
     use crate::entropy;
+    use crate::store::events::EventBounds;
     use crate::store::sqlite::tests::Bench;
 
     #[test]
@@ -356,6 +361,11 @@ mod tests {
             id: meta.id,
             seen: Arc::new(Seen::resume(Absences::default(), meta.mark)),
             queues: Arc::new(Queues::default()),
+            log: Arc::new(Log::resume(
+                Alarms::default(),
+                EventBounds::default(),
+                meta.mark,
+            )),
             bells: Bells::default(),
             time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
             retention: Retention::default(),

@@ -27,11 +27,12 @@ use super::{deadline, method, status};
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
 
 /// Methods that answer with a stream which lasts as long as both sides want.
-const ENDLESS: [&str; 4] = [
+const ENDLESS: [&str; 5] = [
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.",
     "/tokenauthority.v1.TokenService/KeepAliveStream",
     "/tokenauthority.v1.TokenService/ValidateStream",
+    "/tokenauthority.v1.TokenService/Watch",
 ];
 
 /// Methods that judge secrets, which leave no audit lines as a rule.

@@ -19,6 +19,7 @@ mod standing;
 mod status;
 mod token_service;
 mod validate_calls;
+mod watch_stream;
 
 use std::future::Future;
 use std::sync::Arc;

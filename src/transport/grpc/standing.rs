@@ -41,14 +41,19 @@ pub(super) enum Trouble {
 impl<A: Act> Standing<A> {
     /// Lets a caller in, or not.
     pub(super) async fn begin(authority: &Arc<Authority>, shown: Shown) -> Result<Self, Error> {
-        let standing = Self {
-            authority: authority.clone(),
-            shown,
-            last: ArcSwapOption::empty(),
-        };
+        let standing = Self::of(authority, shown);
         match standing.found().await {
             Ok(_) => Ok(standing),
             Err(Trouble::Loss(error) | Trouble::Message(error)) => Err(error),
+        }
+    }
+
+    /// Of a caller who was let in already.
+    pub(super) fn of(authority: &Arc<Authority>, shown: Shown) -> Self {
+        Self {
+            authority: authority.clone(),
+            shown,
+            last: ArcSwapOption::empty(),
         }
     }
 
@@ -91,19 +96,30 @@ impl<A: Act> Standing<A> {
     /// Over when the caller has lost its right, though it sends no message; says how. A store that
     /// cannot say so takes nobody's right.
     pub(super) async fn lost(self: Arc<Self>) -> Error {
+        self.lost_where(|_| Ok(())).await
+    }
+
+    /// The same where the right must also be `enough` by now.
+    pub(super) async fn lost_where(
+        self: Arc<Self>,
+        enough: impl Fn(&Right<A>) -> Result<(), Error>,
+    ) -> Error {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first is over at once, and the caller was let in just now.
         looks.tick().await;
         loop {
             looks.tick().await;
-            if let Err(Trouble::Loss(error)) = self.still_permitted().await {
+            if let Err(Trouble::Loss(error)) = self.still_permitted(&enough).await {
                 return error;
             }
         }
     }
 
-    async fn still_permitted(&self) -> Result<(), Trouble> {
+    async fn still_permitted(
+        &self,
+        enough: impl Fn(&Right<A>) -> Result<(), Error>,
+    ) -> Result<(), Trouble> {
         let (authority, call) = (&self.authority, &self.shown.call);
         let by_now = authority.caller_by_now(self.shown.proof(), call).await;
         let session = by_now.map_err(|error| match Trouble::of(error) {
@@ -111,7 +127,8 @@ impl<A: Act> Standing<A> {
             passing => passing,
         })?;
         let right = authority.permit::<A>(&session).map_err(Trouble::of)?;
-        right.conclude(Ok(())).map_err(Trouble::of)
+        let still = enough(&right);
+        right.conclude(still).map_err(Trouble::of)
     }
 }
 

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::authority::error::Error;
 use crate::domain::caller::Permission;
+use crate::domain::event::EventCursor;
 use crate::domain::flaw::{Violations, quoted};
 use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
@@ -227,6 +228,8 @@ impl From<Error> for Status {
             Error::NotLeased(id) => precondition(ErrorReason::NotLeased, id, None, message),
             Error::NotPooled(id) => precondition(ErrorReason::NotPooled, id, None, message),
             Error::TooManyWaiting { limit } => leases::too_many_waiting(limit, message),
+            Error::EventsDropped => plain(Code::OutOfRange, ErrorReason::EventsDropped),
+            Error::WatcherSlow { cursor, .. } => watcher_slow(cursor, message),
             Error::Leaving { alone: true } => connection_ends(),
             Error::Leaving { alone: false } => draining(),
             // Nobody is there to read it.
@@ -279,6 +282,12 @@ fn permission_missing(permission: Permission, namespace: String, message: String
 fn limited(reason: ErrorReason, retry_after: Duration, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(retry_after));
     with(details, Code::ResourceExhausted, reason, &[], message)
+}
+
+/// It may go on at once, behind what it was sent last.
+fn watcher_slow(cursor: EventCursor, message: String) -> Status {
+    let (code, reason) = (Code::ResourceExhausted, ErrorReason::WatcherSlow);
+    retry_later(code, reason, &[("cursor", cursor.to_string())], message)
 }
 
 fn failures_limited(limit: u32, retry_after: Duration, message: String) -> Status {

@@ -17,6 +17,7 @@ use super::pb;
 use super::pb::revoke_request::Target;
 use super::pb::token_service_server::TokenService;
 use super::validate_calls::{Verdicts, judgement};
+use super::watch_stream::Events;
 
 /// The service over one authority.
 #[derive(Clone)]
@@ -261,6 +262,12 @@ impl TokenService for TokenServiceHandler {
         request: Request<pb::ListPoolsRequest>,
     ) -> Result<Response<pb::ListPoolsResponse>, Status> {
         self.pools(request).await
+    }
+
+    type WatchStream = Events;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Events>, Status> {
+        self.tell_events(request).await
     }
 
     async fn who_am_i(

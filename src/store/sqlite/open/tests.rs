@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
+use crate::store::events::EventBounds;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
@@ -111,6 +113,8 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
         peppers: Vec::new(),
         clock: bench.clock.clone(),
         retention: Retention::default(),
+        alarms: Alarms::default(),
+        events: EventBounds::default(),
     });
     let reason = absent.err().map(|error| error.to_string());
     assert!(reason.is_some_and(|reason| reason.contains("/absent/folder/a.db")));

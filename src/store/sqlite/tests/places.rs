@@ -241,7 +241,9 @@ async fn tokens_of_the_first_schema_can_be_leased() {
     store.close().await;
     let raw = bench.raw();
     raw.execute_batch(
-        "DROP INDEX tokens_position; DROP INDEX tokens_due; DROP TABLE pools; DROP TABLE acquired; \
+        "DROP TABLE events; DROP TABLE alarms; DROP INDEX tokens_held; DROP INDEX tokens_expire; \
+         ALTER TABLE tokens DROP COLUMN expire_time; \
+         DROP INDEX tokens_position; DROP INDEX tokens_due; DROP TABLE pools; DROP TABLE acquired; \
          ALTER TABLE tokens DROP COLUMN pool_id; ALTER TABLE tokens DROP COLUMN place; \
          ALTER TABLE tokens DROP COLUMN position; ALTER TABLE tokens DROP COLUMN due; \
          ALTER TABLE tokens DROP COLUMN tenure; ALTER TABLE meta DROP COLUMN absences; \

@@ -5,6 +5,7 @@
 
 mod change;
 mod create;
+mod events;
 mod inspect;
 mod leases;
 mod limits;
@@ -21,6 +22,7 @@ use crate::domain::name::{Owner, PoolName};
 
 pub(super) use change::{limits_reset, patch, rotate_order, rotated};
 pub(super) use create::{batch, issued, order};
+pub(super) use events::{watch_query, watched};
 pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
 pub(super) use leases::{
     acquire_order, acquired, beat_order, forced_release_order, kept, release_order, released,
