@@ -50,7 +50,7 @@ mod tokens;
 mod walk;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -58,6 +58,7 @@ use tokio::task::JoinHandle;
 
 use self::background::Background;
 use self::ear::Ear;
+use self::events::{Teller, Walked};
 use self::identity::Acceptance;
 use self::keys::Keys;
 use self::line::Line;
@@ -68,8 +69,10 @@ use self::series::Series;
 use self::sight::Sight;
 use self::watch::News;
 use super::bells::Bells;
+use super::events::EventBounds;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
+use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
@@ -91,7 +94,10 @@ pub struct RedisStore {
     sight: Sight,
     bells: Bells,
     ear: Ear,
-    watchdogs: Vec<JoinHandle<()>>,
+    teller: Arc<Teller>,
+    walked: Mutex<Walked>,
+    /// What runs beside the acts, as long as the store is open.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl RedisStore {
@@ -111,10 +117,10 @@ impl RedisStore {
             Acceptance::new(&options)?,
             patience,
             Replicas::new(options.replicas, keys.note_channel()),
-            background,
+            background.clone(),
         ));
         let news = Arc::new(News::default());
-        let watchdogs = (0..links.slots())
+        let mut tasks: Vec<_> = (0..links.slots())
             .map(|slot| tokio::spawn(watch::keep(links.clone(), slot, news.clone())))
             .collect();
         let access = Arc::new(Access {
@@ -124,20 +130,32 @@ impl RedisStore {
             write_timeout: options.write_timeout,
             clock: options.clock,
             retention: options.retention,
+            alarms: options.alarms,
+            events: options.events,
         });
+        let teller = Teller::new(access.clone());
+        tasks.push(background.spawn(teller.clone().keep()));
         Ok(Self {
             series: Series::new(access.clone()),
             sight: Sight::default(),
             bells,
             ear,
             access,
-            watchdogs,
+            teller,
+            walked: Mutex::default(),
+            tasks,
         })
     }
 
     /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
     pub fn round_trips(&self) -> u64 {
         self.access.links.round_trips()
+    }
+
+    /// Waits until all that acts have done is in the log of events.
+    #[doc(hidden)]
+    pub async fn all_told(&self) {
+        self.teller.finish(self.access.write_timeout).await;
     }
 
     /// Makes buckets of the listing indexes as small as a test needs; all users of one store must
@@ -152,7 +170,7 @@ impl RedisStore {
 impl Drop for RedisStore {
     fn drop(&mut self) {
         self.ear.end();
-        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
 }
@@ -201,7 +219,8 @@ impl StoreStatus for RedisStore {
 
     async fn close(&self) {
         self.ear.end();
-        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.teller.finish(self.access.write_timeout).await;
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
 }
@@ -214,6 +233,8 @@ struct Access {
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
     retention: Retention,
+    alarms: Alarms,
+    events: EventBounds,
 }
 
 impl Access {
