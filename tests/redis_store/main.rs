@@ -5,6 +5,7 @@
 
 mod acts;
 mod census;
+mod events;
 mod failover;
 mod faults;
 mod inspect;

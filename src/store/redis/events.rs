@@ -80,19 +80,30 @@ impl EventStore for RedisStore {
 
     async fn tell(&self) -> Result<Told, StoreError> {
         let line = &self.access.links.line()?;
+        self.in_turn(line, self.tell_in_turn(line)).await
+    }
+}
+
+impl RedisStore {
+    /// Does `work`, unless another server tells what is due just now.
+    pub(super) async fn in_turn(
+        &self,
+        line: &Line<'_>,
+        work: impl Future<Output = Result<Told, StoreError>> + Send,
+    ) -> Result<Told, StoreError> {
+        // What is told by time alone comes behind what was done here.
+        self.teller.catch_up(self.access.write_timeout).await;
         // An emptied store must not be written to.
         line.confirm(self.access.write_timeout).await?;
         let who = nonce()?;
         if !self.turn(line, &who, TURN_TAKES).await? {
             return Ok(Told::default());
         }
-        let told = self.tell_in_turn(line).await;
+        let told = work.await;
         self.turn(line, &who, "").await?;
         told
     }
-}
 
-impl RedisStore {
     async fn turn(&self, line: &Line<'_>, who: &str, span: &str) -> Result<bool, StoreError> {
         let call = TAKE_TURN.call([self.access.keys.turn()]);
         let answer = line
@@ -189,7 +200,8 @@ impl RedisStore {
             left = moved.left;
         }
         let more = !left.is_empty();
-        left.into_iter().for_each(|pool| self.teller.poke(Some(pool)));
+        left.into_iter()
+            .for_each(|pool| self.teller.poke(Some(pool)));
         self.walked().pool = last.unwrap_or_default();
         Ok(Told { told, more })
     }

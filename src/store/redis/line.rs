@@ -141,7 +141,8 @@ impl<'a> Line<'a> {
         call: &Call,
     ) -> Result<Value, StoreError> {
         let marker = Some(self.marker());
-        let run = async |first: &[Call], script| self.run(limit, first, script, marker.clone()).await;
+        let run =
+            async |first: &[Call], script| self.run(limit, first, script, marker.clone()).await;
         let mut answers = run(first, call.by_hash()).await?;
         if is_unknown_script(&answers.0) {
             answers = run(&[], call.whole()).await?;

@@ -56,7 +56,9 @@ impl RedisStore {
             let some: Vec<Pool> = names.iter().filter_map(|name| parsed(name)).collect();
             last = some.last().cloned().or(last);
             let standings = self.standings(line, &some).await?;
-            some.iter().cloned().for_each(|pool| self.teller.poke(Some(pool)));
+            some.iter()
+                .cloned()
+                .for_each(|pool| self.teller.poke(Some(pool)));
             let known = some.into_iter().zip(standings);
             pools.extend(known.filter(|(_, standing)| standing.tokens() > 0));
         }

@@ -46,13 +46,15 @@ impl Sweeping for RedisStore {
     async fn sweep(&self) -> Result<Swept, StoreError> {
         let line = &self.access.links.line()?;
         let now = self.time(line).await?;
+        // Those whose end was not told yet come to what is swept by being told.
+        let told = self.in_turn(line, self.tell_alarms(line, now)).await?;
         // Redis works for one part while we do for another.
         let part = |number| self.sweep_part(line, number, now);
         let parts = tokio::try_join!(part(0), part(1), part(2), part(3))?;
         let parts: [Swept; PARTS] = parts.into();
         Ok(Swept {
             removed: parts.iter().map(|part| part.removed).sum(),
-            more: parts.iter().any(|part| part.more),
+            more: told.more || parts.iter().any(|part| part.more),
         })
     }
 }
@@ -241,7 +243,11 @@ impl RedisStore {
     }
 
     /// Runs scripts that answer whether they did something.
-    pub(super) async fn carry_out(&self, line: &Line<'_>, calls: Vec<Call>) -> Result<Vec<bool>, StoreError> {
+    pub(super) async fn carry_out(
+        &self,
+        line: &Line<'_>,
+        calls: Vec<Call>,
+    ) -> Result<Vec<bool>, StoreError> {
         let answers = line.scripts(self.access.write_timeout, &calls).await?;
         let done = |answer| read::<u64>(answer).map(|done| done > 0);
         answers.into_iter().map(done).collect()

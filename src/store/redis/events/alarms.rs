@@ -4,13 +4,15 @@
 //! notes the next time: so where it dies, the next one tells it again. A token that was changed meanwhile
 //! is looked at again, since a time that is noted is another one.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use redis::cmd;
 
-use super::log::{How, Item};
+use super::log::Item;
 use super::stored;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::pool::Pool;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
 use crate::store::events::Told;
@@ -18,6 +20,7 @@ use crate::store::redis::RedisStore;
 use crate::store::redis::due::{Due, SHARD_MAX};
 use crate::store::redis::error::{read, unexpected};
 use crate::store::redis::keys::{DueShard, Look};
+use crate::store::redis::leases::pool_of;
 use crate::store::redis::line::Line;
 use crate::store::redis::scripts::Call;
 use crate::store::redis::standing::{Standing, remembered};
@@ -34,18 +37,16 @@ enum Fate {
 
 impl RedisStore {
     /// Takes the step for some of the tokens whose time has come.
-    pub(super) async fn tell_alarms(
+    pub(in crate::store::redis) async fn tell_alarms(
         &self,
         line: &Line<'_>,
         now: Timestamp,
     ) -> Result<Told, StoreError> {
         let passed = self.walked().passed.clone();
         let shards = DueShard::all().map(|shard| (shard, passed[shard.number()]));
-        let (due, full) = self
-            .due(line, Look::Alarm, shards.collect(), now)
-            .await?;
+        let (due, full) = self.due(line, Look::Alarm, shards.collect(), now).await?;
         let fates = self.judge_alarms(line, &due, now).await?;
-        let mut items = Vec::new();
+        let mut told = Vec::new();
         let mut settled: Vec<Call> = Vec::new();
         let mut found = [0; DueShard::COUNT as usize];
         let mut waiting = [0; DueShard::COUNT as usize];
@@ -54,13 +55,10 @@ impl RedisStore {
             match fate {
                 Fate::Wait => waiting[due.shard.number()] += 1,
                 Fate::Settle(later) => settled.push(self.settle(due, later)),
-                Fate::Tell(token) => {
-                    items.extend(self.alarms_of(&token, due.time, now));
-                    settled.extend(self.note_next(due, &token, now));
-                }
+                Fate::Tell(token) => told.push((due, token)),
             }
         }
-        self.access.append(line, &items).await?;
+        let count = self.append_alarms(line, told, &mut settled, now).await?;
         let done = settled.len();
         self.carry_out(line, settled).await?;
         let mut walked = self.walked();
@@ -72,9 +70,47 @@ impl RedisStore {
             };
         }
         Ok(Told {
-            told: items.len(),
+            told: count,
             more: full && done > 0,
         })
+    }
+
+    /// Tells what is due of tokens, and adds to `settled` what notes it; but for those of which
+    /// something that was done before is not told yet: they are looked at again. Answers how many
+    /// events it told.
+    async fn append_alarms(
+        &self,
+        line: &Line<'_>,
+        tokens: Vec<(&Due, Box<Token>)>,
+        settled: &mut Vec<Call>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let pools: BTreeSet<Pool> = tokens
+            .iter()
+            .filter_map(|(_, token)| pool_of(token))
+            .collect();
+        if !pools.is_empty() {
+            let moved = self.access.move_outboxes(line, pools.into_iter().collect());
+            moved
+                .await?
+                .left
+                .into_iter()
+                .for_each(|pool| self.teller.poke(Some(pool)));
+        }
+        let mut items = Vec::new();
+        let mut ranges = Vec::with_capacity(tokens.len());
+        for (due, token) in &tokens {
+            let from = items.len();
+            items.extend(self.alarms_of(token, due.time, now));
+            ranges.push(from..items.len());
+        }
+        let done = self.access.append(line, &items).await?;
+        for ((due, token), range) in tokens.iter().zip(ranges) {
+            if done[range].iter().all(|done| *done) {
+                settled.extend(self.note_next(due, token, now));
+            }
+        }
+        Ok(done.into_iter().filter(|done| *done).count())
     }
 
     /// Reads the tokens, at last the marker, and decides.
@@ -154,11 +190,7 @@ impl RedisStore {
                 _ => event.detail,
             };
             let event = Event { detail, ..event };
-            Item {
-                mark: Vec::new(),
-                how: How::Late,
-                event: stored::encode(&event),
-            }
+            Item::behind(token.id, stored::encode(&event))
         };
         due.into_iter().map(item).collect()
     }

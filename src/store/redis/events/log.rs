@@ -8,6 +8,7 @@ use redis::Value;
 use super::stored;
 use crate::domain::event::EventCursor;
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenId;
 use crate::store::StoreError;
 use crate::store::events::{EVENTS_MAX, Events};
 use crate::store::redis::Access;
@@ -27,6 +28,8 @@ const SLACK_MAX: u64 = 256;
 pub(super) enum How {
     /// It waits for earlier changes of its token that are marked.
     InTurn,
+    /// It has no mark, and waits for all changes of a token that are marked: [`Item::behind`].
+    Behind,
     /// If its mark still stands: else somebody told it.
     Late,
     /// Whether its mark still stands or not.
@@ -41,6 +44,18 @@ pub(super) struct Item {
     pub(super) how: How,
     /// Empty where only the mark goes.
     pub(super) event: Vec<u8>,
+}
+
+impl Item {
+    /// An event that no change has caused, behind all changes of `token` that are marked.
+    pub(super) fn behind(token: TokenId, event: Vec<u8>) -> Self {
+        let last = u64::MAX.to_be_bytes();
+        Self {
+            mark: [token.as_str().as_bytes(), &last].concat(),
+            how: How::Behind,
+            event,
+        }
+    }
 }
 
 impl Access {
@@ -62,6 +77,7 @@ impl Access {
             let call = some.iter().fold(call, |call, item| {
                 let how = match item.how {
                     How::InTurn => "turn",
+                    How::Behind => "behind",
                     How::Late => "late",
                     How::Surely => "sure",
                 };

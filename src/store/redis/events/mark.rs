@@ -205,10 +205,7 @@ mod tests {
     fn it_is_told_what_became_of_a_token() {
         let change = || Act::change(&token());
         let deletion = || Act::deletion(&token());
-        let (before, after) = (
-            || Standing::Token(token()),
-            || Standing::Token(revoked()),
-        );
+        let (before, after) = (|| Standing::Token(token()), || Standing::Token(revoked()));
         assert_eq!(told(Act::Creation, 5, before()), Some(EventKind::Created));
         assert_eq!(told(change(), 6, after()), Some(EventKind::Revoked));
         let known = Act::Change {
@@ -229,7 +226,11 @@ mod tests {
     #[test]
     fn nothing_is_told_of_what_was_not_done() {
         let standing = || Standing::Token(token());
-        assert_eq!(told(Act::Creation, 6, standing()), None, "another attempt's");
+        assert_eq!(
+            told(Act::Creation, 6, standing()),
+            None,
+            "another attempt's"
+        );
         assert_eq!(told(Act::Creation, 5, Standing::Nothing), None);
         assert_eq!(told(Act::change(&token()), 6, standing()), None);
         assert_eq!(told(Act::deletion(&token()), 6, standing()), None);

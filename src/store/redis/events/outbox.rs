@@ -2,8 +2,8 @@
 //! pool; and moving that to the log.
 //!
 //! An entry is removed after it was added to the log, by who moved it: so none is lost, and one may be
-//! told twice. While one server moves what is in an outbox, others leave it alone; it goes on until
-//! nothing is left, and where it dies, another may a moment later.
+//! told twice. While one server moves what is in an outbox, others leave it alone: it goes on until nothing
+//! is left. Where it dies, another may a moment later.
 
 use std::time::Duration;
 
@@ -83,7 +83,6 @@ impl Access {
             left,
         })
     }
-
 }
 
 /// A name for one move: what others leave alone meanwhile is known by it.

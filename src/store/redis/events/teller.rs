@@ -114,8 +114,18 @@ impl Teller {
 
     /// Waits until all is told, as long as that succeeds.
     pub(in crate::store::redis) async fn finish(&self, limit: Duration) {
+        self.worked_off(limit, usize::MAX).await;
+    }
+
+    /// Waits until that is told which was done before, as long as that succeeds.
+    pub(in crate::store::redis) async fn catch_up(&self, limit: Duration) {
+        // The first may have begun before.
+        self.worked_off(limit, 2).await;
+    }
+
+    async fn worked_off(&self, limit: Duration, rounds: usize) {
         let finished = async {
-            loop {
+            for _ in 0..rounds {
                 let worked = self.worked.notified();
                 let mut worked = std::pin::pin!(worked);
                 worked.as_mut().enable();

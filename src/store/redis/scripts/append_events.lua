@@ -9,7 +9,8 @@
 -- ARGV[3] how many more may stand before any is dropped
 -- ARGV[4...] for each three: its mark, "" without one; "turn" where it waits for earlier changes of its
 --         token that are marked, "late" where it does not, "sure" where it is added without its mark,
---         too; and the event, "" where nothing is told
+--         too, "behind" where it has none and waits for all that sort before that text; and the event,
+--         "" where nothing is told
 -- Reply   for each 1, or 0 where it waits
 -- Atomic, because of two who tell what one mark says only one may, and none before an earlier change.
 -- It may pass the memory limit: what is done must be told.
@@ -24,13 +25,13 @@ local answers = {}
 for at = 4, #ARGV, 3 do
   local mark, how, event = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local waits = false
-  if how == 'turn' and mark ~= '' and event ~= '' then
+  if (how == 'turn' or how == 'behind') and event ~= '' then
     -- A mark begins with the token's id and the revision that was to be changed.
     local first, own = '[' .. string.sub(mark, 1, 22), '(' .. string.sub(mark, 1, 30)
     waits = redis.call('ZLEXCOUNT', KEYS[2], first, own) > 0
   end
   if not waits then
-    local stood = mark == '' or redis.call('ZREM', KEYS[2], mark) == 1
+    local stood = mark == '' or how == 'behind' or redis.call('ZREM', KEYS[2], mark) == 1
     if event ~= '' and (stood or how == 'sure') then
       redis.call('XADD', KEYS[1], id, 'e', event)
     end

@@ -12,9 +12,6 @@ if redis.call('LLEN', pool.events) == 0 then
   return {}
 end
 if not redis.call('SET', pool.mover, ARGV[2], 'NX', 'PX', ARGV[3]) then
-  if redis.call('GET', pool.mover) ~= ARGV[2] then
-    return {}
-  end
-  redis.call('PEXPIRE', pool.mover, ARGV[3])
+  return {}
 end
 return redis.call('LRANGE', pool.events, 0, ARGV[4] - 1)
