@@ -23,7 +23,7 @@ const GATHERED: Duration = Duration::from_millis(10);
 const TURN_PATIENCE: Duration = Duration::from_millis(400);
 /// After so long another server may have taken this one for dead, and have found nothing to tell, as the
 /// change was not made yet.
-const MAY_BE_SETTLED: Duration = MARK_PATIENCE.checked_div(2).unwrap();
+const MAY_BE_SETTLED: Duration = Duration::from_secs(MARK_PATIENCE.as_secs() / 2);
 /// Most changes that are remembered here.
 const QUEUED_MAX: usize = 65_536;
 /// Most pools whose outboxes are moved together.
