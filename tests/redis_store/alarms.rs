@@ -1,6 +1,9 @@
 //! What is told of tokens by time alone.
 
 use std::time::Duration;
+use token_authority::clock::Clock;
+use token_authority::store::events::EventStore;
+use token_authority::store::{LeaseStore, TokenStore};
 
 use token_authority::domain::event::EventKind::{Created, Expired, Expiring, Updated};
 use token_authority::domain::time::Timestamp;

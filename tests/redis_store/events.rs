@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use token_authority::clock::Clock;
 use token_authority::domain::event::EventCursor;
 use token_authority::domain::event::EventKind::{
     Created, Deleted, Expired, Released, Revoked, Rotated, Updated,
 };
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Ruling, Token};
-use token_authority::store::events::{EventBounds, MARK_PATIENCE};
-use token_authority::store::{Change, Creation, Rule, StoreError};
+use token_authority::store::events::{EventBounds, EventStore, MARK_PATIENCE};
+use token_authority::store::{Change, Creation, Rule, StoreError, StoreStatus, TokenStore};
 
 use crate::event_kit::{
     BEGINNING, DAY, SECOND, acquired, bench, dying, kinds, logged, released, tell, told, untold,

@@ -1,9 +1,11 @@
 //! Events of pools on Redis: what is told of leases, and that none is lost on the way to the log.
 
+use token_authority::clock::Clock;
 use token_authority::domain::event::EventKind::{
     Created, Deleted, Expired, LeaseExpired, Leased, Released, Revoked, Updated,
 };
 use token_authority::store::leases::{Acquired, LeaseTarget};
+use token_authority::store::{LeaseStore, TokenStore};
 
 use crate::event_kit::{
     SECOND, acquired, acquired_for, bench, dying, kinds, logged, of_pool, released, tell, told,
