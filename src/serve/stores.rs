@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, RedisTlsFiles, StoreUrl};
+use crate::domain::event::Alarms;
+use crate::store::events::EventBounds;
 use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -136,6 +138,8 @@ pub(super) fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, 
         peppers: config.keyring.checks(),
         clock: None,
         retention: config.retention.retention,
+        alarms: Alarms::default(),
+        events: EventBounds::default(),
     })
 }
 

@@ -8,10 +8,15 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::coherence::registry::News;
+use token_authority::domain::event::EventCursor;
+use token_authority::domain::token::TokenId;
+use token_authority::store::events::EventStore;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
 use token_authority::store::registry::Heard;
-use token_authority::store::{LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore};
+use token_authority::store::{
+    Creation, LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore,
+};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -23,7 +28,7 @@ use crate::harness::{
     Authority, Client, PATIENCE, command, create, files_below, get, named, rotation, span, update,
     verdict,
 };
-use crate::support::drafts::willing;
+use crate::support::drafts::{draft, giving_to, willing};
 use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
 use crate::support::registries::{absent, changes, having, member, renewed, standing};
@@ -206,6 +211,30 @@ async fn a_registry_is_kept(guarded: &Guarded) {
     store.resign(one).await.unwrap();
 }
 
+/// Events come to the log, are read, and go when there are too many of them.
+async fn events_are_told(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    (options.read_timeout, options.write_timeout) = (PATIENCE, PATIENCE);
+    options.events.number = 1;
+    let store = RedisStore::start(options).unwrap();
+    store.settled().await;
+    let token = new_token(&store).await;
+    store.change(token, giving_to("ann")).await.unwrap();
+    store.delete(token, willing()).await.unwrap();
+    store.all_told().await;
+    store.tell().await.unwrap();
+    let beginning = EventCursor { major: 0, minor: 0 };
+    let read = store.events(beginning).await.unwrap();
+    assert!(read.missed && read.events.len() == 1, "{read:?}");
+}
+
+async fn new_token(store: &RedisStore) -> TokenId {
+    match store.create(draft()).await.unwrap() {
+        Creation::Created(token) => token.id,
+        other => panic!("expected a new token, got {other:?}"),
+    }
+}
+
 /// Where replicas are asked for, it is counted how many have a change; here are none.
 async fn replicas_are_counted(guarded: &Guarded) {
     let mut options = RedisOptions::new(guarded.url("token-authority"));
@@ -233,6 +262,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     everything_is_done(&mut root).await;
     a_lease_is_passed_on(&guarded).await;
     a_registry_is_kept(&guarded).await;
+    events_are_told(&guarded).await;
     replicas_are_counted(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),

@@ -160,9 +160,14 @@ impl std::io::Write for Lines {
 /// How many bytes of Redis each of many such tokens takes.
 pub(crate) async fn bytes_of_each(draft: fn() -> Draft) -> u64 {
     const TOKENS: usize = 20_000;
-    let (server, options) = marked_server().await;
+    let (server, mut options) = marked_server().await;
+    // What is told of them is kept beside them, and so much at most.
+    options.events.number = 64;
     let store = Arc::new(open(options).await);
-    created(&store, draft()).await;
+    for _ in 0..100 {
+        created(&store, draft()).await;
+    }
+    store.all_told().await;
     let before = memory(&server).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -174,5 +179,6 @@ pub(crate) async fn bytes_of_each(draft: fn() -> Draft) -> u64 {
         });
     }
     tasks.join_all().await;
+    store.all_told().await;
     (memory(&server).await - before) / TOKENS as u64
 }

@@ -110,6 +110,7 @@ async fn all_that_is_kept_of_a_pool_lies_in_one_slot() {
     let token = created(&store, lasting()).await;
     let held = acquired(&store, &requesting(&gpu(), 1, 1)).await;
     busy(&store, &waiting(&gpu(), waiter())).await;
+    store.all_told().await;
     let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
     let tag = format!("ta:{{{}}}:", token.id.tag());
     let kinds: BTreeSet<char> = keys
@@ -119,6 +120,7 @@ async fn all_that_is_kept_of_a_pool_lies_in_one_slot() {
     assert_eq!(kinds, BTreeSet::from(['t', 'h', 'b', 'w', 'p', 'a']));
     // Once it is deleted, nothing is left but what goes by itself.
     store.delete(held.0.id, willing()).await.unwrap();
+    store.all_told().await;
     for key in server
         .ask::<Vec<String>>(&["KEYS", &format!("{}*", tag)])
         .await
@@ -386,6 +388,7 @@ async fn a_sweep_leaves_nothing_of_a_token_that_nobody_kept_alive() {
     let token = created(&store, living(SECOND * 2)).await;
     clock.advance(SECOND * 2);
     assert_eq!(swept(&store as &dyn Sweeping).await, 1);
+    store.all_told().await;
     let keys: Vec<String> = server
         .ask(&["KEYS", &format!("*{}*", token.id.tag())])
         .await;

@@ -200,9 +200,10 @@ async fn a_deleted_token_leaves_no_entry_behind() {
     assert_eq!(series().await, 3);
     store.delete(token.id, willing()).await.unwrap();
     assert_eq!(series().await, 0);
+    store.all_told().await;
     let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
     for key in keys {
-        let permanent = ["ta:store", "ta:{s}:", "ta:{r}:"]
+        let permanent = ["ta:store", "ta:{s}:", "ta:{r}:", "ta:{e}:l"]
             .iter()
             .any(|prefix| key.starts_with(prefix));
         let ttl: i64 = server.ask(&["PTTL", &key]).await;

@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation ends a test")]
 
 mod acts;
+mod alarms;
 mod census;
+mod event_kit;
+mod events;
 mod failover;
 mod faults;
 mod inspect;
 mod kit;
+mod lease_events;
 mod leases;
 mod listing;
 mod owners;

@@ -54,6 +54,27 @@ async fn noted(server: &RedisServer) -> Vec<(String, u64)> {
     noted
 }
 
+/// When sweeps look, by id.
+async fn noted_ends(server: &RedisServer) -> Vec<(String, u64)> {
+    let mut noted = Vec::new();
+    for key in keys(server).await {
+        if key.starts_with("ta:{due:") && !key.ends_with(":a") {
+            let some: Vec<(String, u64)> =
+                server.ask(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]).await;
+            noted.extend(some);
+        }
+    }
+    noted
+}
+
+/// Comes to the end of a token, which is told, and to when it vanishes.
+async fn ended(store: &RedisStore, clock: &ManualClock, token: &Token) {
+    store.all_told().await;
+    clock.set(token.expire_time.unwrap());
+    assert_eq!(swept(store).await, 0);
+    clock.set(vanish_time(token));
+}
+
 fn key(kind: char, id: TokenId) -> String {
     format!("ta:{{{}}}:{kind}:{}", id.tag(), id.after_tag())
 }
@@ -77,6 +98,7 @@ fn manifold() -> Draft {
 async fn no_key_is_left_of_a_token_that_vanished() {
     let (server, store, clock) = bench().await;
     created(&store, draft()).await;
+    store.all_told().await;
     let before = keys(&server).await;
     let token = created(&store, manifold()).await;
     let wish = Wish {
@@ -95,10 +117,12 @@ async fn no_key_is_left_of_a_token_that_vanished() {
         },
     };
     store.take(&take).await.unwrap();
+    store.all_told().await;
     // Two of them are about all pools.
     assert_eq!(keys(&server).await.len(), before.len() + 12);
     clock.set(vanish_time(&token));
     assert_eq!(swept(&store).await, 1);
+    store.all_told().await;
     let left = keys(&server).await.into_iter();
     let lasting = left.filter(|key| !["ta:{s}:a", "ta:{s}:p"].contains(&key.as_str()));
     assert_eq!(lasting.collect::<Vec<_>>(), before);
@@ -135,10 +159,12 @@ async fn a_redis_that_forgot_all_scripts_notes_every_end() {
 #[tokio::test]
 async fn what_a_sweep_that_died_left_is_removed_by_the_next() {
     let (server, store, clock) = bench().await;
+    created(&store, draft()).await;
+    store.all_told().await;
     let before = keys(&server).await;
     for stage in ["record put aside", "entries removed"] {
         let token = created(&store, manifold()).await;
-        clock.set(vanish_time(&token));
+        ended(&store, &clock, &token).await;
         let (record, remains) = (key('t', token.id), key('v', token.id));
         server.run(&format!("RENAME {record} {remains}")).await;
         let free = format!("ta:{{{}}}:f:default:gpu", token.id.tag());
@@ -147,7 +173,7 @@ async fn what_a_sweep_that_died_left_is_removed_by_the_next() {
             .await;
         if stage == "entries removed" {
             for series in keys(&server).await {
-                if series.ends_with(":i") && !series.contains("{s}") {
+                if series.ends_with(":i") && !before.contains(&series) {
                     server.run(&format!("DEL {series}")).await;
                 }
             }
@@ -157,9 +183,11 @@ async fn what_a_sweep_that_died_left_is_removed_by_the_next() {
         // The entry of what is due waits, in case that somebody creates the token anew.
         clock.advance(CREATION_TAKES_MAX);
         assert_eq!(swept(&store).await, 0);
+        store.all_told().await;
         let left = keys(&server).await;
         let lasting = left.iter().filter(|key| !key.contains("{s}"));
-        assert!(lasting.eq(&before), "{stage}: {left:?}");
+        let before = before.iter().filter(|key| !key.contains("{s}"));
+        assert!(lasting.eq(before), "{stage}: {left:?}");
     }
 }
 
@@ -167,7 +195,7 @@ async fn what_a_sweep_that_died_left_is_removed_by_the_next() {
 async fn remains_do_not_stand_in_the_way_of_a_new_token_of_the_same_id() {
     let (server, store, clock) = bench().await;
     let first = created(&store, manifold()).await;
-    clock.set(vanish_time(&first));
+    ended(&store, &clock, &first).await;
     let (record, remains) = (key('t', first.id), key('v', first.id));
     server.run(&format!("RENAME {record} {remains}")).await;
     // The claim is still there, and leads to the same id.
@@ -197,7 +225,7 @@ async fn an_entry_whose_record_may_still_be_written_is_left_alone() {
     )
     .await;
     server.run(&format!("DEL {}", key('t', id))).await;
-    let due = vanish_time(&token);
+    let due = token.expire_time.unwrap();
     for early in [
         Duration::ZERO,
         CREATION_TAKES_MAX - Duration::from_micros(1),
@@ -216,8 +244,10 @@ async fn what_is_noted_moves_earlier_with_every_change_and_later_by_a_sweep_only
     let (server, store, clock) = bench().await;
     let token = created(&store, ending_after(HOUR)).await;
     let first = vanish_time(&token);
+    ended(&store, &clock, &token).await;
+    clock.set(token.expire_time.unwrap());
     let only = async || {
-        let noted = noted(&server).await;
+        let noted = noted_ends(&server).await;
         let [(id, time)] = noted.as_slice() else {
             panic!("{noted:?}");
         };
@@ -246,12 +276,19 @@ async fn a_change_beside_a_sweep_is_noticed_where_its_own_end_is_later_than_what
     let (server, store, clock) = bench().await;
     let token = created(&store, ending_after(HOUR)).await;
     let due = vanish_time(&token);
+    clock.set(token.expire_time.unwrap());
+    assert_eq!(
+        swept(&store).await,
+        0,
+        "its end is told, and it vanishes later"
+    );
+    assert_eq!(noted(&server).await[0].1, due.micros());
     store.change(token.id, ending_at(None)).await.unwrap();
     clock.set(due);
     // As if a sweep had read the record just now: it will note that the token never vanishes.
-    let (_, seen) = noted(&server).await.remove(0);
+    let (_, seen) = noted_ends(&server).await.remove(0);
     store.change(token.id, revoking("")).await.unwrap();
-    let (_, now) = noted(&server).await.remove(0);
+    let (_, now) = noted_ends(&server).await.remove(0);
     assert!(now < seen, "the sweep finds another time than it saw");
     let revoked = store.find(token.id).await.unwrap().token.unwrap();
     clock.set(vanish_time(&revoked));
@@ -272,6 +309,7 @@ async fn of_a_deleted_token_nothing_is_due_after_a_while_however_late_its_end_wa
 async fn a_store_that_lost_its_marker_is_not_swept() {
     let (server, store, clock) = bench().await;
     let token = created(&store, ending_after(HOUR)).await;
+    store.all_told().await;
     clock.set(vanish_time(&token).saturating_add(DAY));
     server.run("DEL ta:store").await;
     let before = keys(&server).await;

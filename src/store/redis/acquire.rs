@@ -42,6 +42,8 @@ impl RedisStore {
         for _ in 0..STEPS_MAX {
             let call = self.asking(asking, &absences)?;
             let answer = line.script(limit, &call).await?;
+            // Whatever it answers, it may have ended a lease whose time was over.
+            self.teller.poke(Some(asking.pool.clone()));
             let answer: Vec<Value> = read(answer)?;
             let mut parts = answer.into_iter();
             let outcome: String = read(parts.next().unwrap_or_default())?;

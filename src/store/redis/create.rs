@@ -13,6 +13,7 @@
 
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
+use super::events::Act;
 use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
@@ -21,6 +22,7 @@ use super::series::At;
 use super::standing::{Claim, Standing, remembered};
 use super::tenancy::placing;
 use super::tokens::root_of;
+use crate::domain::event::EventKind;
 use crate::domain::pool::Pool;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Expiration, REPLAY_WINDOW, Refusal, Token, TokenId};
@@ -189,12 +191,20 @@ impl RedisStore {
         let mut value = token.revision.to_be_bytes().to_vec();
         value.extend(record::encode(token));
         let call = self.creating(token, value, window);
-        let end = self.note_end(None, token, token.create_time);
-        let answer = line
-            .marked_script_behind(limit, end.as_ref(), &call)
-            .await?;
-        let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
-        Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
+        let notice = self.notice(token, |_| Act::Creation, token.create_time)?;
+        let mut before = self.note_beginning(token);
+        before.extend(self.announcing(&notice));
+        let answer = line.marked_script_behind(limit, &before, &call).await?;
+        match self.outcome(line, draft, token.id, read(answer)?).await? {
+            Some(earlier) => {
+                self.undone(notice);
+                Ok(earlier)
+            }
+            None => {
+                self.done(notice, EventKind::Created, token.create_time, token);
+                Ok(Creation::Created(token.clone()))
+            }
+        }
     }
 
     fn creating(&self, token: &Token, value: Vec<u8>, window: String) -> Call {

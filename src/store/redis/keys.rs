@@ -18,6 +18,8 @@
 //! | `ta:{TAG}:w:NAMESPACE:POOL` | the calls that wait for one, by arrival |
 //! | `ta:{TAG}:p:WAITER` | until when a call that waits is taken to be there |
 //! | `ta:{TAG}:a:KEY` | which token a request acquired: REST, when, and the hash of its arguments |
+//! | `ta:{TAG}:e:NAMESPACE:POOL` | what happened to the pool's tokens and is not in the log of events yet, oldest first |
+//! | `ta:{TAG}:m:NAMESPACE:POOL` | who moves that to the log just now |
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
@@ -27,13 +29,19 @@
 //! | `ta:{r}:h` | the registry: its head, and how far each replica has come that answers from memory |
 //! | `ta:{r}:l` | its log: the newest changes, each a token's id and a revision of 8 bytes |
 //! | `ta:{due:NN}` | ids of tokens by when a sweep looks at them, in shards of 00 to 63 |
+//! | `ta:{due:NN}:a` | ids of tokens by when the next event of them is due by time alone |
+//! | `ta:{e}:l` | the log of events: a stream |
+//! | `ta:{e}:d` | the place of the last event that was dropped from it |
+//! | `ta:{e}:m` | the marks of changes of tokens in no pool that may not be told yet: all scores are 0 |
+//! | `ta:{e}:t` | whose turn it is to tell what is due |
 //!
 //! All tokens of a pool have one TAG, so that all keys of a pool share a slot; scripts put them together
-//! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. All times in them are microseconds since 1970.
+//! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. Two of them are looked at from outside as well. All times in them are microseconds since 1970.
 //!
 //! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, the
-//! registry with its log of some 130 kB, and the seal and the directory's entry of each bucket that was
-//! full once: some 3 kB for each million of tokens. Queues, presences and requests go by themselves.
+//! registry with its log of some 130 kB, the log of events, and the seal and the directory's entry of each
+//! bucket that was full once: some 3 kB for each million of tokens. Queues, presences, requests, turns and
+//! who moves something go by themselves.
 //!
 //! The head of the registry and its replicas stand in one key, so that none is lost without the other:
 //! who is not there is not waited for.
@@ -90,6 +98,15 @@ impl fmt::Display for SeriesName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DueShard(u8);
 
+/// Whose look a time is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A sweep's: the token may vanish then.
+    End,
+    /// Something is to be told of it by time alone.
+    Alarm,
+}
+
 impl DueShard {
     /// For ever: an entry in another shard than is looked for would never be found.
     pub(super) const COUNT: u8 = 64;
@@ -105,6 +122,11 @@ impl DueShard {
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
+    }
+
+    /// Its place among all.
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -159,6 +181,16 @@ impl Keys {
         format!("{}:{{{}}}:", self.prefix, id.tag())
     }
 
+    /// The tokens of a pool that are held, by its base and its place.
+    pub(super) fn held(base: &str, place: &str) -> String {
+        format!("{base}b:{place}")
+    }
+
+    /// What happened to the tokens of a pool and is not in the log yet, by its base and its place.
+    pub(super) fn outbox(base: &str, place: &str) -> String {
+        format!("{base}e:{place}")
+    }
+
     fn of_token(&self, kind: &str, id: TokenId) -> String {
         format!("{}:{{{}}}:{kind}:{}", self.prefix, id.tag(), id.after_tag())
     }
@@ -170,6 +202,31 @@ impl Keys {
 
     pub(super) fn due(&self, shard: DueShard) -> String {
         format!("{}:{{due:{:02}}}", self.prefix, shard.0)
+    }
+
+    /// When something of a token is to be told by time alone; it shares the slot of its shard.
+    pub(super) fn alarms(&self, shard: DueShard) -> String {
+        format!("{}:a", self.due(shard))
+    }
+
+    /// The log of events.
+    pub(super) fn events(&self) -> String {
+        format!("{}:{{e}}:l", self.prefix)
+    }
+
+    /// The last event that was dropped; it shares the slot of the log.
+    pub(super) fn dropped(&self) -> String {
+        format!("{}:{{e}}:d", self.prefix)
+    }
+
+    /// The marks of changes; they share the slot of the log.
+    pub(super) fn marks(&self) -> String {
+        format!("{}:{{e}}:m", self.prefix)
+    }
+
+    /// Whose turn it is to tell what is due.
+    pub(super) fn turn(&self) -> String {
+        format!("{}:{{e}}:t", self.prefix)
     }
 
     pub(super) fn entries(&self, series: &SeriesName, bucket: u64) -> String {
@@ -268,6 +325,13 @@ mod tests {
     }
 
     #[test]
+    fn all_keys_that_events_of_changes_need_share_a_slot() {
+        let all = [keys().events(), keys().dropped(), keys().marks()];
+        assert_eq!(all, ["ta:{e}:l", "ta:{e}:d", "ta:{e}:m"]);
+        assert!(all.iter().all(|key| slot_text(key) == "e"));
+    }
+
+    #[test]
     fn what_is_due_is_spread_over_the_shards_by_the_end_of_the_id() {
         let shard = |end: &str| {
             let id = format!("{}{end}", "0".repeat(22 - end.len()));
@@ -278,6 +342,10 @@ mod tests {
         assert_eq!(keys().due(shard("10")), "ta:{due:62}");
         assert_eq!(keys().due(shard("13")), "ta:{due:01}");
         assert_eq!(DueShard::all().count(), 64);
+        let first = DueShard::all().next().unwrap();
+        let (due, alarms) = (keys().due(first), keys().alarms(first));
+        assert_eq!(slot_text(&due), slot_text(&alarms));
+        assert_eq!(alarms, "ta:{due:00}:a");
     }
 
     #[test]

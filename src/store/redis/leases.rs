@@ -56,6 +56,9 @@ impl LeaseStore for RedisStore {
         let (reading, ended) = self.act(line, id, &call).await?;
         let now = reading.now;
         let token = reading.present();
+        if ended {
+            self.teller.poke(token.as_ref().and_then(pool_of));
+        }
         let Some(token) = token.filter(|token| reach.covers(&token.namespace)) else {
             line.confirm(limit).await?;
             return Ok(Released::Absent);
@@ -193,6 +196,13 @@ fn over(token: Token, lease: Lease) -> KeptAlive {
 pub(super) fn place_of(pool: &Pool) -> String {
     let Pool { namespace, name } = pool;
     format!("{namespace}:{}", name.as_str())
+}
+
+/// The pool of a token that is in one.
+pub(super) fn pool_of(token: &Token) -> Option<Pool> {
+    let name = token.profile.pool.clone()?;
+    let namespace = token.namespace.clone();
+    Some(Pool { namespace, name })
 }
 
 /// An id that lives where all tokens of the pool do.

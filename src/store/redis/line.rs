@@ -25,6 +25,8 @@ pub(super) struct Line<'a> {
     link: Arc<Link>,
     /// Where nobody else uses the link: what waits for replicas over it.
     held: Option<Held<'a>>,
+    /// Whether its exchanges are those of an act.
+    counted: bool,
 }
 
 impl<'a> Line<'a> {
@@ -33,6 +35,15 @@ impl<'a> Line<'a> {
             links,
             link,
             held: None,
+            counted: true,
+        }
+    }
+
+    /// The same for what no act waits for: its exchanges are not counted.
+    pub(super) fn aside(self) -> Self {
+        Self {
+            counted: false,
+            ..self
         }
     }
 
@@ -42,6 +53,7 @@ impl<'a> Line<'a> {
             links,
             link: held.link(),
             held: Some(held),
+            counted: true,
         }
     }
 
@@ -95,23 +107,23 @@ impl<'a> Line<'a> {
 
     /// Runs a script.
     pub(super) async fn script(&self, limit: Duration, call: &Call) -> Result<Value, StoreError> {
-        self.script_behind(limit, None, call).await
+        self.script_behind(limit, &[], call).await
     }
 
-    /// Runs a script after another one, `first`, in the same exchange.
+    /// Runs a script after others, `first`, in the same exchange.
     ///
     /// Redis carries out in order what it gets over one connection, so the script is never run
-    /// where `first` was not sent. It is sent whole: by its hash it might be unknown, and the
-    /// script not.
+    /// where one of `first` was not sent. They are sent whole: by its hash one might be unknown, and
+    /// the script not.
     pub(super) async fn script_behind(
         &self,
         limit: Duration,
-        first: Option<&Call>,
+        first: &[Call],
         call: &Call,
     ) -> Result<Value, StoreError> {
         let (mut answer, _) = self.run(limit, first, call.by_hash(), None).await?;
         if is_unknown_script(&answer) {
-            (answer, _) = self.run(limit, None, call.whole(), None).await?;
+            (answer, _) = self.run(limit, &[], call.whole(), None).await?;
         }
         self.accept(limit, answer)
     }
@@ -123,21 +135,22 @@ impl<'a> Line<'a> {
         limit: Duration,
         call: &Call,
     ) -> Result<Value, StoreError> {
-        self.marked_script_behind(limit, None, call).await
+        self.marked_script_behind(limit, &[], call).await
     }
 
-    /// The same after another script, as in [`Self::script_behind`].
+    /// The same after other scripts, as in [`Self::script_behind`].
     pub(super) async fn marked_script_behind(
         &self,
         limit: Duration,
-        first: Option<&Call>,
+        first: &[Call],
         call: &Call,
     ) -> Result<Value, StoreError> {
         let marker = Some(self.marker());
-        let run = async |first, script| self.run(limit, first, script, marker.clone()).await;
+        let run =
+            async |first: &[Call], script| self.run(limit, first, script, marker.clone()).await;
         let mut answers = run(first, call.by_hash()).await?;
         if is_unknown_script(&answers.0) {
-            answers = run(None, call.whole()).await?;
+            answers = run(&[], call.whole()).await?;
         }
         self.vouched(limit, answers)
     }
@@ -149,7 +162,7 @@ impl<'a> Line<'a> {
         cmd: Cmd,
     ) -> Result<Value, StoreError> {
         let marker = Some(self.marker());
-        let answers = self.run(limit, None, cmd, marker).await?;
+        let answers = self.run(limit, &[], cmd, marker).await?;
         self.vouched(limit, answers)
     }
 
@@ -163,29 +176,25 @@ impl<'a> Line<'a> {
         self.accept(limit, answer)
     }
 
-    /// Sends a script between two others at most, and answers what it and the last one answered.
+    /// Sends a script between others, and answers what it and the last one answered.
     async fn run(
         &self,
         limit: Duration,
-        first: Option<&Call>,
+        first: &[Call],
         script: Cmd,
         last: Option<Cmd>,
     ) -> Result<(Value, Value), StoreError> {
-        if first.is_none() && last.is_none() {
+        if first.is_empty() && last.is_none() {
             let answer = self.exchange(limit, Request::One(&script)).await?;
             return Ok((answer, Value::Nil));
         }
         let mut all = pipe();
-        for command in first
-            .map(Call::whole)
-            .into_iter()
-            .chain([script])
-            .chain(last)
-        {
+        let commands = first.iter().map(Call::whole).chain([script]).chain(last);
+        commands.for_each(|command| {
             all.add_command(command);
-        }
+        });
         let mut answers = self.pipeline(limit, &all).await?.into_iter();
-        if first.is_some() {
+        for _ in first {
             self.accept(limit, answers.next().unwrap_or_default())?;
         }
         let answer = answers.next().unwrap_or_default();
@@ -250,7 +259,8 @@ impl<'a> Line<'a> {
     /// Sends and waits; errors of single commands are still inside of the answer.
     async fn exchange(&self, limit: Duration, request: Request<'_>) -> Result<Value, StoreError> {
         match &self.held {
-            None => self.links.exchange(&self.link, limit, request).await,
+            None if self.counted => self.links.exchange(&self.link, limit, request).await,
+            None => self.links.exchange_aside(&self.link, limit, request).await,
             Some(held) => held.exchange(self.links, limit, request).await,
         }
     }

@@ -220,10 +220,11 @@ impl Links {
         request: Request<'_>,
     ) -> Result<Value, StoreError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.exchange_over(link, limit, request).await
+        self.exchange_aside(link, limit, request).await
     }
 
-    async fn exchange_over(
+    /// The same for what no act waits for.
+    pub(super) async fn exchange_aside(
         &self,
         link: &Link,
         limit: Duration,
@@ -314,7 +315,7 @@ impl Links {
         let ping = cmd("PING");
         // Errors took the link down already, where they should.
         let _ = self
-            .exchange_over(link, self.patience, Request::One(&ping))
+            .exchange_aside(link, self.patience, Request::One(&ping))
             .await;
     }
 

@@ -54,7 +54,7 @@ mod usage;
 mod walk;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,6 +62,7 @@ use tokio::task::JoinHandle;
 
 use self::background::Background;
 use self::ear::Ear;
+use self::events::{Teller, Walked};
 use self::identity::Acceptance;
 use self::joint::Joint;
 use self::keys::Keys;
@@ -73,8 +74,10 @@ use self::series::Series;
 use self::sight::Sight;
 use self::watch::News;
 use super::bells::Bells;
+use super::events::EventBounds;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
+use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
 
 pub use self::init::{InitError, init};
@@ -97,7 +100,10 @@ pub struct RedisStore {
     sight: Sight,
     bells: Bells,
     ear: Ear,
-    watchdogs: Vec<JoinHandle<()>>,
+    teller: Arc<Teller>,
+    walked: Mutex<Walked>,
+    /// What runs beside the acts, as long as the store is open.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl RedisStore {
@@ -117,10 +123,10 @@ impl RedisStore {
             Acceptance::new(&options)?,
             patience,
             Replicas::new(options.replicas, keys.note_channel()),
-            background,
+            background.clone(),
         ));
         let news = Arc::new(News::default());
-        let watchdogs = (0..links.slots())
+        let mut tasks: Vec<_> = (0..links.slots())
             .map(|slot| tokio::spawn(watch::keep(links.clone(), slot, news.clone())))
             .collect();
         let access = Arc::new(Access {
@@ -130,7 +136,11 @@ impl RedisStore {
             write_timeout: options.write_timeout,
             clock: options.clock,
             retention: options.retention,
+            alarms: options.alarms,
+            events: options.events,
         });
+        let teller = Teller::new(access.clone());
+        tasks.push(background.spawn(teller.clone().keep()));
         Ok(Self {
             joint: Joint::default(),
             series: Series::new(access.clone()),
@@ -138,13 +148,21 @@ impl RedisStore {
             bells,
             ear,
             access,
-            watchdogs,
+            teller,
+            walked: Mutex::default(),
+            tasks,
         })
     }
 
     /// Exchanges with Redis that acts have begun; the watchdogs' are not counted.
     pub fn round_trips(&self) -> u64 {
         self.access.links.round_trips()
+    }
+
+    /// Waits until all that acts have done is in the log of events.
+    #[doc(hidden)]
+    pub async fn all_told(&self) {
+        self.teller.finish(self.access.write_timeout).await;
     }
 
     /// Makes buckets of the listing indexes as small as a test needs; all users of one store must
@@ -159,7 +177,7 @@ impl RedisStore {
 impl Drop for RedisStore {
     fn drop(&mut self) {
         self.ear.end();
-        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
 }
@@ -208,7 +226,8 @@ impl StoreStatus for RedisStore {
 
     async fn close(&self) {
         self.ear.end();
-        self.watchdogs.iter().for_each(JoinHandle::abort);
+        self.teller.finish(self.access.write_timeout).await;
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.access.links.close();
     }
 }
@@ -221,6 +240,8 @@ struct Access {
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
     retention: Retention,
+    alarms: Alarms,
+    events: EventBounds,
 }
 
 impl Access {

@@ -13,8 +13,10 @@ use redis::{
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::domain::event::Alarms;
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
+use crate::store::events::EventBounds;
 use crate::store::{Durability, StoreId};
 
 /// Most replicas that a change can be asked to wait for.
@@ -50,6 +52,10 @@ pub struct RedisOptions {
     pub clock: Option<Arc<dyn Clock>>,
     /// How long ended tokens are kept.
     pub retention: Retention,
+    /// How long before the end of a token it is told that it comes.
+    pub alarms: Alarms,
+    /// How much of the log of events is kept.
+    pub events: EventBounds,
 }
 
 /// What TLS to a Redis needs, as PEM. `Debug` shows nothing of it.
@@ -100,6 +106,8 @@ impl RedisOptions {
             peppers: Vec::new(),
             clock: None,
             retention: Retention::default(),
+            alarms: Alarms::default(),
+            events: EventBounds::default(),
         }
     }
 
@@ -239,6 +247,8 @@ impl fmt::Debug for RedisOptions {
             peppers,
             clock,
             retention,
+            alarms,
+            events,
         } = self;
         let peppers: Vec<u32> = peppers.iter().map(|check| check.id).collect();
         let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
@@ -255,6 +265,8 @@ impl fmt::Debug for RedisOptions {
             .field("peppers", &peppers)
             .field("clock", &clock.as_ref().map(|_| "given"))
             .field("retention", retention)
+            .field("alarms", alarms)
+            .field("events", events)
             .finish()
     }
 }

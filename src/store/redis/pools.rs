@@ -56,6 +56,9 @@ impl RedisStore {
             let some: Vec<Pool> = names.iter().filter_map(|name| parsed(name)).collect();
             last = some.last().cloned().or(last);
             let standings = self.standings(line, &some).await?;
+            some.iter()
+                .cloned()
+                .for_each(|pool| self.teller.poke(Some(pool)));
             let known = some.into_iter().zip(standings);
             pools.extend(known.filter(|(_, standing)| standing.tokens() > 0));
         }
@@ -70,7 +73,7 @@ impl RedisStore {
         Ok(Pools { pools, next })
     }
 
-    async fn pool_names(
+    pub(super) async fn pool_names(
         &self,
         line: &Line<'_>,
         from: &[u8],
@@ -84,7 +87,7 @@ impl RedisStore {
     }
 
     /// How the tokens of each pool stand.
-    async fn standings(
+    pub(super) async fn standings(
         &self,
         line: &Line<'_>,
         pools: &[Pool],
@@ -180,7 +183,7 @@ fn ranges(reach: &Reach, after: Option<&Pool>) -> Vec<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-fn parsed(name: &[u8]) -> Option<Pool> {
+pub(super) fn parsed(name: &[u8]) -> Option<Pool> {
     let (namespace, pool) = std::str::from_utf8(name).ok()?.split_once(' ')?;
     Some(Pool {
         namespace: Namespace::parse(namespace).ok()?,

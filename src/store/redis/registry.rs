@@ -137,7 +137,7 @@ impl RedisStore {
             return Ok(answer);
         }
         let make = making(&self.access.keys, run, drawn_epoch()?, false);
-        let answer = line.marked_script_behind(limit, Some(&make), call).await?;
+        let answer = line.marked_script_behind(limit, &[make], call).await?;
         match is_nothing(&answer) {
             false => Ok(answer),
             true => Err(lost()),

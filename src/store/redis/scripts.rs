@@ -78,6 +78,11 @@ scripts! {
     CLEAR_REMAINS: include_str!("scripts/clear_remains.lua"),
     NOTE_DUE: include_str!("scripts/note_due.lua"),
     SETTLE_DUE: include_str!("scripts/settle_due.lua"),
+    NOTE_MARK: include_str!("scripts/note_mark.lua"),
+    APPEND_EVENTS: include_str!("scripts/append_events.lua"),
+    DROP_EVENTS: include_str!("scripts/drop_events.lua"),
+    READ_EVENTS: include_str!("scripts/read_events.lua"),
+    TAKE_TURN: include_str!("scripts/take_turn.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
     KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
@@ -103,6 +108,8 @@ scripts! {
     AMEND_TENURE: include_str!("scripts/amend_tenure.lua"),
     LEAVE_QUEUE: include_str!("scripts/leave_queue.lua"),
     COUNT_POOL: include_str!("scripts/count_pool.lua"),
+    TAKE_OUTBOX: include_str!("scripts/take_outbox.lua"),
+    TRIM_OUTBOX: include_str!("scripts/trim_outbox.lua"),
 }
 
 /// One call of a script, that can be sent in two forms.

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use redis::cmd;
 
 use super::RedisStore;
-use super::due::{CREATION_TAKES_MAX, Due};
+use super::due::Due;
 use super::error::{read, unexpected};
 use super::index::Entry;
-use super::keys::DueShard;
+use super::keys::{DueShard, Look};
+use super::leases::pool_of;
 use super::line::Line;
 use super::scripts::{CLEAR_REMAINS, Call, END_CLAIM, VANISH_POOLED, VANISH_TOKEN};
 use super::standing::Standing;
@@ -45,13 +46,15 @@ impl Sweeping for RedisStore {
     async fn sweep(&self) -> Result<Swept, StoreError> {
         let line = &self.access.links.line()?;
         let now = self.time(line).await?;
+        // Those whose end was not told yet come to what is swept by being told.
+        let told = self.in_turn(line, self.tell_alarms(line, now)).await?;
         // Redis works for one part while we do for another.
         let part = |number| self.sweep_part(line, number, now);
         let parts = tokio::try_join!(part(0), part(1), part(2), part(3))?;
         let parts: [Swept; PARTS] = parts.into();
         Ok(Swept {
             removed: parts.iter().map(|part| part.removed).sum(),
-            more: parts.iter().any(|part| part.more),
+            more: told.more || parts.iter().any(|part| part.more),
         })
     }
 }
@@ -65,7 +68,8 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Swept, StoreError> {
         let shards = DueShard::all().skip(number).step_by(PARTS);
-        let (due, full) = self.due(line, shards.collect(), now).await?;
+        let shards = shards.map(|shard| (shard, 0)).collect();
+        let (due, full) = self.due(line, Look::End, shards, now).await?;
         let fates = self.judge(line, &due, now).await?;
 
         let mut settled = Vec::new();
@@ -88,7 +92,9 @@ impl RedisStore {
             // Else it changed, and is judged again.
             if vanished {
                 removed += 1;
+                settled.extend(self.note_gone(&token, now, &[Look::Alarm]));
                 settled.push(self.settle(due, None));
+                self.teller.poke(pool_of(&token));
                 cleared.push(token);
             }
         }
@@ -102,7 +108,8 @@ impl RedisStore {
         })
     }
 
-    async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
+    /// The store's time.
+    pub(super) async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
         if let Some(clock) = &self.access.clock {
             return Ok(clock.now());
         }
@@ -184,14 +191,10 @@ impl RedisStore {
                 Some(time) if time <= now => Fate::Vanish(token, stored),
                 _ => Fate::Settle(token.may_vanish(&self.access.retention, now)),
             },
-            (Ok(None), Ok(None)) => {
-                let overdue = due.time.saturating_add(CREATION_TAKES_MAX) <= now;
-                if overdue {
-                    Fate::Settle(None)
-                } else {
-                    Fate::Wait
-                }
-            }
+            (Ok(None), Ok(None)) => match due.may_begin(now) {
+                true => Fate::Wait,
+                false => Fate::Settle(None),
+            },
             // It may be mended, so it is kept; and must not stand before all others.
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%id, %error, "a due record cannot be read, and is kept");
@@ -240,7 +243,11 @@ impl RedisStore {
     }
 
     /// Runs scripts that answer whether they did something.
-    async fn carry_out(&self, line: &Line<'_>, calls: Vec<Call>) -> Result<Vec<bool>, StoreError> {
+    pub(super) async fn carry_out(
+        &self,
+        line: &Line<'_>,
+        calls: Vec<Call>,
+    ) -> Result<Vec<bool>, StoreError> {
         let answers = line.scripts(self.access.write_timeout, &calls).await?;
         let done = |answer| read::<u64>(answer).map(|done| done > 0);
         answers.into_iter().map(done).collect()

@@ -6,6 +6,7 @@
 
 use super::RedisStore;
 use super::error::{micros, read};
+use super::leases::pool_of;
 use super::line::Line;
 use super::scripts::{AMEND_TENURE, Call};
 use super::standing::Standing;
@@ -184,6 +185,7 @@ impl RedisStore {
             .arg(time_text(goes))
             .arg(self.access.now());
         let answer = line.script(self.access.write_timeout, &call).await?;
+        self.teller.poke(pool_of(token));
         read::<u64>(answer).map(|done| done > 0)
     }
 }

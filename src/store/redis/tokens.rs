@@ -8,14 +8,17 @@ use redis::{Value, cmd};
 
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
+use super::events::{Act, kind_of_change, number};
 use super::index::Entry;
 use super::joint::Sheet;
+use super::keys::Look;
 use super::line::Line;
 use super::scripts::{
     Call, DELETE_POOLED, DELETE_TOKEN, END_CLAIM, READ_TOKEN, REPLACE_POOLED, REPLACE_TOKEN,
 };
 use super::standing;
 use super::tenancy::{Reading, placing, pool_text, time_text};
+use crate::domain::event::EventKind;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
@@ -92,17 +95,20 @@ impl TokenStore for RedisStore {
             }
             let tenure = token.tenure.as_ref();
             changed.tenure = tenure.map(|tenure| tenure.changed(&token, &changed, now));
-            let call = self.replacing(&token, &stored, &changed, now);
-            let end = self.note_end(Some(&token), &changed, now);
-            if let Some(revision) = self.swap(&line, end, call).await? {
+            let kind = kind_of_change(&token, &changed);
+            let call = self.replacing(&token, &stored, &changed, kind, now);
+            let notice = self.notice(&token, Act::change, now)?;
+            let mut before = self.note_change(&token, &changed, now);
+            before.extend(self.announcing(&notice));
+            if let Some(revision) = self.swap(&line, &before, call).await? {
+                changed.revision = revision;
+                self.done(notice, kind, Timestamp::from_micros(revision), &changed);
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
                 }
-                return Ok(Change::Changed(Token {
-                    revision,
-                    ..changed
-                }));
+                return Ok(Change::Changed(changed));
             }
+            self.undone(notice);
             // What was added for the owner remains: it may be just what the winner added, too.
         }
         Err(StoreError::Contended(ATTEMPTS_MAX))
@@ -119,10 +125,15 @@ impl TokenStore for RedisStore {
                 return Ok(Deletion::Refused(refusal));
             }
             let call = self.deleting(&token);
-            if let Some(revision) = self.swap(&line, None, call).await? {
+            let notice = self.notice(&token, Act::deletion, now)?;
+            let before: Vec<Call> = self.announcing(&notice).into_iter().collect();
+            if let Some(revision) = self.swap(&line, &before, call).await? {
+                let time = Timestamp::from_micros(revision);
+                self.done(notice, EventKind::Deleted, time, &token);
                 self.forget(&line, &token, revision).await;
                 return Ok(Deletion::Deleted);
             }
+            self.undone(notice);
         }
         Err(StoreError::Contended(ATTEMPTS_MAX))
     }
@@ -210,7 +221,14 @@ impl RedisStore {
 
     /// What puts `changed` in the place of `token`; where that is pooled, with the tenure that it
     /// carries in the place of `stored`.
-    fn replacing(&self, token: &Token, stored: &[u8], changed: &Token, now: Timestamp) -> Call {
+    fn replacing(
+        &self,
+        token: &Token,
+        stored: &[u8],
+        changed: &Token,
+        kind: EventKind,
+        now: Timestamp,
+    ) -> Call {
         let (keys, id) = (&self.access.keys, token.id);
         let (revision, blob) = (token.revision.to_be_bytes(), record::encode(changed));
         if token.tenure.is_none() {
@@ -225,6 +243,7 @@ impl RedisStore {
         placing(call, changed, now)
             .arg(keys.wake_channel())
             .arg(time_text(token.lapse_time()))
+            .arg(number(kind).to_string())
     }
 
     fn deleting(&self, token: &Token) -> Call {
@@ -257,12 +276,12 @@ impl RedisStore {
     async fn swap(
         &self,
         line: &Line<'_>,
-        note: Option<Call>,
+        before: &[Call],
         call: Call,
     ) -> Result<Option<u64>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = line.script_behind(limit, note.as_ref(), &call).await?;
+        let answer = line.script_behind(limit, before, &call).await?;
         let (outcome, revision): (String, Option<String>) = read(answer)?;
         match revision.filter(|_| outcome == "done") {
             Some(revision) => micros(&revision).map(Some),
@@ -285,9 +304,9 @@ impl RedisStore {
             }
         }
         let note = async {
-            if let Some(call) = self.note_deletion(token, revision)
-                && let Err(error) = line.script(limit, &call).await
-            {
+            let gone = Timestamp::from_micros(revision);
+            let notes = self.note_gone(token, gone, &[Look::End, Look::Alarm]);
+            if let Err(error) = line.scripts(limit, &notes).await {
                 tracing::debug!(id = %token.id, %error, "a due entry remains until its time");
             }
         };

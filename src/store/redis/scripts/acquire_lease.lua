@@ -92,6 +92,9 @@ else
   rest = redis.call('ZRANGE', pool.held, rank - free, rank - free)[1]
 end
 local record, bytes = redis.call('GET', record_at(rest)), redis.call('GET', tenure_at(rest))
+if rank >= free then
+  tell_lapse(pool, rest, bytes, now, record)
+end
 local tenure = bytes and open(bytes)
 local set, till
 if record and bytes then
@@ -141,6 +144,7 @@ beat(tenure, now)
 bytes = close(tenure)
 redis.call('SET', tenure_at(rest), bytes)
 put(pool, rest, 'held', text(tenure.lease.expires))
+tell(pool, LEASED, rest, now, record, newest(tenure, bytes))
 if ARGV[9] ~= '' then
   local note = rest .. struct.pack('>I8', now) .. ARGV[10]
   redis.call('SET', request_at(ARGV[9]), note, 'PX', ARGV[12])

@@ -20,9 +20,12 @@ local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
 if not same or (redis.call('GET', KEYS[3]) or '') ~= ARGV[2] then
   return 0
 end
-if ARGV[8] ~= '' and tonumber(ARGV[8]) <= instant(ARGV[9]) then
+local now = instant(ARGV[9])
+if ARGV[8] ~= '' and tonumber(ARGV[8]) <= now then
   return 0
 end
+local pool = pool_at(ARGV[4])
+tell_lapse(pool, ARGV[3], ARGV[2], now, record)
 redis.call('SET', KEYS[3], ARGV[7])
-put(pool_at(ARGV[4]), ARGV[3], ARGV[5], ARGV[6])
+put(pool, ARGV[3], ARGV[5], ARGV[6])
 return 1

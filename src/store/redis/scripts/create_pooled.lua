@@ -33,5 +33,6 @@ redis.call('SET', KEYS[2], ARGV[1])
 redis.call('SET', KEYS[4], ARGV[8])
 local pool = pool_at(ARGV[5])
 put(pool, ARGV[4], ARGV[6], ARGV[7])
+tell(pool, CREATED, ARGV[4], struct.unpack('>I8', ARGV[1]), ARGV[1], '')
 ring(pool, now, ARGV[9])
 return { 'created', false }

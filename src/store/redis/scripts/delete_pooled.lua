@@ -20,8 +20,19 @@ local record = redis.call('GET', KEYS[2])
 if not record or #record <= 8 or string.sub(record, 1, 8) ~= ARGV[1] then
   return { 'moved', false }
 end
-local revision = math.max(struct.unpack('>I8', record) + 1, instant(ARGV[5]))
+local now, pool = instant(ARGV[5]), pool_at(ARGV[4])
+local revision = math.max(struct.unpack('>I8', record) + 1, now)
+local bytes = redis.call('GET', KEYS[6])
+local tenure = bytes and open(bytes)
+local lease = tenure and live(tenure, now)
+if lease then
+  lease.ended, lease.why = now, REVOKED
+  tell(pool, RELEASED, ARGV[3], now, record, newest(tenure, close(tenure)))
+else
+  tell_lapse(pool, ARGV[3], bytes, now, record)
+end
+tell(pool, DELETED, ARGV[3], now, record, '')
 redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6])
-put(pool_at(ARGV[4]), ARGV[3])
+put(pool, ARGV[3])
 redis.call('SET', KEYS[2], struct.pack('>I8', revision), 'PX', ARGV[2])
 return { 'done', text(revision) }

@@ -25,5 +25,8 @@ bytes = close(tenure)
 redis.call('SET', KEYS[3], bytes)
 local pool = pool_at(tenure.place)
 put(pool, ARGV[1], standing(tenure, now, ''))
+if record and #record > 8 then
+  tell(pool, RELEASED, ARGV[1], now, record, newest(tenure, bytes))
+end
 ring(pool, now, ARGV[6])
 return { record, bytes, text(now), 1 }

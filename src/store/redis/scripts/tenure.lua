@@ -46,6 +46,8 @@ local function pool_at(place)
     held = base .. 'b:' .. place,
     out = base .. 'o:' .. place,
     queue = base .. 'w:' .. place,
+    events = base .. 'e:' .. place,
+    mover = base .. 'm:' .. place,
   }
 end
 
@@ -163,6 +165,39 @@ local function put(pool, rest, set, till)
   end
 end
 
+-- What is told of tokens, in the numbers of src/store/redis/events/stored.rs.
+local CREATED, DELETED, LEASED, RELEASED, LEASE_EXPIRED = 1, 5, 8, 9, 10
+-- Why a lease is over that its token's end has ended.
+local REVOKED = 3
+
+-- Notes for the log what happened to a token, whose record and tenure are given; "" for no tenure.
+-- Read by src/store/redis/events/outbox.rs.
+local function tell(pool, kind, rest, time, record, tenure)
+  local head = struct.pack('>Bc14I8I4', kind, rest, time, #record)
+  redis.call('RPUSH', pool.events, head .. record .. tenure)
+end
+
+-- Of a tenure and the bytes it was read from or written to, the bytes without all leases but the newest.
+local function newest(tenure, bytes)
+  return string.sub(bytes, 1, #bytes - #tenure.older)
+end
+
+-- Tells that the time of a token's lease was over, unless somebody has: then the token is not among
+-- those that are held any more. To be called before it is put anywhere else.
+local function tell_lapse(pool, rest, bytes, now, record)
+  local tenure = bytes and open(bytes)
+  local lease = tenure and tenure.lease
+  local over = lease and lease.ended == 0 and lease.expires <= now
+  if not over or not redis.call('ZSCORE', pool.held, rest) then
+    return
+  end
+  record = record or redis.call('GET', record_at(rest))
+  if record and #record > 8 then
+    local kind = lease.lapse == REVOKED and RELEASED or LEASE_EXPIRED
+    tell(pool, kind, rest, lease.expires, record, newest(tenure, bytes))
+  end
+end
+
 -- Puts tokens whose time in their set has come where they belong now, so many of each set at most;
 -- answers whether there may be more, or nil where the authority must be seen first.
 local function settle(pool, now, absences, most)
@@ -177,6 +212,9 @@ local function settle(pool, now, absences, most)
         if not set and unseen(absences, till) then
           return nil
         end
+      end
+      if from == 'held' then
+        tell_lapse(pool, rest, bytes, now)
       end
       -- One that was switched off stays so.
       put(pool, rest, set and from == 'out' and 'out' or set, till)

@@ -21,7 +21,10 @@ local same = record and #record > 8 and string.sub(record, 1, 8) == ARGV[1]
 if not same or (redis.call('GET', KEYS[7]) or '') ~= ARGV[2] then
   return 0
 end
+local pool = pool_at(ARGV[4])
+-- Whatever lease it had is over.
+tell_lapse(pool, ARGV[3], ARGV[2], math.huge, record)
 redis.call('SET', KEYS[3], record)
 redis.call('DEL', KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
-put(pool_at(ARGV[4]), ARGV[3])
+put(pool, ARGV[3])
 return 1
