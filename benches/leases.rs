@@ -14,6 +14,7 @@ use token_authority::domain::caller::Reach;
 use token_authority::domain::page::PageSize;
 use token_authority::domain::pool::Pool;
 use token_authority::domain::retention::Retention;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
@@ -53,6 +54,7 @@ fn main() {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         };
         let sqlite = SqliteStore::open(options).expect("the store opens");
         measure("SQLite", Arc::new(sqlite), sizes).await;

@@ -14,6 +14,7 @@ use token_authority::domain::caller::Reach;
 use token_authority::domain::name::{Namespace, Owner};
 use token_authority::domain::page::{Cursor, Filter, PageSize};
 use token_authority::domain::retention::Retention;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -42,6 +43,7 @@ fn main() {
                 peppers: Vec::new(),
                 clock: Arc::new(SystemClock),
                 retention: Retention::default(),
+                keeping: Keeping::default(),
             };
             Arc::new(SqliteStore::open(options).expect("the store opens"))
         };

@@ -29,6 +29,7 @@ use token_authority::domain::secret::{Brand, Presented, Secret};
 use token_authority::domain::spending::{Demand, Scope, Spending};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token};
+use token_authority::domain::usage::Keeping;
 use token_authority::domain::verdict::{self, Consistency, Request, Verdict};
 use token_authority::entropy;
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
@@ -201,6 +202,7 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         });
         let store = Arc::new(store.expect("the store opens"));
         let keyring = Keyring::default();

@@ -15,6 +15,7 @@ use token_authority::clock::ManualClock;
 use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Ruling, TokenId};
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Change, Creation, Rule, Store, StoreStatus};
@@ -58,6 +59,7 @@ async fn on_sqlite(many: usize) -> bool {
             require_existing: false,
             clock: clock.clone(),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         };
         Arc::new(SqliteStore::open(options).expect("the store opens"))
     };

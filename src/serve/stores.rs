@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, RedisTlsFiles, StoreUrl};
+use crate::domain::usage::Keeping;
 use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -51,6 +52,7 @@ pub(super) async fn open(
                 peppers: config.keyring.checks(),
                 clock: Arc::new(SystemClock),
                 retention: config.retention.retention,
+                keeping: Keeping::default(),
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use token_authority::clock::SystemClock;
 use token_authority::domain::retention::Retention;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -29,6 +30,7 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         };
         let store = SqliteStore::open(options).expect("the store opens");
         Self {

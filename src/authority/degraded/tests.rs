@@ -26,6 +26,7 @@ use crate::domain::retention::Retention;
 use crate::domain::scope::{RequiredScope, Scope as Granted};
 use crate::domain::secret::{Brand, Secret};
 use crate::domain::token::tests::draft;
+use crate::domain::usage::Keeping;
 use crate::domain::token::{Draft, TokenId};
 use crate::domain::verdict::{Consistency, Request};
 use crate::entropy;
@@ -59,6 +60,7 @@ impl Site {
             peppers: Vec::new(),
             clock: Arc::new(SystemClock),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         });
         let store = Arc::new(store.unwrap());
         let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());

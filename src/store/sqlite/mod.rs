@@ -50,6 +50,7 @@ use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
+use crate::domain::usage::Keeping;
 
 use super::bells::Bells;
 use error::Fault;
@@ -64,6 +65,7 @@ use registry::HeldRegistry;
 use seen::Seen;
 use time::StoreTime;
 use tokens::Acts;
+use usage::{Folder, Unfolded};
 use writer::Writer;
 
 /// Listings that run at the same time; further ones wait their turn.
@@ -81,6 +83,8 @@ pub struct SqliteOptions {
     pub clock: Arc<dyn Clock>,
     /// How long ended tokens are kept.
     pub retention: Retention,
+    /// How long use is kept.
+    pub keeping: Keeping,
 }
 
 /// An open database. Closed by [`StoreStatus::close`], or else when it is dropped.
@@ -150,7 +154,9 @@ struct Inner {
     queues: Arc<Queues>,
     bells: Bells,
     registry: HeldRegistry,
-    writer: Writer,
+    unfolded: Arc<Unfolded>,
+    folder: Folder,
+    writer: Arc<Writer>,
 }
 
 impl Inner {
@@ -163,6 +169,7 @@ impl Inner {
             peppers: &self.peppers,
             seen: &self.seen,
             queues: &self.queues,
+            unfolded: &self.unfolded,
         }
     }
 
@@ -234,6 +241,7 @@ impl Inner {
         self.list_room.close();
         self.points.close();
         self.lists.close();
+        self.folder.stop();
         self.writer.stop();
     }
 }

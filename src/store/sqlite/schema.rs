@@ -9,6 +9,7 @@ use super::error::{Fault, OpenError};
 use super::pools::{self, Place, Stand};
 use super::seen::{self, Seen};
 use super::tokens::{columns, pool_of, read_token};
+use super::usage;
 use crate::domain::absence::Absences;
 use crate::domain::tenure::Tenure;
 use crate::domain::time::Timestamp;
@@ -20,16 +21,17 @@ pub(super) const APPLICATION_ID: i32 = 0x7461_7574;
 
 /// The migrations in order; `user_version` is the number of the last one that a database has seen.
 /// What was released is never edited.
-const MIGRATIONS: [(u32, &str); 2] = [
+const MIGRATIONS: [(u32, &str); 3] = [
     (1, include_str!("migrations/0001_tokens.sql")),
     (2, include_str!("migrations/0002_leases.sql")),
+    (4, include_str!("migrations/0004_usage.sql")),
 ];
 
 /// Version of the tables that this release writes.
-const SCHEMA: u32 = 2;
-/// Oldest release by its schema that may write to them: an older one would make pooled tokens that
-/// stand in no place of their pool.
-const MIN_READER: u32 = 2;
+const SCHEMA: u32 = 4;
+/// Oldest release by its schema that may write to them: an older one would not write down from when
+/// on a token is not in force.
+const MIN_READER: u32 = 4;
 
 /// What the store says about itself.
 #[derive(Debug)]
@@ -105,6 +107,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
     }
     if seen == 1 {
         place_all(&transaction)?;
+    }
+    if (1..4).contains(&seen) {
+        usage::note_inactive(&transaction)?;
     }
     if seen < last {
         transaction.execute(

@@ -3,7 +3,6 @@
 use rusqlite::Connection;
 
 use super::error::Fault;
-use super::pools;
 use super::tokens::{Acts, Entry, columns, read_id, read_kept};
 use crate::domain::time::Timestamp;
 use crate::store::{SWEPT_MAX, StoreError, Swept, UNREADABLE_POSTPONED};
@@ -43,7 +42,7 @@ impl Acts<'_> {
         for fate in &due {
             match fate {
                 Fate::Vanish(entry) => {
-                    removed += usize::from(pools::remove(self.connection, entry.row)?);
+                    removed += usize::from(self.remove(entry)?);
                 }
                 Fate::Stay(entry, until) => {
                     self.postpone(entry.row, *until)?;

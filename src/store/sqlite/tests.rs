@@ -19,6 +19,7 @@ use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
 use crate::domain::profile::Profile;
 use crate::domain::time::Timestamp;
 use crate::domain::token::tests::{at, draft};
+use crate::domain::usage::Keeping;
 use crate::domain::token::{
     Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, State, Token,
 };
@@ -48,6 +49,7 @@ impl Bench {
             peppers: Vec::new(),
             clock: self.clock.clone(),
             retention: Retention::default(),
+            keeping: Keeping::default(),
         })
     }
 

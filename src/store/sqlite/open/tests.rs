@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::domain::retention::Retention;
+use crate::domain::usage::Keeping;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
@@ -111,6 +112,7 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
         peppers: Vec::new(),
         clock: bench.clock.clone(),
         retention: Retention::default(),
+        keeping: Keeping::default(),
     });
     let reason = absent.err().map(|error| error.to_string());
     assert!(reason.is_some_and(|reason| reason.contains("/absent/folder/a.db")));
