@@ -92,7 +92,11 @@ pub(crate) async fn namespaces_are_counted_alone_and_together(bench: Bench) {
         (Some("sho"), 0),
         (None, 6),
     ] {
-        assert_eq!(standing(&bench, name, DAY).await.active, expected, "{name:?}");
+        assert_eq!(
+            standing(&bench, name, DAY).await.active,
+            expected,
+            "{name:?}"
+        );
     }
 }
 
@@ -107,9 +111,15 @@ pub(crate) async fn those_that_expire_next_come_first(bench: Bench) {
     }
     bench.create(within("a")).await;
     let all = standing(&bench, None, DAY).await;
-    assert_eq!((all.active, ids(&all)), (7, vec![made[1], made[2], made[4]]));
+    assert_eq!(
+        (all.active, ids(&all)),
+        (7, vec![made[1], made[2], made[4]])
+    );
     let one = standing(&bench, Some("a"), DAY).await;
-    assert_eq!((one.active, ids(&one)), (5, vec![made[2], made[5], made[0]]));
+    assert_eq!(
+        (one.active, ids(&one)),
+        (5, vec![made[2], made[5], made[0]])
+    );
     bench.store.change(made[2], revoking("")).await.unwrap();
     bench.store.change(made[5], switching(true)).await.unwrap();
     let later = Some(BEGIN.saturating_add(HOUR * 24));

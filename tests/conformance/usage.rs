@@ -338,13 +338,20 @@ pub(crate) async fn a_token_takes_its_use_with_it(bench: Bench) {
         assert_eq!(book, Ok(Default::default()));
         add(&bench, &late).await;
         for _ in 0..2 {
-            assert_eq!(bench.store.usage(&subject, from).await, Ok(Default::default()));
+            assert_eq!(
+                bench.store.usage(&subject, from).await,
+                Ok(Default::default())
+            );
             let now = Hour::of(bench.now());
             let summaries = bench.store.summaries(&[id], now).await;
             assert_eq!(summaries, Ok(vec![Default::default()]));
             bench.fold().await;
         }
-        assert_eq!(counted(&bench, &tenant).await.1, before.1, "its namespace keeps it");
+        assert_eq!(
+            counted(&bench, &tenant).await.1,
+            before.1,
+            "its namespace keeps it"
+        );
     }
 }
 
@@ -391,8 +398,10 @@ pub(crate) async fn many_subjects_are_added_at_once(bench: Bench) {
         subjects.push(used_token(&bench).await.1);
     }
     let requests = [request(bench.now())];
-    let all: Vec<(&Subject, &[Request])> =
-        subjects.iter().map(|subject| (subject, &requests[..])).collect();
+    let all: Vec<(&Subject, &[Request])> = subjects
+        .iter()
+        .map(|subject| (subject, &requests[..]))
+        .collect();
     for sequence in 1..=2 {
         add(&bench, &flush(1, sequence, &all)).await;
         bench.fold().await;
@@ -447,8 +456,10 @@ pub(crate) async fn a_report_is_what_an_independent_count_says(mut bench: Bench)
             }
             gains.push((subject.clone(), some));
         }
-        let gains: Vec<(&Subject, &[Request])> =
-            gains.iter().map(|(subject, some)| (subject, &some[..])).collect();
+        let gains: Vec<(&Subject, &[Request])> = gains
+            .iter()
+            .map(|(subject, some)| (subject, &some[..]))
+            .collect();
         let flush = flush(process + 1, sent[process as usize], &gains);
         for _ in 0..=numbers.below(2) {
             add(&bench, &flush).await;
@@ -469,7 +480,11 @@ pub(crate) async fn a_report_is_what_an_independent_count_says(mut bench: Bench)
                 let (hours, paths) = expected(requests, bench.now(), span);
                 let told = report(&bench, subject, span).await;
                 let counts = told.hourly.iter().map(|(_, counts)| counts.requests());
-                assert_eq!(counts.collect::<Vec<_>>(), hours, "{subject:?} over {span:?}");
+                assert_eq!(
+                    counts.collect::<Vec<_>>(),
+                    hours,
+                    "{subject:?} over {span:?}"
+                );
                 assert_eq!(told.totals.requests(), hours.iter().sum::<u64>());
                 let endpoints = told.endpoints.iter().map(|(endpoint, counts)| {
                     let path = &endpoint.as_ref().expect("there are few").path;

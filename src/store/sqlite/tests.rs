@@ -19,10 +19,10 @@ use crate::domain::name::{Labels, Namespace, Owner, PoolName, Reason};
 use crate::domain::profile::Profile;
 use crate::domain::time::Timestamp;
 use crate::domain::token::tests::{at, draft};
-use crate::domain::usage::Keeping;
 use crate::domain::token::{
     Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, State, Token,
 };
+use crate::domain::usage::Keeping;
 use crate::entropy;
 
 pub(super) struct Bench {

@@ -47,6 +47,7 @@ fn a_pepper_that_could_not_be_kept_at_the_start_is_kept_with_the_first_token_und
         peppers: &peppers,
         seen: &store.inner.seen,
         queues: &store.inner.queues,
+        unfolded: &store.inner.unfolded,
         retention: Retention::default(),
     };
     assert!(acts.find(fresh().id).unwrap().is_none());
@@ -75,6 +76,7 @@ async fn a_change_that_adds_a_secret_keeps_its_pepper_too() {
         peppers: &peppers,
         seen: &store.inner.seen,
         queues: &store.inner.queues,
+        unfolded: &store.inner.unfolded,
         retention: Retention::default(),
     };
     acts.change(token.id, &revoke()).unwrap();

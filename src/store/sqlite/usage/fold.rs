@@ -142,7 +142,9 @@ fn one(
         ledger: encode_ledger(&ledger),
         days: encode_days(&days),
         closed,
-        first: kept.is_some_and(|kept| is_due(&kept)).then(|| keeping.first_hour(now)),
+        first: kept
+            .is_some_and(|kept| is_due(&kept))
+            .then(|| keeping.first_hour(now)),
     })
 }
 
@@ -157,12 +159,7 @@ fn closed_before(connection: &Connection, ledger: i64, hour: Hour) -> Result<Use
 }
 
 /// From which hour on something is to be closed or dropped, if nothing is added until then.
-fn due(
-    ledger: &Ledger,
-    days: &BTreeMap<Day, Counts>,
-    now: Hour,
-    keeping: &Keeping,
-) -> Option<u32> {
+fn due(ledger: &Ledger, days: &BTreeMap<Day, Counts>, now: Hour, keeping: &Keeping) -> Option<u32> {
     let open = ledger.open.keys().next();
     let closes = open.map(|hour| hour.after(QUIET_HOURS));
     let sum = days.keys().next();

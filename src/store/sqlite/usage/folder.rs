@@ -10,18 +10,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::fold::{Fold, due_subjects};
-use super::unfolded::{Frames, Load, Unfolded};
-use crate::domain::usage::{Hour, Keeping, Subject};
+use super::unfolded::{Frames, Load, STEP, Unfolded};
+use crate::domain::usage::{Hour, Keeping};
 use crate::store::StoreError;
 use crate::store::sqlite::error::Fault;
 use crate::store::sqlite::time::StoreTime;
 use crate::store::sqlite::tokens::Acts;
 use crate::store::sqlite::writer::Writer;
 
-/// Subjects of one step: few enough that the writer writes them within some milliseconds.
-pub(super) const STEP: usize = 64;
-/// Bytes of frames of one step, but for the last subject.
-const STEP_BYTES: usize = 1024 * 1024;
 /// How long what was added is left in the journal: so long that most of a busy token's gains are
 /// folded together, and shorter than the id of a deleted token is kept from coming again.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -167,7 +163,7 @@ impl Bench {
             let mut rest = subjects.as_slice();
             while !rest.is_empty() {
                 goes_on(ending)?;
-                let (step, taken) = self.step(rest);
+                let (step, taken) = self.unfolded.step(rest);
                 rest = &rest[taken..];
                 self.write(step)?;
             }
@@ -187,22 +183,6 @@ impl Bench {
                 return Ok(());
             }
         }
-    }
-
-    /// The frames of the first few of `subjects`, and how many these are.
-    fn step(&self, subjects: &[Subject]) -> (Frames, usize) {
-        let (mut frames, mut bytes, mut taken) = (Frames::new(), 0, 0);
-        for subject in subjects.iter().take(STEP) {
-            if bytes >= STEP_BYTES {
-                break;
-            }
-            taken += 1;
-            for one in self.unfolded.old(std::slice::from_ref(subject)) {
-                bytes += one.1.len();
-                frames.push(one);
-            }
-        }
-        (frames, taken)
     }
 
     /// Folds these, and waits until that is on disk.

@@ -98,10 +98,15 @@ fn read(number: i64, mut gains: &[u8]) -> Frames {
     while !gains.is_empty() {
         let read = StoredGains::decode_length_delimited(&mut gains);
         let read = read.map_err(|error| error.to_string());
-        let read = read.and_then(|StoredGains { subject: key, frames }| {
-            let subject = subject(&key).map_err(|flaw| flaw.to_string())?;
-            Ok((subject, frames))
-        });
+        let read = read.and_then(
+            |StoredGains {
+                 subject: key,
+                 frames,
+             }| {
+                let subject = subject(&key).map_err(|flaw| flaw.to_string())?;
+                Ok((subject, frames))
+            },
+        );
         match read {
             Ok(read) => frames.push(read),
             Err(reason) => {

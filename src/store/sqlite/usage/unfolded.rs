@@ -22,6 +22,11 @@ pub(super) const WORTH_FOLDING: usize = MEMORY_MAX / 2;
 /// name.
 const SUBJECT_BYTES: usize = 128;
 
+/// Subjects of one step of folding: few enough that the writer writes them within some milliseconds.
+pub(super) const STEP: usize = 64;
+/// Bytes of frames of one step, but for the last subject.
+pub(super) const STEP_BYTES: usize = 1024 * 1024;
+
 /// The frames of subjects, each with its own.
 pub(super) type Frames = Vec<(Subject, Vec<u8>)>;
 
@@ -42,6 +47,8 @@ struct Parts {
     staged: Vec<Staged>,
     /// Number of the last row of the journal, committed or not.
     last: i64,
+    /// About how many bytes of disk the journal takes again and again.
+    room_on_disk: usize,
 }
 
 /// What is not folded of some rows of the journal.
@@ -142,14 +149,21 @@ impl Unfolded {
         tokens.iter().map(frames).collect()
     }
 
-    /// What of the old part is not folded yet of these subjects.
-    pub(super) fn old(&self, subjects: &[Subject]) -> Frames {
+    /// What of the old part is not folded yet of the first few of `subjects`, and how many these are.
+    pub(super) fn step(&self, subjects: &[Subject]) -> (Frames, usize) {
         let parts = self.lock();
-        let frames = |subject: &Subject| {
-            let frames = parts.old.frames.get(subject)?;
-            Some((subject.clone(), frames.clone()))
-        };
-        subjects.iter().filter_map(frames).collect()
+        let (mut step, mut bytes, mut taken) = (Frames::new(), 0, 0);
+        for subject in subjects.iter().take(STEP) {
+            if bytes >= STEP_BYTES {
+                break;
+            }
+            taken += 1;
+            if let Some(frames) = parts.old.frames.get(subject) {
+                bytes += frames.len();
+                step.push((subject.clone(), frames.clone()));
+            }
+        }
+        (step, taken)
     }
 
     /// What is to be folded now: what is left of the old part, or else the fresh one, which becomes
@@ -159,6 +173,7 @@ impl Unfolded {
         let mut parts = self.lock();
         if parts.old.last == 0 {
             parts.old = std::mem::take(&mut parts.fresh);
+            parts.room_on_disk = parts.old.bytes.max(parts.room_on_disk / 2);
         }
         if parts.old.last == 0 {
             return None;
@@ -179,6 +194,11 @@ impl Unfolded {
     pub(super) fn bytes(&self) -> usize {
         let parts = self.lock();
         parts.fresh.bytes + parts.old.bytes
+    }
+
+    /// Bytes of free pages that the journal will soon need again.
+    pub(in crate::store::sqlite) fn room_on_disk(&self) -> usize {
+        self.lock().room_on_disk
     }
 
     pub(super) fn is_worth_folding(&self) -> bool {
