@@ -16,6 +16,7 @@ use token_authority::domain::page::PageSize;
 use token_authority::domain::pool::Pool;
 use token_authority::domain::retention::Retention;
 use token_authority::store::events::EventBounds;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
@@ -57,6 +58,7 @@ fn main() {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         };
         let sqlite = SqliteStore::open(options).expect("the store opens");
         measure("SQLite", Arc::new(sqlite), sizes).await;

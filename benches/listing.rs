@@ -16,6 +16,7 @@ use token_authority::domain::name::{Namespace, Owner};
 use token_authority::domain::page::{Cursor, Filter, PageSize};
 use token_authority::domain::retention::Retention;
 use token_authority::store::events::EventBounds;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -46,6 +47,7 @@ fn main() {
                 retention: Retention::default(),
                 alarms: Alarms::default(),
                 events: EventBounds::default(),
+                keeping: Keeping::default(),
             };
             Arc::new(SqliteStore::open(options).expect("the store opens"))
         };

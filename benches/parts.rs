@@ -30,6 +30,7 @@ use token_authority::domain::secret::{Brand, Presented, Secret};
 use token_authority::domain::spending::{Demand, Scope, Spending};
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token};
+use token_authority::domain::usage::Keeping;
 use token_authority::domain::verdict::{self, Consistency, Request, Verdict};
 use token_authority::entropy;
 use token_authority::store::events::EventBounds;
@@ -205,6 +206,7 @@ impl Site {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         });
         let store = Arc::new(store.expect("the store opens"));
         let keyring = Keyring::default();

@@ -17,6 +17,7 @@ use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Ruling, TokenId};
 use token_authority::store::events::EventBounds;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Change, Creation, Rule, Store, StoreStatus};
@@ -62,6 +63,7 @@ async fn on_sqlite(many: usize) -> bool {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         };
         Arc::new(SqliteStore::open(options).expect("the store opens"))
     };

@@ -74,6 +74,11 @@ impl Hour {
         Self(self.0.saturating_sub(hours))
     }
 
+    /// So many hours after; the last there is where there are fewer.
+    pub const fn after(self, hours: u32) -> Self {
+        Self(self.0.saturating_add(hours))
+    }
+
     pub const fn day(self) -> Day {
         Day(self.0 / 24)
     }
@@ -101,6 +106,11 @@ impl Day {
     /// So many days before; the first there is where there are fewer.
     pub const fn before(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days))
+    }
+
+    /// So many days after; the last there is where there are fewer.
+    pub const fn after(self, days: u32) -> Self {
+        Self(self.0.saturating_add(days))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, RedisTlsFiles, StoreUrl};
 use crate::domain::event::Alarms;
 use crate::store::events::EventBounds;
+use crate::domain::usage::Keeping;
 use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -55,6 +56,7 @@ pub(super) async fn open(
                 retention: config.retention.retention,
                 alarms: config.events.alarms.clone(),
                 events: config.events.bounds,
+                keeping: Keeping::default(),
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;

@@ -16,6 +16,7 @@ use token_authority::domain::retention::Retention;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Token, TokenId};
 use token_authority::store::events::EventBounds;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Page, Store, StoreError, StoreStatus};
@@ -26,14 +27,25 @@ use crate::support::redis_server::RedisServer;
 /// 2027-01-15T08:00:00Z: where every test's clock begins.
 pub(crate) const BEGIN: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
-type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
+type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+type Opening = Doing<Opened>;
 
 type Open = Box<dyn Fn(Arc<ManualClock>, Vec<PepperCheck>) -> Opening + Send + Sync>;
+
+/// Folds what was added to usage, without waiting until the store does so by itself.
+type Fold = Box<dyn Fn() -> Doing<Result<(), StoreError>> + Send + Sync>;
+
+struct Opened {
+    store: Arc<dyn Store>,
+    fold: Fold,
+}
 
 /// A store under test, its clock, and the way to open it anew.
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
+    fold: Fold,
     open: Open,
     _folder: Option<TempDir>,
     server: Option<RedisServer>,
@@ -51,10 +63,16 @@ pub(crate) async fn on_sqlite() -> Bench {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         };
         let opening: Opening = Box::pin(async move {
-            let store = SqliteStore::open(options).expect("the store opens");
-            Arc::new(store) as Arc<dyn Store>
+            let store = Arc::new(SqliteStore::open(options).expect("the store opens"));
+            let folded = store.clone();
+            let fold: Fold = Box::new(move || {
+                let store = folded.clone();
+                Box::pin(async move { store.fold_usage().await })
+            });
+            Opened { store, fold }
         });
         opening
     };
@@ -78,7 +96,9 @@ pub(crate) async fn on_redis() -> Bench {
     let open = move |clock: Arc<ManualClock>, peppers| {
         let options = options(clock, peppers);
         let opening: Opening = Box::pin(async move {
-            let store = RedisStore::start(options).expect("sound options");
+            let store = Arc::new(RedisStore::start(options).expect("sound options"));
+            // Who adds folds, every now and then.
+            let fold: Fold = Box::new(|| Box::pin(async { Ok(()) }));
             let patience = Instant::now() + Duration::from_secs(20);
             loop {
                 match store.probe_write().await {
@@ -86,7 +106,7 @@ pub(crate) async fn on_redis() -> Bench {
                     Ok(()) | Err(StoreError::Unacceptable(_)) => {
                         // Of each of its connections.
                         store.settled().await;
-                        return Arc::new(store) as Arc<dyn Store>;
+                        return Opened { store, fold };
                     }
                     Err(why) if Instant::now() > patience => panic!("not ready: {why}"),
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -101,10 +121,11 @@ pub(crate) async fn on_redis() -> Bench {
 impl Bench {
     async fn over(open: Open, folder: Option<TempDir>, server: Option<RedisServer>) -> Self {
         let clock = Arc::new(ManualClock::at(BEGIN));
-        let store = open(clock.clone(), Vec::new()).await;
+        let Opened { store, fold } = open(clock.clone(), Vec::new()).await;
         Self {
             store,
             clock,
+            fold,
             open,
             _folder: folder,
             server,
@@ -113,21 +134,32 @@ impl Bench {
 
     /// Opens the same store anew, after the one before was closed.
     pub(crate) async fn reopen(&mut self) {
-        self.store = (self.open)(self.clock.clone(), Vec::new()).await;
+        self.take((self.open)(self.clock.clone(), Vec::new()).await);
+    }
+
+    fn take(&mut self, opened: Opened) {
+        let Opened { store, fold } = opened;
+        self.store = store;
+        self.fold = fold;
     }
 
     /// Closes the store and opens it anew with these peppers in use.
     pub(crate) async fn reopen_with(&mut self, peppers: &[PepperCheck]) {
         self.store.close().await;
-        self.store = (self.open)(self.clock.clone(), peppers.to_vec()).await;
+        self.take((self.open)(self.clock.clone(), peppers.to_vec()).await);
     }
 
     /// The same store as another process has it; where only one process may have it, this one's.
     pub(crate) async fn beside(&self) -> Arc<dyn Store> {
         match self.server {
-            Some(_) => (self.open)(self.clock.clone(), Vec::new()).await,
+            Some(_) => (self.open)(self.clock.clone(), Vec::new()).await.store,
             None => self.store.clone(),
         }
+    }
+
+    /// Folds all that was added to usage.
+    pub(crate) async fn fold(&self) {
+        (self.fold)().await.expect("usage is folded");
     }
 
     /// Moves the clock on.

@@ -14,6 +14,7 @@ mod endings;
 mod events;
 mod fixture;
 mod holding;
+mod in_force;
 mod leases;
 mod limits;
 mod listing;
@@ -33,6 +34,7 @@ mod returns;
 mod spending;
 mod status;
 mod tokens;
+mod usage;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -337,6 +339,27 @@ conformance! {
         what_is_announced_is_heard_everywhere,
         a_store_keeps_its_registry_as_the_rule_does,
         a_closed_store_gives_no_lease,
+    }
+    usage {
+        of_what_was_never_used_nothing_is_kept,
+        what_was_added_is_read_again,
+        a_flush_that_comes_again_counts_once,
+        what_two_processes_counted_adds_up,
+        what_comes_late_belongs_to_its_hour,
+        lists_are_told_of_a_day_a_week_and_all_times,
+        each_version_of_a_secret_has_its_last_use,
+        the_last_requests_are_kept_in_full,
+        a_token_takes_its_use_with_it,
+        subjects_share_nothing,
+        hours_are_dropped_in_time_and_days_later,
+        many_subjects_are_added_at_once,
+        a_report_is_what_an_independent_count_says,
+    }
+    in_force {
+        all_but_those_that_are_not_in_force_are_counted,
+        namespaces_are_counted_alone_and_together,
+        those_that_expire_next_come_first,
+        a_count_follows_every_change,
     }
     peppers {
         a_store_knows_its_peppers_again,

@@ -8,6 +8,7 @@ use token_authority::clock::SystemClock;
 use token_authority::domain::event::Alarms;
 use token_authority::domain::retention::Retention;
 use token_authority::store::events::EventBounds;
+use token_authority::domain::usage::Keeping;
 use token_authority::store::redis::{RedisOptions, RedisStore, init};
 use token_authority::store::sqlite::{SqliteOptions, SqliteStore};
 use token_authority::store::{Creation, Store, StoreStatus};
@@ -33,6 +34,7 @@ impl Site {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         };
         let store = SqliteStore::open(options).expect("the store opens");
         Self {

@@ -28,6 +28,7 @@ use crate::domain::scope::{RequiredScope, Scope as Granted};
 use crate::domain::secret::{Brand, Secret};
 use crate::domain::token::tests::draft;
 use crate::domain::token::{Draft, TokenId};
+use crate::domain::usage::Keeping;
 use crate::domain::verdict::{Consistency, Request};
 use crate::entropy;
 use crate::store::events::EventBounds;
@@ -63,6 +64,7 @@ impl Site {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         });
         let store = Arc::new(store.unwrap());
         let mint = Mint::new(Brand::parse("ta").unwrap(), [], Keyring::default());

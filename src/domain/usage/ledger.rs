@@ -32,16 +32,28 @@ pub struct Keeping {
 impl Keeping {
     /// The first hour whose details are kept at `now`: with it a day begins.
     pub fn first_hour(&self, now: Hour) -> Hour {
-        let hours = self.hours.as_secs().div_ceil(3600);
-        let first = now.before(u32::try_from(hours).unwrap_or(u32::MAX));
-        first.day().begin()
+        now.before(whole(self.hours, 3600)).day().begin()
     }
 
     /// The first day whose sum is kept at `now`.
     pub fn first_day(&self, now: Hour) -> Day {
-        let days = self.days.as_secs().div_ceil(24 * 3600);
-        now.day().before(u32::try_from(days).unwrap_or(u32::MAX))
+        now.day().before(whole(self.days, 24 * 3600))
     }
+
+    /// The hour from which on the details of a day's hours are not kept any more.
+    pub fn details_until(&self, day: Day) -> Hour {
+        day.after(1).begin().after(whole(self.hours, 3600))
+    }
+
+    /// The hour from which on a day's sum is not kept any more.
+    pub fn sum_until(&self, day: Day) -> Hour {
+        day.after(1).after(whole(self.days, 24 * 3600)).begin()
+    }
+}
+
+/// How many units of so many seconds cover a span.
+fn whole(span: Duration, seconds: u64) -> u32 {
+    u32::try_from(span.as_secs().div_ceil(seconds)).unwrap_or(u32::MAX)
 }
 
 impl Default for Keeping {

@@ -1,5 +1,7 @@
 //! What is counted in parts adds up to what is counted at once, and nobody makes it large.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -85,6 +87,24 @@ fn path_parameters_count_under_the_pattern_that_allows_them() {
         "/orders/7/items"
     );
     assert_eq!(told(None, None), "");
+}
+
+#[test]
+fn what_is_kept_goes_in_the_hour_that_is_said() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let some = Keeping {
+        hours: HOUR * 30,
+        days: HOUR * 49,
+    };
+    for keeping in [Keeping::default(), some] {
+        let day = Day::from_number(20_000);
+        let gone = keeping.details_until(day);
+        assert!(keeping.first_hour(gone.before(1)) <= day.begin());
+        assert!(keeping.first_hour(gone) >= day.after(1).begin());
+        let gone = keeping.sum_until(day);
+        assert_eq!(keeping.first_day(gone.before(1)), day);
+        assert_eq!(keeping.first_day(gone), day.after(1));
+    }
 }
 
 proptest! {

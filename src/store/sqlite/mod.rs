@@ -52,6 +52,7 @@ use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::domain::token::{Draft, TokenId};
+use crate::domain::usage::Keeping;
 
 use super::bells::Bells;
 use super::events::EventBounds;
@@ -68,6 +69,7 @@ use registry::HeldRegistry;
 use seen::Seen;
 use time::StoreTime;
 use tokens::Acts;
+use usage::{Folder, Unfolded};
 use writer::Writer;
 
 /// Listings that run at the same time; further ones wait their turn.
@@ -89,6 +91,8 @@ pub struct SqliteOptions {
     pub alarms: Alarms,
     /// How much of the log of events is kept.
     pub events: EventBounds,
+    /// How long use is kept.
+    pub keeping: Keeping,
 }
 
 /// An open database. Closed by [`StoreStatus::close`], or else when it is dropped.
@@ -159,7 +163,9 @@ struct Inner {
     log: Arc<Log>,
     bells: Bells,
     registry: HeldRegistry,
-    writer: Writer,
+    unfolded: Arc<Unfolded>,
+    folder: Folder,
+    writer: Arc<Writer>,
 }
 
 impl Inner {
@@ -173,6 +179,7 @@ impl Inner {
             seen: &self.seen,
             queues: &self.queues,
             log: &self.log,
+            unfolded: &self.unfolded,
         }
     }
 
@@ -254,6 +261,7 @@ impl Inner {
         self.list_room.close();
         self.points.close();
         self.lists.close();
+        self.folder.stop();
         self.writer.stop();
     }
 }

@@ -13,11 +13,12 @@ use super::limiter::Limiter;
 use super::peppers::Peppers;
 use super::place::{self, FileIdentity, Lock};
 use super::queue::Queues;
-use super::reader::Readers;
+use super::reader::{self, Readers};
 use super::registry::HeldRegistry;
 use super::schema::{self, Kind};
 use super::seen::Seen;
 use super::time::StoreTime;
+use super::usage;
 use super::writer::{Desk, Writer};
 use super::{Inner, LISTS_AT_ONCE, SqliteOptions};
 use crate::domain::absence::Absences;
@@ -27,7 +28,7 @@ use crate::store::bells::Bells;
 /// Most connections for point reads; each may cache 2 MB of pages.
 const POINT_READERS_MAX: usize = 8;
 /// Statements that the writer keeps prepared: all it has.
-const STATEMENTS: usize = 100;
+const STATEMENTS: usize = 128;
 /// Pages that the writer caches, in KiB.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Size that the write-ahead log is cut back to after a burst, in bytes.
@@ -42,6 +43,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         retention,
         alarms,
         events,
+        keeping,
     } = options;
     let path = place::resolve(&path)?;
     let (lock, file) = claim(&path, require_existing)?;
@@ -69,6 +71,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         reason: error.to_string(),
     })?;
     let limiter = Arc::new(Limiter::default());
+    let unfolded = Arc::new(usage::replay(&connection).map_err(faulty)?);
     let desk = Desk {
         connection,
         id: meta.id.clone(),
@@ -81,12 +84,22 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         seen: Arc::clone(&seen),
         queues: Arc::clone(&queues),
         log: Arc::clone(&log),
+        unfolded: Arc::clone(&unfolded),
         bells: bells.clone(),
         flushed: None,
         folding: Folding::default(),
         lock,
     };
-    let writer = Writer::start(desk).map_err(|error| OpenError::of_file(&path, &error))?;
+    let unstarted = |error| OpenError::of_file(&path, &error);
+    let writer = Arc::new(Writer::start(desk).map_err(unstarted)?);
+    let bench = usage::Bench {
+        connection: reader::connect(&path).map_err(faulty)?,
+        writer: Arc::clone(&writer),
+        unfolded: Arc::clone(&unfolded),
+        time: Arc::clone(&time),
+        keeping,
+    };
+    let folder = usage::Folder::start(bench).map_err(|error| unstarted(error))?;
     Ok(Inner {
         id: meta.id,
         time,
@@ -102,6 +115,8 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         bells,
         registry,
         peppers,
+        unfolded,
+        folder,
         writer,
     })
 }

@@ -221,7 +221,7 @@ pub(super) fn spot(connection: &Connection, row: i64) -> Result<Option<Spot>, Fa
     Ok(spot.transpose()?.flatten())
 }
 
-/// Removes a token, and answers whether it was there. Nothing else does.
+/// Removes a token's row, and answers whether it was there. Nothing else does.
 pub(super) fn remove(connection: &Connection, row: i64) -> Result<bool, Fault> {
     if let Some(spot) = spot(connection, row)? {
         leave(connection, row, spot)?;

@@ -9,6 +9,7 @@ use super::error::{Fault, OpenError};
 use super::pools::{self, Place, Stand};
 use super::seen::{self, Seen};
 use super::tokens::{columns, end_of, pool_of, read_token};
+use super::usage;
 use crate::domain::absence::Absences;
 use crate::domain::tenure::Tenure;
 use crate::domain::time::Timestamp;
@@ -20,17 +21,19 @@ pub(super) const APPLICATION_ID: i32 = 0x7461_7574;
 
 /// The migrations in order; `user_version` is the number of the last one that a database has seen.
 /// What was released is never edited.
-const MIGRATIONS: [(u32, &str); 3] = [
+const MIGRATIONS: [(u32, &str); 4] = [
     (1, include_str!("migrations/0001_tokens.sql")),
     (2, include_str!("migrations/0002_leases.sql")),
     (3, include_str!("migrations/0003_events.sql")),
+    (4, include_str!("migrations/0004_usage.sql")),
 ];
 
 /// Version of the tables that this release writes.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 /// Oldest release by its schema that may write to them: an older one would change tokens without
-/// telling it, and make some whose ends nobody would find.
-const MIN_READER: u32 = 3;
+/// telling it, make some whose ends nobody would find, and not write down from when on a token is not in
+/// force.
+const MIN_READER: u32 = 4;
 
 /// Tokens that a migration reads before it writes.
 const MIGRATED_AT_ONCE: usize = 1000;
@@ -112,6 +115,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Meta, Fault> {
     }
     if (1..3).contains(&seen) {
         note_ends(&transaction)?;
+    }
+    if (1..4).contains(&seen) {
+        usage::note_inactive(&transaction)?;
     }
     if seen < last {
         transaction.execute(

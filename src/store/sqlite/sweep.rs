@@ -3,7 +3,6 @@
 use rusqlite::Connection;
 
 use super::error::Fault;
-use super::pools;
 use super::tokens::{Acts, Entry, columns, read_id, read_kept};
 use crate::domain::time::Timestamp;
 use crate::store::{SWEPT_MAX, StoreError, Swept, UNREADABLE_POSTPONED};
@@ -16,8 +15,14 @@ const _: () = assert!(STEP <= SWEPT_MAX);
 /// Free pages that the file keeps for what comes next, 1 MB, and one in so many of all its pages.
 const FREE_KEPT: i64 = 256;
 const FREE_SHARE_KEPT: i64 = 20;
+/// SQLite's usual size of a page.
+const PAGE_BYTES: i64 = 4096;
 /// Most pages that one step gives back: each may cost the move of another page.
 const GIVEN_BACK_MAX: i64 = 128;
+
+/// Most rows that one step removes, but for those of its last token: one that was used for weeks has
+/// a row for each hour.
+const ROWS_MAX: u64 = 16 * 1024;
 
 /// By the index alone: nothing that is not due is looked at.
 const DUE: &str = concat!(
@@ -39,12 +44,17 @@ impl Acts<'_> {
     pub(super) fn sweep(&self) -> Result<Swept, Fault> {
         let now = self.time.now();
         let due = self.due(now)?;
-        let mut removed = 0;
+        let (mut removed, mut unfinished) = (0, false);
+        let before = self.connection.total_changes();
         for fate in &due {
+            unfinished = self.connection.total_changes() - before > ROWS_MAX;
+            if unfinished {
+                break;
+            }
             match fate {
                 Fate::Vanish(entry) => {
                     self.note_last(entry, now)?;
-                    removed += usize::from(pools::remove(self.connection, entry.row)?);
+                    removed += usize::from(self.remove(entry)?);
                 }
                 Fate::Stay(entry, until) => {
                     self.postpone(entry.row, *until)?;
@@ -61,10 +71,10 @@ impl Acts<'_> {
             }
         }
         let purged = self.purge(now, STEP)?;
-        let shrinking = give_back(self.connection)?;
+        let shrinking = give_back(self.connection, self.unfolded.room_on_disk())?;
         Ok(Swept {
             removed,
-            more: due.len().max(purged) == STEP as usize || shrinking,
+            more: unfinished || due.len().max(purged) == STEP as usize || shrinking,
         })
     }
 
@@ -107,12 +117,13 @@ impl Acts<'_> {
     }
 }
 
-/// Gives free pages back to the file system where there are many, and says whether there still are.
-/// The file itself shrinks when the log is folded into it.
-fn give_back(connection: &Connection) -> Result<bool, Fault> {
+/// Gives free pages back to the file system where there are many, beside those of so many bytes that
+/// are needed again, and says whether there still are. The file itself shrinks when the log is folded
+/// into it.
+fn give_back(connection: &Connection, needed: usize) -> Result<bool, Fault> {
     let count = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (free, all) = (count("freelist_count")?, count("page_count")?);
-    let spare = free - FREE_KEPT - all / FREE_SHARE_KEPT;
+    let spare = free - FREE_KEPT - all / FREE_SHARE_KEPT - needed as i64 / PAGE_BYTES;
     if spare <= 0 {
         return Ok(false);
     }

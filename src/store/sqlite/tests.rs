@@ -22,6 +22,7 @@ use crate::domain::token::tests::{at, draft};
 use crate::domain::token::{
     Expiration, Origin, REPLAY_WINDOW, Refusal, RequestKey, Ruling, State, Token,
 };
+use crate::domain::usage::Keeping;
 use crate::entropy;
 
 pub(super) struct Bench {
@@ -57,6 +58,7 @@ impl Bench {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         }
     }
 

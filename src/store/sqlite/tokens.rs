@@ -12,6 +12,7 @@ use super::queue::Queues;
 use super::schema;
 use super::seen::Seen;
 use super::time::StoreTime;
+use super::usage::{Unfolded, inactive_from};
 use crate::domain::name::{Namespace, Owner, PoolName};
 use crate::domain::pool::Pool;
 use crate::domain::retention::Retention;
@@ -33,6 +34,7 @@ pub(super) struct Acts<'a> {
     pub(super) seen: &'a Seen,
     pub(super) queues: &'a Queues,
     pub(super) log: &'a Log,
+    pub(super) unfolded: &'a Unfolded,
 }
 
 /// A token's row, as it was written; its time may have come since.
@@ -182,7 +184,7 @@ impl Acts<'_> {
         self.connection
             .prepare_cached(
                 "UPDATE tokens SET owner = ?2, pool = ?3, revision = ?4, vanish_time = ?5, \
-                 record = ?6, expire_time = ?7 WHERE rowid = ?1",
+                 inactive_from = ?6, record = ?7, expire_time = ?8 WHERE rowid = ?1",
             )?
             .execute((
                 row,
@@ -190,6 +192,7 @@ impl Acts<'_> {
                 changed.profile.pool.as_ref().map(PoolName::as_str),
                 changed.revision.cast_signed(),
                 self.vanish_time(&changed, now),
+                inactive_from(&changed),
                 record::encode(&changed),
                 end_of(&changed),
             ))?;
@@ -210,10 +213,16 @@ impl Acts<'_> {
         }
         self.note_last(&entry, now)?;
         self.note_change(Some(&entry.token), None, now)?;
-        pools::remove(self.connection, entry.row)?;
+        self.remove(&entry)?;
         self.mark_deleted(&entry.token, now)?;
         self.purge(now, PURGED_AT_ONCE)?;
         Ok(Deletion::Deleted)
+    }
+
+    /// Removes a token and all that is kept about it; answers whether it was there.
+    pub(super) fn remove(&self, entry: &Entry) -> Result<bool, Fault> {
+        self.unfolded.gone(entry.token.id);
+        pools::remove(self.connection, entry.row)
     }
 
     /// Remembers that the token is gone until no repetition of its request can come any more.
@@ -355,8 +364,9 @@ impl Acts<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO tokens \
-                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, record, \
-                 expire_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 (id, namespace, owner, pool, create_time, revision, request_key, vanish_time, \
+                 inactive_from, record, expire_time) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute((
                 token.id.as_str(),
@@ -367,6 +377,7 @@ impl Acts<'_> {
                 token.revision.cast_signed(),
                 token.origin.as_ref().map(|origin| origin.key.0),
                 self.vanish_time(token, token.create_time),
+                inactive_from(token),
                 record::encode(token),
                 end_of(token),
             ))?;

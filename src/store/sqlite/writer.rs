@@ -23,6 +23,7 @@ use super::schema;
 use super::seen::Seen;
 use super::time::StoreTime;
 use super::tokens::Acts;
+use super::usage::Unfolded;
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 use crate::store::bells::Bells;
@@ -51,8 +52,8 @@ enum Message {
     Stop,
 }
 
-/// An act, and its place in the queue until it is answered.
-type Queued = (Box<dyn Job>, OwnedSemaphorePermit);
+/// An act, and its place in the queue until it is answered, where it needed one.
+type Queued = (Box<dyn Job>, Option<OwnedSemaphorePermit>);
 
 /// What the writer's thread owns. The lock is last: it is released after the connection closed.
 pub(super) struct Desk {
@@ -68,6 +69,7 @@ pub(super) struct Desk {
     pub(super) seen: Arc<Seen>,
     pub(super) queues: Arc<Queues>,
     pub(super) log: Arc<Log>,
+    pub(super) unfolded: Arc<Unfolded>,
     pub(super) bells: Bells,
     /// When the limiter was written down last; `None` to do so with the next transaction.
     pub(super) flushed: Option<Instant>,
@@ -100,9 +102,23 @@ impl Writer {
         let room = room.map_err(|_| StoreError::Closed)?;
         let (job, answer) = job(act);
         self.queue
-            .send(Message::Job((job, room)))
+            .send(Message::Job((job, Some(room))))
             .map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// The same for a thread of the store's own: it has one act at a time, so it takes no place from
+    /// callers; blocking.
+    pub(super) fn carry_out_blocking<T, F>(&self, act: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Acts<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        let (job, answer) = job(act);
+        self.queue
+            .send(Message::Job((job, None)))
+            .map_err(|_| StoreError::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Ends the thread after what is queued, and waits for it; blocking.
@@ -207,6 +223,7 @@ impl Desk {
             Ok(()) => {
                 self.kept = mark;
                 self.limiter.confirm_grants();
+                self.unfolded.settle();
                 if let Some(written) = written {
                     self.limiter.confirm(&written, mark);
                     // What found no room is written with the next transaction.
@@ -233,11 +250,14 @@ impl Desk {
             seen: &self.seen,
             queues: &self.queues,
             log: &self.log,
+            unfolded: &self.unfolded,
         };
         let before = self.connection.total_changes();
         for job in jobs {
             self.execute("SAVEPOINT job")?;
+            let staged = self.unfolded.staged();
             if let Err(error) = job.run(&acts) {
+                self.unfolded.back_to(staged);
                 // Some errors, a full disk among them, undo the transaction as a whole.
                 if self.connection.is_autocommit() {
                     return Err(error.into());
@@ -262,6 +282,7 @@ impl Desk {
         let error = StoreError::from(fault);
         tracing::warn!(%error, "a transaction was rolled back");
         self.limiter.doubt_grants();
+        self.unfolded.back_to(0);
         if !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
@@ -366,6 +387,7 @@ mod tests {
                 EventBounds::default(),
                 meta.mark,
             )),
+            unfolded: Arc::new(Unfolded::default()),
             bells: Bells::default(),
             time: Arc::new(StoreTime::resume(bench.clock.clone(), meta.mark)),
             retention: Retention::default(),

@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
 use crate::store::events::EventBounds;
+use crate::domain::usage::Keeping;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
@@ -115,6 +116,7 @@ fn a_folder_is_no_database_and_a_missing_folder_is_named() {
         retention: Retention::default(),
         alarms: Alarms::default(),
         events: EventBounds::default(),
+        keeping: Keeping::default(),
     });
     let reason = absent.err().map(|error| error.to_string());
     assert!(reason.is_some_and(|reason| reason.contains("/absent/folder/a.db")));

@@ -48,6 +48,7 @@ fn a_pepper_that_could_not_be_kept_at_the_start_is_kept_with_the_first_token_und
         seen: &store.inner.seen,
         queues: &store.inner.queues,
         log: &store.inner.log,
+        unfolded: &store.inner.unfolded,
         retention: Retention::default(),
     };
     assert!(acts.find(fresh().id).unwrap().is_none());
@@ -77,6 +78,7 @@ async fn a_change_that_adds_a_secret_keeps_its_pepper_too() {
         seen: &store.inner.seen,
         queues: &store.inner.queues,
         log: &store.inner.log,
+        unfolded: &store.inner.unfolded,
         retention: Retention::default(),
     };
     acts.change(token.id, &revoke()).unwrap();

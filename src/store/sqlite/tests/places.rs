@@ -247,6 +247,9 @@ async fn tokens_of_the_first_schema_can_be_leased() {
          ALTER TABLE tokens DROP COLUMN pool_id; ALTER TABLE tokens DROP COLUMN place; \
          ALTER TABLE tokens DROP COLUMN position; ALTER TABLE tokens DROP COLUMN due; \
          ALTER TABLE tokens DROP COLUMN tenure; ALTER TABLE meta DROP COLUMN absences; \
+         DROP TABLE usage_journal; DROP TRIGGER tokens_usage; DROP TABLE usage_ledgers; \
+         DROP TABLE usage_hours; DROP INDEX tokens_inactive; \
+         ALTER TABLE tokens DROP COLUMN inactive_from; \
          UPDATE meta SET schema = 1, min_reader = 1; PRAGMA user_version = 1",
     )
     .unwrap();
