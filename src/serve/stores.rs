@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, RedisTlsFiles, StoreUrl};
+use crate::domain::usage::Keeping;
 use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -134,6 +135,7 @@ pub(super) fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, 
         peppers: config.keyring.checks(),
         clock: None,
         retention: config.retention.retention,
+        keeping: Keeping::default(),
     })
 }
 

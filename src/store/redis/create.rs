@@ -13,6 +13,7 @@
 
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
+use super::in_force::Out;
 use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
@@ -190,9 +191,16 @@ impl RedisStore {
         value.extend(record::encode(token));
         let call = self.creating(token, value, window);
         let end = self.note_end(None, token, token.create_time);
-        let answer = line
-            .marked_script_behind(limit, end.as_ref(), &call)
-            .await?;
+        let out = Out::of_beginning(token);
+        let mut behind = out.as_ref().map_or(Vec::new(), |out| self.note_out(out));
+        behind.push(line.marker());
+        let answers = line.script_between(limit, end.as_ref(), &call, &behind);
+        let (answer, mut behind) = answers.await?;
+        line.check_marker(limit, behind.pop().unwrap_or_default())?;
+        if let Some(out) = out {
+            self.see_out(line, out, behind).await;
+        }
+        let answer = line.accept(limit, answer)?;
         let earlier = self.outcome(line, draft, token.id, read(answer)?).await?;
         Ok(earlier.unwrap_or_else(|| Creation::Created(token.clone())))
     }

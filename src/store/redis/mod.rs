@@ -22,6 +22,7 @@ mod ear;
 mod error;
 mod events;
 mod identity;
+mod in_force;
 mod index;
 mod init;
 mod inspect;
@@ -67,11 +68,13 @@ use self::replicas::Replicas;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::sight::Sight;
+use self::usage::Ledgers;
 use self::watch::News;
 use super::bells::Bells;
 use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 use crate::domain::retention::Retention;
+use crate::domain::usage::Keeping;
 
 pub use self::init::{InitError, init};
 pub use self::inspect::{
@@ -90,6 +93,7 @@ pub struct RedisStore {
     access: Arc<Access>,
     series: Series,
     sight: Sight,
+    ledgers: Ledgers,
     bells: Bells,
     ear: Ear,
     watchdogs: Vec<JoinHandle<()>>,
@@ -125,10 +129,12 @@ impl RedisStore {
             write_timeout: options.write_timeout,
             clock: options.clock,
             retention: options.retention,
+            keeping: options.keeping,
         });
         Ok(Self {
             series: Series::new(access.clone()),
             sight: Sight::default(),
+            ledgers: Ledgers::default(),
             bells,
             ear,
             access,
@@ -146,6 +152,13 @@ impl RedisStore {
     #[doc(hidden)]
     pub fn with_bucket_size(mut self, entries: usize) -> Self {
         self.series.set_bucket_size(entries);
+        self
+    }
+
+    /// Folds ledgers as often as a test needs: about once for each so many bytes that are added.
+    #[doc(hidden)]
+    pub fn with_ledgers_folded_every(mut self, bytes: u64) -> Self {
+        self.ledgers.fold_every(bytes);
         self
     }
 }
@@ -215,6 +228,7 @@ struct Access {
     write_timeout: Duration,
     clock: Option<Arc<dyn Clock>>,
     retention: Retention,
+    keeping: Keeping,
 }
 
 impl Access {

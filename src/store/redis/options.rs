@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
+use crate::domain::usage::Keeping;
 use crate::store::{Durability, StoreId};
 
 /// Most replicas that a change can be asked to wait for.
@@ -50,6 +51,8 @@ pub struct RedisOptions {
     pub clock: Option<Arc<dyn Clock>>,
     /// How long ended tokens are kept.
     pub retention: Retention,
+    /// How long use is kept.
+    pub keeping: Keeping,
 }
 
 /// What TLS to a Redis needs, as PEM. `Debug` shows nothing of it.
@@ -100,6 +103,7 @@ impl RedisOptions {
             peppers: Vec::new(),
             clock: None,
             retention: Retention::default(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -239,6 +243,7 @@ impl fmt::Debug for RedisOptions {
             peppers,
             clock,
             retention,
+            keeping,
         } = self;
         let peppers: Vec<u32> = peppers.iter().map(|check| check.id).collect();
         let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
@@ -255,6 +260,7 @@ impl fmt::Debug for RedisOptions {
             .field("peppers", &peppers)
             .field("clock", &clock.as_ref().map(|_| "given"))
             .field("retention", retention)
+            .field("keeping", keeping)
             .finish()
     }
 }

@@ -6,7 +6,7 @@
 //! says which index entries that may be.
 
 use async_trait::async_trait;
-use redis::cmd;
+use redis::{Value, cmd};
 
 use super::RedisStore;
 use super::due::{CREATION_TAKES_MAX, Due};
@@ -20,6 +20,7 @@ use super::tenancy::pool_text;
 use super::tokens::root_of;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
+use crate::domain::usage::Subject;
 use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
 
 /// Parts of a step that are carried out beside each other.
@@ -102,13 +103,21 @@ impl RedisStore {
         })
     }
 
-    async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
+    pub(super) async fn time(&self, line: &Line<'_>) -> Result<Timestamp, StoreError> {
         if let Some(clock) = &self.access.clock {
             return Ok(clock.now());
         }
         let answer = line
             .command(self.access.write_timeout, &cmd("TIME"))
             .await?;
+        self.time_of(answer)
+    }
+
+    /// The time that `TIME` answered, or the given clock's.
+    pub(super) fn time_of(&self, answer: Value) -> Result<Timestamp, StoreError> {
+        if let Some(clock) = &self.access.clock {
+            return Ok(clock.now());
+        }
         let (seconds, micros): (u64, u64) = read(answer)?;
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
     }
@@ -204,14 +213,18 @@ impl RedisStore {
         let (keys, id) = (&self.access.keys, token.id);
         let (record, remains) = (keys.record(id), keys.remains(id));
         let (rates, quota, batches) = (keys.rates(id), keys.quota(id), keys.batches(id));
+        let subject = Subject::Token(id);
+        let (ledger, days) = (keys.ledger(&subject), keys.days(&subject));
         let revision = token.revision.to_be_bytes();
         if token.tenure.is_none() {
-            let call = VANISH_TOKEN.call([record, remains, rates, quota, batches]);
+            let call = VANISH_TOKEN.call([record, remains, rates, quota, batches, ledger, days]);
             return call.arg(revision);
         }
         let (base, tenure) = (keys.base(id), keys.tenure(id));
         VANISH_POOLED
-            .call([base, record, remains, rates, quota, batches, tenure])
+            .call([
+                base, record, remains, rates, quota, batches, tenure, ledger, days,
+            ])
             .arg(revision)
             .arg(stored)
             .arg(id.after_tag())
@@ -223,6 +236,7 @@ impl RedisStore {
         let keys = &self.access.keys;
         let entries: Vec<Entry> = tokens.iter().flat_map(Entry::all_of).collect();
         self.series.remove_all(line, &entries).await?;
+        self.end_outs(line, tokens).await?;
         let claims = tokens.iter().filter_map(|token| {
             let root = token.origin.as_ref().map(root_of);
             let root = root.filter(|root| *root != token.id)?;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::RedisStore;
 use super::error::{micros, read};
+use super::in_force::Out;
 use super::index::Entry;
 use super::line::Line;
 use super::scripts::{
@@ -16,6 +17,7 @@ use super::tenancy::{Reading, placing, pool_text, time_text};
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
+use crate::domain::usage::Subject;
 use crate::entropy::jittered;
 use crate::store::{Change, Creation, Deletion, Found, Page, Rule, StoreError, TokenStore, record};
 
@@ -68,7 +70,8 @@ impl TokenStore for RedisStore {
             changed.tenure = tenure.map(|tenure| tenure.changed(&token, &changed, now));
             let call = self.replacing(&token, &stored, &changed, now);
             let end = self.note_end(Some(&token), &changed, now);
-            if let Some(revision) = self.swap(&line, end, call).await? {
+            let out = Out::of_change(&token, &changed);
+            if let Some(revision) = self.swap(&line, end, call, out).await? {
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
                 }
@@ -93,7 +96,8 @@ impl TokenStore for RedisStore {
                 return Ok(Deletion::Refused(refusal));
             }
             let call = self.deleting(&token);
-            if let Some(revision) = self.swap(&line, None, call).await? {
+            let out = Out::of_end(&token);
+            if let Some(revision) = self.swap(&line, None, call, out).await? {
                 self.forget(&line, &token, revision).await;
                 return Ok(Deletion::Deleted);
             }
@@ -170,10 +174,12 @@ impl RedisStore {
         let (keys, id) = (&self.access.keys, token.id);
         let (record, batches) = (keys.record(id), keys.batches(id));
         let (rates, quota) = (keys.rates(id), keys.quota(id));
+        let subject = Subject::Token(id);
+        let (ledger, days) = (keys.ledger(&subject), keys.days(&subject));
         let revision = token.revision.to_be_bytes();
         let kept = DELETION_KEPT.as_millis().to_string();
         if token.tenure.is_none() {
-            let call = DELETE_TOKEN.call([record, rates, quota, batches]);
+            let call = DELETE_TOKEN.call([record, rates, quota, batches, ledger, days]);
             return call.arg(revision).arg(kept);
         }
         DELETE_POOLED
@@ -184,6 +190,8 @@ impl RedisStore {
                 quota,
                 batches,
                 keys.tenure(id),
+                ledger,
+                days,
             ])
             .arg(revision)
             .arg(kept)
@@ -192,16 +200,23 @@ impl RedisStore {
     }
 
     /// Runs a script that puts something in the place of the judged revision, behind what must be
-    /// noted before; `None` if another change came before.
+    /// noted before; `None` if another change came before. Then `out` is noted, where that changes.
     async fn swap(
         &self,
         line: &Line<'_>,
         note: Option<Call>,
         call: Call,
+        out: Option<Out<'_>>,
     ) -> Result<Option<u64>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = line.script_behind(limit, note.as_ref(), &call).await?;
+        let behind = out.as_ref().map_or(Vec::new(), |out| self.note_out(out));
+        let answers = line.script_between(limit, note.as_ref(), &call, &behind);
+        let (answer, behind) = answers.await?;
+        if let Some(out) = out {
+            self.see_out(line, out, behind).await;
+        }
+        let answer = line.accept(limit, answer)?;
         let (outcome, revision): (String, Option<String>) = read(answer)?;
         match revision.filter(|_| outcome == "done") {
             Some(revision) => micros(&revision).map(Some),

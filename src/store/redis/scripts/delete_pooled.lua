@@ -7,6 +7,8 @@
 -- KEYS[4] what is spent of its quota
 -- KEYS[5] its batches
 -- KEYS[6] tenure of the token
+-- KEYS[7] ledger of its use
+-- KEYS[8] days of its use
 -- ARGV[1] revision that was judged (8 bytes, big-endian)
 -- ARGV[2] how long the mark takes memory, in milliseconds; its meaning is judged by time
 -- ARGV[3] REST of the token
@@ -21,7 +23,7 @@ if not record or #record <= 8 or string.sub(record, 1, 8) ~= ARGV[1] then
   return { 'moved', false }
 end
 local revision = math.max(struct.unpack('>I8', record) + 1, instant(ARGV[5]))
-redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 put(pool_at(ARGV[4]), ARGV[3])
 redis.call('SET', KEYS[2], struct.pack('>I8', revision), 'PX', ARGV[2])
 return { 'done', text(revision) }

@@ -5,6 +5,8 @@
 -- KEYS[2] what is spent of its rate limits
 -- KEYS[3] what is spent of its quota
 -- KEYS[4] its batches
+-- KEYS[5] ledger of its use
+-- KEYS[6] days of its use
 -- ARGV[1] revision that was judged (8 bytes, big-endian)
 -- ARGV[2] how long the mark takes memory, in milliseconds; its meaning is judged by time
 -- ARGV[3] the time in microseconds since 1970; "" for the server's
@@ -21,6 +23,6 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local revision = math.max(struct.unpack('>I8', standing) + 1, now)
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('SET', KEYS[1], struct.pack('>I8', revision), 'PX', ARGV[2])
 return { 'done', string.format('%.0f', revision) }

@@ -1,0 +1,132 @@
+//! Reading what is kept of a subject: its ledger, its days, and the hours of the days that it has.
+//!
+//! Hours are read some at a time, each with the ledger as it is then. Where that still begins with what
+//! was read of it first, it was not folded meanwhile: so no hour was read both in the ledger and beside
+//! it, and none in neither.
+
+use redis::cmd;
+
+use super::super::RedisStore;
+use super::super::error::{read, unexpected};
+use super::super::line::Line;
+use super::super::tokens::{ATTEMPTS_MAX, pause_before};
+use crate::domain::token::TokenId;
+use crate::domain::usage::{Add, Book, Hour, Subject, Summary};
+use crate::store::StoreError;
+use crate::store::usage::{decode_days, decode_hours, decode_ledger};
+
+/// Hours that are read at once.
+const HOURS_AT_ONCE: usize = 64;
+/// Ledgers that are read at once.
+const LEDGERS_AT_ONCE: usize = 32;
+
+impl RedisStore {
+    /// Carries out [`crate::store::UsageStore::usage`].
+    pub(super) async fn read_book(
+        &self,
+        subject: &Subject,
+        from: Hour,
+    ) -> Result<Book, StoreError> {
+        let line = &self.access.links.line()?;
+        for attempt in 0..ATTEMPTS_MAX {
+            pause_before(attempt).await;
+            if let Some(book) = self.try_read_book(line, subject, from).await? {
+                return Ok(book);
+            }
+        }
+        Err(StoreError::Contended(ATTEMPTS_MAX))
+    }
+
+    /// What is kept of a subject; nothing where its ledger was folded, or went, meanwhile.
+    async fn try_read_book(
+        &self,
+        line: &Line<'_>,
+        subject: &Subject,
+        from: Hour,
+    ) -> Result<Option<Book>, StoreError> {
+        let limit = self.access.write_timeout;
+        let keys = &self.access.keys;
+        let mut both = cmd("MGET");
+        both.arg(keys.ledger(subject)).arg(keys.days(subject));
+        let answer = line.command(limit, &both).await?;
+        let (ledger, days): (Option<Vec<u8>>, Option<Vec<u8>>) = read(answer)?;
+        let Some(mut ledger) = ledger else {
+            // What is absent is absent from this very store.
+            line.confirm(limit).await?;
+            return Ok(Some(Book::default()));
+        };
+        let days = decode_days(&days.unwrap_or_default())?;
+        let hours = days.keys().flat_map(|day| {
+            let first = day.begin().number();
+            (first..first + 24).map(Hour::from_number)
+        });
+        let hours: Vec<Hour> = hours.filter(|hour| *hour >= from).collect();
+        let mut book = Book {
+            days,
+            ..Book::default()
+        };
+        for some in hours.chunks(HOURS_AT_ONCE) {
+            let mut closed = cmd("MGET");
+            some.iter().for_each(|hour| {
+                closed.arg(keys.hour(subject, *hour));
+            });
+            let mut again = cmd("GET");
+            again.arg(keys.ledger(subject));
+            // The ledger comes last: what was added before the call is in it.
+            let mut answers = line.commands(limit, vec![closed, again]).await?;
+            let latest: Option<Vec<u8>> = read(answers.pop().unwrap_or_default())?;
+            match latest.filter(|latest| latest.starts_with(&ledger)) {
+                Some(latest) => ledger = latest,
+                None => return Ok(None),
+            }
+            let closed: Vec<Option<Vec<u8>>> = read(answers.pop().unwrap_or_default())?;
+            for frames in closed.into_iter().flatten() {
+                for (hour, used) in decode_hours(&frames)? {
+                    book.closed.entry(hour).or_default().add(used);
+                }
+            }
+        }
+        book.ledger = decode_ledger(&ledger)?;
+        Ok(Some(book))
+    }
+
+    /// Carries out [`crate::store::UsageStore::summaries`].
+    pub(super) async fn read_summaries(
+        &self,
+        tokens: &[TokenId],
+        now: Hour,
+    ) -> Result<Vec<Summary>, StoreError> {
+        let line = &self.access.links.line()?;
+        let limit = self.access.write_timeout;
+        let mut summaries = Vec::with_capacity(tokens.len());
+        for some in tokens.chunks(LEDGERS_AT_ONCE) {
+            let subjects: Vec<_> = some.iter().map(|id| Subject::Token(*id)).collect();
+            let commands = subjects.iter().map(|subject| {
+                let mut get = cmd("GET");
+                get.arg(self.access.keys.ledger(subject));
+                get
+            });
+            let mut commands: Vec<_> = commands.collect();
+            commands.push(line.marker());
+            let mut answers = line.raw_commands(limit, commands).await?;
+            let marker = answers.pop().ok_or_else(|| unexpected("no marker"))?;
+            line.check_marker(limit, marker)?;
+            for (subject, answer) in subjects.iter().zip(answers) {
+                let ledger = line.accept(limit, answer).and_then(|answer| {
+                    let frames: Option<Vec<u8>> = read(answer)?;
+                    decode_ledger(&frames.unwrap_or_default())
+                });
+                summaries.push(match ledger {
+                    Ok(ledger) => ledger.summary(now),
+                    // One that cannot be read must not hide all others; whoever asks for it gets the error.
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        self.ledgers.note_unreadable(subject, &error);
+                        Summary::default()
+                    }
+                    Err(error) => return Err(error),
+                });
+            }
+        }
+        Ok(summaries)
+    }
+}
