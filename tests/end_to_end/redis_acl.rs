@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::coherence::registry::News;
+use token_authority::domain::name::Namespace;
+use token_authority::domain::time::Timestamp;
+use token_authority::domain::usage::{Hour, Subject};
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
 use token_authority::store::registry::Heard;
-use token_authority::store::{LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore};
+use token_authority::store::usage::Flush;
+use token_authority::store::{
+    LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore, UsageStore,
+};
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
@@ -24,6 +30,7 @@ use crate::harness::{
     verdict,
 };
 use crate::support::drafts::willing;
+use crate::support::gains::{gain, mark};
 use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
 use crate::support::registries::{absent, changes, having, member, renewed, standing};
@@ -206,6 +213,27 @@ async fn a_registry_is_kept(guarded: &Guarded) {
     store.resign(one).await.unwrap();
 }
 
+/// Use is added, folded and told.
+async fn use_is_kept(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    options.write_timeout = PATIENCE;
+    let store = RedisStore::start(options).unwrap();
+    let store = store.with_ledgers_folded_every(1);
+    store.settled().await;
+    let hour = Hour::from_number(480_000);
+    let namespace = Namespace::fallback();
+    let subject = Subject::Namespace(namespace.clone());
+    let flush = Flush {
+        mark: mark(1),
+        gains: [(subject.clone(), gain(&[hour]))].into(),
+    };
+    store.add_usage(&flush).await.unwrap();
+    let book = store.usage(&subject, hour).await.unwrap();
+    assert_eq!(book.ledger.total.requests(), 1);
+    let standing = store.standing(Some(&namespace), Timestamp::MAX, 9).await;
+    standing.unwrap();
+}
+
 /// Where replicas are asked for, it is counted how many have a change; here are none.
 async fn replicas_are_counted(guarded: &Guarded) {
     let mut options = RedisOptions::new(guarded.url("token-authority"));
@@ -233,6 +261,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     everything_is_done(&mut root).await;
     a_lease_is_passed_on(&guarded).await;
     a_registry_is_kept(&guarded).await;
+    use_is_kept(&guarded).await;
     replicas_are_counted(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),

@@ -7,6 +7,7 @@ mod acts;
 mod census;
 mod failover;
 mod faults;
+mod in_force;
 mod inspect;
 mod kit;
 mod leases;
@@ -23,6 +24,7 @@ mod sweep;
 mod switch;
 mod tls;
 mod trust;
+mod usage;
 mod wide;
 
 #[path = "../support/mod.rs"]

@@ -154,7 +154,7 @@ impl RedisStore {
         loop {
             let now = self.time(line).await?;
             let (active, next) = self.look(line, namespace, (now, until), most).await?;
-            let expiring = self.tokens_of(line, &next, until).await?;
+            let expiring = self.tokens_of(line, &next).await?;
             if expiring.len() == next.len() || looks == LOOKS_MAX {
                 // What is absent is absent from this very store.
                 line.confirm(self.access.write_timeout).await?;
@@ -253,12 +253,7 @@ impl RedisStore {
     }
 
     /// The tokens of some entries, where they bear them out.
-    async fn tokens_of(
-        &self,
-        line: &Line<'_>,
-        next: &[Next],
-        until: Timestamp,
-    ) -> Result<Vec<Token>, StoreError> {
+    async fn tokens_of(&self, line: &Line<'_>, next: &[Next]) -> Result<Vec<Token>, StoreError> {
         if next.is_empty() {
             return Ok(Vec::new());
         }
@@ -268,9 +263,10 @@ impl RedisStore {
         };
         let entries: Vec<_> = next.iter().map(entry).collect();
         let (tokens, now) = self.read_all(line, &entries).await?;
-        let is_next = |token: &Token| {
-            token.state(now) == State::Active && token.expire_time.is_some_and(|end| end <= until)
-        };
-        Ok(tokens.into_iter().flatten().filter(is_next).collect())
+        let borne_out = next.iter().zip(tokens).filter_map(|(next, token)| {
+            let end = Some(Timestamp::from_micros(next.time));
+            token.filter(|token| token.expire_time == end && token.state(now) == State::Active)
+        });
+        Ok(borne_out.collect())
     }
 }

@@ -26,8 +26,8 @@ use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
 /// Parts of a step that are carried out beside each other.
 const PARTS: usize = 4;
 
-/// What stands of a token: its record, what remains of it, its tenure.
-type Kept = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+/// What stands of a token: its record, what remains of it, its tenure, the days of its use.
+type Kept = [Option<Vec<u8>>; 4];
 
 /// What becomes of a due entry.
 enum Fate {
@@ -36,9 +36,15 @@ enum Fate {
     /// Its time is later; never where that is `None`.
     Settle(Option<Timestamp>),
     /// It goes, if its tenure still is as it was read, where it is pooled.
-    Vanish(Token, Vec<u8>),
+    Vanish(Vanishing),
     /// A sweep died before it had removed all that was kept about this token.
     Clear(Token),
+}
+
+struct Vanishing {
+    token: Token,
+    tenure: Vec<u8>,
+    days: Vec<u8>,
 }
 
 #[async_trait]
@@ -76,23 +82,26 @@ impl RedisStore {
             match fate {
                 Fate::Wait => {}
                 Fate::Settle(later) => settled.push(self.settle(due, later)),
-                Fate::Vanish(token, stored) => vanishing.push((due, token, stored)),
+                Fate::Vanish(token) => vanishing.push((due, token)),
                 Fate::Clear(token) => cleared.push(token),
             }
         }
         let calls = vanishing
             .iter()
-            .map(|(_, token, stored)| self.vanish(token, stored));
+            .map(|(_, vanishing)| self.vanish(vanishing));
         let vanished = self.carry_out(line, calls.collect()).await?;
-        let mut removed = 0;
-        for ((due, token, _), vanished) in vanishing.into_iter().zip(vanished) {
+        let mut hours = Vec::new();
+        for ((due, vanishing), vanished) in vanishing.into_iter().zip(vanished) {
             // Else it changed, and is judged again.
             if vanished {
-                removed += 1;
+                let Vanishing { token, days, .. } = vanishing;
+                hours.push((token.id, days));
                 settled.push(self.settle(due, None));
                 cleared.push(token);
             }
         }
+        let removed = hours.len();
+        self.forget_hours(line, hours).await;
         self.clear(line, &cleared).await?;
         let done = settled.len() + cleared.len();
         self.carry_out(line, settled).await?;
@@ -137,6 +146,7 @@ impl RedisStore {
             let mut all = cmd("MGET");
             all.arg(keys.record(*id)).arg(keys.remains(*id));
             all.arg(keys.tenure(*id));
+            all.arg(keys.days(&Subject::Token(*id)));
             commands.push(all);
         }
         commands.push(line.marker());
@@ -151,7 +161,10 @@ impl RedisStore {
             let fate = match id {
                 Some(id) => {
                     let answer = answers.next().unwrap_or_default();
-                    self.fate(line, due, id, read(answer)?, now).await?
+                    let kept: Vec<Option<Vec<u8>>> = read(answer)?;
+                    let kept = Kept::try_from(kept);
+                    let kept = kept.map_err(|_| unexpected("not as many values as keys"))?;
+                    self.fate(line, due, id, kept, now).await?
                 }
                 None => {
                     let text = String::from_utf8_lossy(&due.text);
@@ -170,7 +183,7 @@ impl RedisStore {
         line: &Line<'_>,
         due: &Due,
         id: TokenId,
-        (record, remains, stored): Kept,
+        [record, remains, stored, days]: Kept,
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let read = |value: Option<Vec<u8>>| Standing::read(id, value.as_deref());
@@ -190,7 +203,11 @@ impl RedisStore {
                 ..token
             }),
             (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
-                Some(time) if time <= now => Fate::Vanish(token, stored),
+                Some(time) if time <= now => Fate::Vanish(Vanishing {
+                    token,
+                    tenure: stored,
+                    days: days.unwrap_or_default(),
+                }),
                 _ => Fate::Settle(token.may_vanish(&self.access.retention, now)),
             },
             (Ok(None), Ok(None)) => {
@@ -209,7 +226,9 @@ impl RedisStore {
         })
     }
 
-    fn vanish(&self, token: &Token, stored: &[u8]) -> Call {
+    fn vanish(&self, vanishing: &Vanishing) -> Call {
+        let Vanishing { token, tenure, .. } = vanishing;
+        let stored = tenure.as_slice();
         let (keys, id) = (&self.access.keys, token.id);
         let (record, remains) = (keys.record(id), keys.remains(id));
         let (rates, quota, batches) = (keys.rates(id), keys.quota(id), keys.batches(id));

@@ -28,6 +28,13 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long marks of deletions take memory; what they mean is judged by time.
 pub(super) const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration::from_secs(60));
 
+/// What a script answers that put something in the place of a record.
+struct Swapped {
+    revision: u64,
+    /// The days of use of a token that was deleted; empty where there are none.
+    days: Vec<u8>,
+}
+
 #[async_trait]
 impl TokenStore for RedisStore {
     async fn find(&self, id: TokenId) -> Result<Found, StoreError> {
@@ -71,7 +78,7 @@ impl TokenStore for RedisStore {
             let call = self.replacing(&token, &stored, &changed, now);
             let end = self.note_end(Some(&token), &changed, now);
             let out = Out::of_change(&token, &changed);
-            if let Some(revision) = self.swap(&line, end, call, out).await? {
+            if let Some(Swapped { revision, .. }) = self.swap(&line, end, call, out).await? {
                 if moved {
                     self.unindex(&line, left.as_slice()).await;
                 }
@@ -97,8 +104,8 @@ impl TokenStore for RedisStore {
             }
             let call = self.deleting(&token);
             let out = Out::of_end(&token);
-            if let Some(revision) = self.swap(&line, None, call, out).await? {
-                self.forget(&line, &token, revision).await;
+            if let Some(swapped) = self.swap(&line, None, call, out).await? {
+                self.forget(&line, &token, swapped).await;
                 return Ok(Deletion::Deleted);
             }
         }
@@ -207,7 +214,7 @@ impl RedisStore {
         note: Option<Call>,
         call: Call,
         out: Option<Out<'_>>,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<Swapped>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
         let behind = out.as_ref().map_or(Vec::new(), |out| self.note_out(out));
@@ -217,15 +224,20 @@ impl RedisStore {
             self.see_out(line, out, behind).await;
         }
         let answer = line.accept(limit, answer)?;
-        let (outcome, revision): (String, Option<String>) = read(answer)?;
-        match revision.filter(|_| outcome == "done") {
-            Some(revision) => micros(&revision).map(Some),
-            None => Ok(None),
+        let parts: Vec<Option<Vec<u8>>> = read(answer)?;
+        let mut parts = parts.into_iter().map(Option::unwrap_or_default);
+        if parts.next().is_none_or(|outcome| outcome != b"done") {
+            return Ok(None);
         }
+        let revision = parts.next().and_then(|text| String::from_utf8(text).ok());
+        let revision = micros(&revision.unwrap_or_default())?;
+        let days = parts.next().unwrap_or_default();
+        Ok(Some(Swapped { revision, days }))
     }
 
-    /// Clears away what is kept about a token that was deleted under `revision`.
-    async fn forget(&self, line: &Line<'_>, token: &Token, revision: u64) {
+    /// Clears away what is kept about a token that was deleted.
+    async fn forget(&self, line: &Line<'_>, token: &Token, swapped: Swapped) {
+        let Swapped { revision, days } = swapped;
         let limit = self.access.write_timeout;
         let root = token.origin.as_ref().map(root_of);
         if let Some(root) = root.filter(|root| *root != token.id) {
@@ -246,7 +258,8 @@ impl RedisStore {
             }
         };
         let entries = Entry::all_of(token);
-        tokio::join!(self.unindex(line, &entries), note);
+        let hours = self.forget_hours(line, vec![(token.id, days)]);
+        tokio::join!(self.unindex(line, &entries), note, hours);
     }
 }
 

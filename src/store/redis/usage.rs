@@ -11,6 +11,7 @@
 
 mod adding;
 mod folding;
+mod forgetting;
 mod reading;
 
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! Reading what is kept of a subject: its ledger, its days, and the hours of the days that it has.
 //!
-//! Hours are read some at a time, each with the ledger as it is then. Where that still begins with what
+//! Days and hours are read some at a time, and behind each the ledger again. Where that still begins with what
 //! was read of it first, it was not folded meanwhile: so no hour was read both in the ledger and beside
 //! it, and none in neither.
 
@@ -46,16 +46,24 @@ impl RedisStore {
     ) -> Result<Option<Book>, StoreError> {
         let limit = self.access.write_timeout;
         let keys = &self.access.keys;
-        let mut both = cmd("MGET");
-        both.arg(keys.ledger(subject)).arg(keys.days(subject));
-        let answer = line.command(limit, &both).await?;
-        let (ledger, days): (Option<Vec<u8>>, Option<Vec<u8>>) = read(answer)?;
-        let Some(mut ledger) = ledger else {
+        let get = |key: String| {
+            let mut get = cmd("GET");
+            get.arg(key);
+            get
+        };
+        let again = || get(keys.ledger(subject));
+        let commands = vec![again(), get(keys.days(subject)), again()];
+        let mut answers = line.commands(limit, commands).await?.into_iter();
+        let mut next = || read::<Option<Vec<u8>>>(answers.next().unwrap_or_default());
+        let Some(mut ledger) = next()? else {
             // What is absent is absent from this very store.
             line.confirm(limit).await?;
             return Ok(Some(Book::default()));
         };
-        let days = decode_days(&days.unwrap_or_default())?;
+        let days = decode_days(&next()?.unwrap_or_default())?;
+        if next()?.is_none_or(|latest| !latest.starts_with(&ledger)) {
+            return Ok(None);
+        }
         let hours = days.keys().flat_map(|day| {
             let first = day.begin().number();
             (first..first + 24).map(Hour::from_number)
@@ -70,10 +78,7 @@ impl RedisStore {
             some.iter().for_each(|hour| {
                 closed.arg(keys.hour(subject, *hour));
             });
-            let mut again = cmd("GET");
-            again.arg(keys.ledger(subject));
-            // The ledger comes last: what was added before the call is in it.
-            let mut answers = line.commands(limit, vec![closed, again]).await?;
+            let mut answers = line.commands(limit, vec![closed, again()]).await?;
             let latest: Option<Vec<u8>> = read(answers.pop().unwrap_or_default())?;
             match latest.filter(|latest| latest.starts_with(&ledger)) {
                 Some(latest) => ledger = latest,
