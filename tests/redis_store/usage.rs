@@ -409,33 +409,46 @@ async fn an_emptied_redis_is_an_error_and_keeps_no_use() {
     assert!(matches!(read, Err(StoreError::Unacceptable(_))), "{read:?}");
 }
 
-async fn size(server: &RedisServer, key: &str) -> u64 {
-    server.ask(&["MEMORY", "USAGE", key]).await
+/// Bytes of Redis that some keys take.
+async fn bytes_of(server: &RedisServer, keys: &[&String]) -> u64 {
+    let mut bytes = 0;
+    for key in keys {
+        let own: u64 = server.ask(&["MEMORY", "USAGE", key]).await;
+        bytes += own;
+    }
+    bytes
 }
 
 #[tokio::test]
-async fn an_hour_of_a_busy_token_takes_at_most_500_bytes_and_its_ledger_some_kilobytes() {
+async fn a_closed_hour_takes_at_most_250_bytes_and_a_ledger_some_kilobytes() {
+    const TOKENS: usize = 60;
+    const FLUSHES: u64 = 300;
     let (server, options, clock) = bench().await;
     let store = open(options).await;
-    let token = created(&store, draft()).await;
+    let mut tokens = Vec::new();
+    for _ in 0..TOKENS {
+        tokens.push(created(&store, draft()).await.id);
+    }
     let begin: Timestamp = clock.now();
-    for sequence in 1..=2000_u64 {
-        let at = begin.saturating_add(Duration::from_secs(sequence * 60));
+    for sequence in 1..=FLUSHES {
+        let at = begin.saturating_add(Duration::from_secs(sequence * 300));
         clock.set(at);
-        let (subject, mut gain) = gain_of(token.id, &[Hour::of(at)]);
-        gain.recent.push_back(recent(at));
-        add(&store, mark(sequence), [(subject, gain)]).await;
+        let gains = tokens.iter().map(|token| {
+            let (subject, mut gain) = gain_of(*token, &[Hour::of(at)]);
+            gain.recent.push_back(recent(at));
+            (subject, gain)
+        });
+        add(&store, mark(sequence), gains).await;
     }
-    let ledger = size(&server, &ledger_key(token.id)).await;
-    let mut hours = Vec::new();
-    for key in keys_of_use(&server).await {
-        if key.starts_with(&format!("{}:", ledger_key(token.id))) {
-            hours.push(size(&server, &key).await);
-        }
-    }
-    assert!(hours.len() > 20, "{hours:?}");
-    let each = hours.iter().sum::<u64>() / hours.len() as u64;
-    eprintln!("a closed hour {each} bytes, the ledger {ledger}");
-    assert!(each <= 500, "{each} bytes");
-    assert!(ledger <= 40_000, "{ledger} bytes");
+    let keys = keys_of_use(&server).await;
+    let parts = |key: &&String| key.split(':').count();
+    let of_hours: Vec<_> = keys.iter().filter(|key| parts(key) == 5).collect();
+    let ledgers = tokens.iter().map(|token| ledger_key(*token));
+    let ledgers: Vec<_> = ledgers.collect();
+    assert!(of_hours.len() > 20 * TOKENS, "{}", of_hours.len());
+    let hour = bytes_of(&server, &of_hours).await / of_hours.len() as u64;
+    let ledger = bytes_of(&server, &ledgers.iter().collect::<Vec<_>>()).await / TOKENS as u64;
+    println!("a closed hour takes {hour} bytes, a ledger {ledger}");
+    assert!(hour <= 250, "{hour} bytes");
+    assert!(ledger <= 24 * 1024, "{ledger} bytes");
 }

@@ -28,7 +28,7 @@ use crate::store::StoreError;
 use crate::store::usage::InForce;
 
 /// How often those that expire next are looked for, where entries were found wrong and mended.
-const LOOKS_MAX: usize = 3;
+const LOOKS_MAX: usize = 8;
 
 /// Since when a token is out of force, as its entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +91,15 @@ impl RedisStore {
         vec![note.whole(), record]
     }
 
-    /// Notes again what stands, until what was noted last is what stands there. It never fails whoever
-    /// changes the token: that is done.
-    pub(super) async fn see_out(&self, line: &Line<'_>, out: Out<'_>, answers: Vec<Value>) {
+    /// Notes again what stands, until what was noted last is what stands there; answers whether that was
+    /// needed. It never fails whoever changes the token: that is done.
+    pub(super) async fn see_out(&self, line: &Line<'_>, out: Out<'_>, answers: Vec<Value>) -> bool {
         let (namespace, id) = (out.namespace, out.id);
-        if let Err(error) = self.try_see_out(line, out, answers).await {
+        let seen = self.try_see_out(line, out, answers).await;
+        seen.unwrap_or_else(|error| {
             tracing::debug!(%id, %namespace, %error, "it may be counted wrongly among those in force");
-        }
+            false
+        })
     }
 
     async fn try_see_out(
@@ -105,9 +107,9 @@ impl RedisStore {
         line: &Line<'_>,
         mut out: Out<'_>,
         mut answers: Vec<Value>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let limit = self.access.write_timeout;
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 0..ATTEMPTS_MAX {
             let record = answers.pop().ok_or_else(|| unexpected("no record"))?;
             for note in answers {
                 line.accept(limit, note)?;
@@ -117,7 +119,7 @@ impl RedisStore {
             let token = token.filter(|token| token.namespace == *out.namespace);
             let since = token.and_then(|token| Out::of(&token).since);
             if since == out.since {
-                return Ok(());
+                return Ok(attempt > 0);
             }
             out.since = since;
             answers = line.raw_commands(limit, self.note_out(&out)).await?;
@@ -155,34 +157,37 @@ impl RedisStore {
             let now = self.time(line).await?;
             let (active, next) = self.look(line, namespace, (now, until), most).await?;
             let expiring = self.tokens_of(line, &next).await?;
-            if expiring.len() == next.len() || looks == LOOKS_MAX {
+            let mended = expiring.len() < next.len() && self.mend(line, &next, &expiring).await?;
+            if !mended || looks == LOOKS_MAX {
                 // What is absent is absent from this very store.
                 line.confirm(self.access.write_timeout).await?;
                 return Ok(InForce { active, expiring });
             }
             looks += 1;
-            let shown = |next: &&Next| !expiring.iter().any(|token| token.id == next.id);
-            for Next {
-                time,
-                id,
-                namespace,
-            } in next.iter().filter(shown)
-            {
-                let since = Some(Timestamp::from_micros(*time));
-                let (id, out) = (
-                    *id,
-                    Out {
-                        namespace,
-                        id: *id,
-                        since,
-                    },
-                );
-                let mut record = cmd("GET");
-                record.arg(self.access.keys.record(id));
-                let answer = line.command(self.access.write_timeout, &record).await?;
-                self.see_out(line, out, vec![answer]).await;
-            }
         }
+    }
+
+    /// Notes again what stands of those that their tokens do not bear out; answers whether any was wrong.
+    async fn mend(
+        &self,
+        line: &Line<'_>,
+        next: &[Next],
+        expiring: &[Token],
+    ) -> Result<bool, StoreError> {
+        let mut mended = false;
+        let shown = |id: TokenId| expiring.iter().any(|token| token.id == id);
+        for next in next.iter().filter(|next| !shown(next.id)) {
+            let mut record = cmd("GET");
+            record.arg(self.access.keys.record(next.id));
+            let answer = line.command(self.access.write_timeout, &record).await?;
+            let out = Out {
+                namespace: &next.namespace,
+                id: next.id,
+                since: Some(Timestamp::from_micros(next.time)),
+            };
+            mended |= self.see_out(line, out, vec![answer]).await;
+        }
+        Ok(mended)
     }
 
     /// How many are in force at the first of two times, and which expire next up to the second.
