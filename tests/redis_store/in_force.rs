@@ -13,7 +13,7 @@ use token_authority::store::usage::InForce;
 use token_authority::store::{Change, Creation, Rule, TokenStore, UsageStore};
 use tokio::task::JoinSet;
 
-use crate::kit::{created, marked_server, open};
+use crate::kit::{bytes_of_each, created, marked_server, open};
 use crate::support::drafts::{
     draft, ending_after, ending_at, namespace, requested, revoking, swept, willing, within,
 };
@@ -290,4 +290,11 @@ async fn a_change_that_does_not_touch_it_and_a_creation_without_an_end_note_noth
     let twice = store.round_trips() - again;
     assert!(twice <= 2 * cost, "{twice} after {cost}");
     assert_eq!(calls().await, None);
+}
+
+#[tokio::test]
+async fn a_token_with_an_end_takes_at_most_650_bytes_of_redis() {
+    let each = bytes_of_each(|| ending_after(HOUR)).await;
+    println!("a token with an end takes {each} bytes");
+    assert!(each <= 650, "{each} bytes");
 }

@@ -10,7 +10,7 @@
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |
 //! | `ta:{TAG}:g:REST` | the batches of uses that were granted of it ahead; it goes by itself |
 //! | `ta:{TAG}:u:REST` | the ledger of its use: frames, appended |
-//! | `ta:{TAG}:u:REST:HOUR` | what is kept of a closed hour of its use, counted since 1970; it goes by itself |
+//! | `ta:{TAG}:u:REST:DAY` | what is kept of the closed hours of a day, counted since 1970; it goes by itself |
 //! | `ta:{TAG}:y:REST` | the sums of the days of its use |
 //! | `ta:{TAG}:v:REST` | the record of a token that vanished, until its index entries are removed |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
@@ -25,7 +25,7 @@
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
 //! | `ta:{u:NAMESPACE}:u` | the ledger of the use of a namespace |
-//! | `ta:{u:NAMESPACE}:u:HOUR` | what is kept of a closed hour of that; it goes by itself |
+//! | `ta:{u:NAMESPACE}:u:DAY` | what is kept of the closed hours of a day of that; it goes by itself |
 //! | `ta:{u:NAMESPACE}:y` | the sums of its days |
 //! | `ta:{x:NAMESPACE}` | the tokens of a namespace that are, or will be, out of force: ids by since when |
 //! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
@@ -58,7 +58,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::alphabet;
 use crate::domain::name::{Namespace, Owner, PoolName};
 use crate::domain::token::TokenId;
-use crate::domain::usage::{Hour, Subject};
+use crate::domain::usage::{Day, Subject};
 
 /// Builds the keys under one prefix.
 #[derive(Clone, Debug)]
@@ -157,9 +157,9 @@ impl Keys {
         self.of_subject("u", subject)
     }
 
-    /// A closed hour of a subject's use; it shares the slot of the ledger.
-    pub(super) fn hour(&self, subject: &Subject, hour: Hour) -> String {
-        format!("{}:{}", self.ledger(subject), hour.number())
+    /// The closed hours of a day of a subject's use; they share the slot of the ledger.
+    pub(super) fn hours(&self, subject: &Subject, day: Day) -> String {
+        format!("{}:{}", self.ledger(subject), day.number())
     }
 
     /// The sums of the days of a subject's use; they share the slot of the ledger.
@@ -289,7 +289,7 @@ mod tests {
             keys().tenure(id),
             keys().base(id),
             keys().ledger(&Subject::Token(id)),
-            keys().hour(&Subject::Token(id), Hour::from_number(7)),
+            keys().hours(&Subject::Token(id), Day::from_number(7)),
             keys().days(&Subject::Token(id)),
         ];
         for other in others {
@@ -301,9 +301,9 @@ mod tests {
     #[test]
     fn the_use_of_a_namespace_shares_a_slot_of_its_own() {
         let subject = Subject::Namespace(space());
-        let (ledger, hour) = (keys().ledger(&subject), Hour::from_number(7));
+        let (ledger, day) = (keys().ledger(&subject), Day::from_number(7));
         assert_eq!(ledger, "ta:{u:shop}:u");
-        assert_eq!(keys().hour(&subject, hour), "ta:{u:shop}:u:7");
+        assert_eq!(keys().hours(&subject, day), "ta:{u:shop}:u:7");
         assert_eq!(slot_text(&ledger), slot_text(&keys().days(&subject)));
         assert_ne!(
             slot_text(&ledger),

@@ -145,12 +145,17 @@ impl RedisStore {
             .arg(folded)
             .arg(standing.days.as_slice())
             .arg(encode_days(&days));
-        let hours = closed.iter().filter_map(|(hour, used)| {
-            let left = kept_for(*hour, keeping, now)?.as_millis().to_string();
-            Some((keys.hour(subject, *hour), encode_hour(*hour, used), left))
+        let mut hours = BTreeMap::<Day, Vec<u8>>::new();
+        for (hour, used) in &closed {
+            let own = hours.entry(hour.day()).or_default();
+            own.extend(encode_hour(*hour, used));
+        }
+        let kept = hours.into_iter().filter_map(|(day, frames)| {
+            let left = kept_for(day, keeping, now)?.as_millis().to_string();
+            Some((keys.hours(subject, day), frames, left))
         });
-        Ok(Some(hours.fold(call, |call, (key, frame, left)| {
-            call.key(key).arg(frame).arg(left)
+        Ok(Some(kept.fold(call, |call, (key, frames, left)| {
+            call.key(key).arg(frames).arg(left)
         })))
     }
 }
@@ -161,16 +166,13 @@ fn kept(mut days: BTreeMap<Day, Counts>, keeping: &Keeping, now: Hour) -> BTreeM
     days.split_off(&first)
 }
 
-/// How long from now on a closed hour is kept: not less than anybody asks for it. `None` of one that
-/// nobody asks for any more.
-fn kept_for(hour: Hour, keeping: &Keeping, now: Timestamp) -> Option<Duration> {
+/// How long from now on the hours of a day are kept: a day longer than anybody asks for them. `None` of
+/// those that nobody asks for any more.
+fn kept_for(day: Day, keeping: &Keeping, now: Timestamp) -> Option<Duration> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
-    const HOUR: Duration = Duration::from_secs(3600);
-    let days = keeping.hours.as_secs().div_ceil(DAY.as_secs());
-    let days = u32::try_from(days).unwrap_or(u32::MAX).saturating_add(1);
-    let end = hour.begin().saturating_add(HOUR);
-    let goes = end.saturating_add(DAY.saturating_mul(days));
-    let left = goes.saturating_since(now);
+    let hours = Duration::from_secs(keeping.hours.as_secs().next_multiple_of(3600));
+    let goes = day.begin().begin().saturating_add(hours);
+    let left = goes.saturating_add(DAY * 2).saturating_since(now);
     (left >= Duration::from_millis(1)).then_some(left)
 }
 
@@ -212,19 +214,19 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_hour_outlives_all_who_ask_for_it() {
+    fn closed_hours_outlive_all_who_ask_for_them() {
         let keeping = Keeping {
             hours: Duration::from_secs(36 * 3600),
             ..Keeping::default()
         };
-        let hour = Hour::from_number(24 * 1000 + 7);
-        let left = kept_for(hour, &keeping, hour.begin()).unwrap();
+        let hour = Day::from_number(1000).begin();
+        let left = kept_for(hour.day(), &keeping, hour.begin()).unwrap();
         let gone = hour.begin().saturating_add(left);
         let mut asked = hour;
-        while keeping.first_hour(asked) <= hour {
+        while keeping.first_hour(asked).day() <= hour.day() {
             assert!(asked.begin() < gone, "{asked:?}");
             asked = Hour::from_number(asked.number() + 1);
         }
-        assert_eq!(kept_for(hour, &keeping, gone), None);
+        assert_eq!(kept_for(hour.day(), &keeping, gone), None);
     }
 }

@@ -5,7 +5,7 @@ use redis::cmd;
 use super::super::RedisStore;
 use super::super::line::Line;
 use crate::domain::token::TokenId;
-use crate::domain::usage::{Hour, Subject};
+use crate::domain::usage::Subject;
 use crate::store::StoreError;
 use crate::store::usage::decode_days;
 
@@ -22,11 +22,8 @@ impl RedisStore {
             let subject = Subject::Token(id);
             match decode_days(&days) {
                 Ok(days) => commands.extend(days.keys().map(|day| {
-                    let first = day.begin().number();
                     let mut hours = cmd("DEL");
-                    (first..first + 24).map(Hour::from_number).for_each(|hour| {
-                        hours.arg(self.access.keys.hour(&subject, hour));
-                    });
+                    hours.arg(self.access.keys.hours(&subject, *day));
                     hours
                 })),
                 Err(error) => self.ledgers.note_unreadable(&subject, &error),

@@ -11,12 +11,12 @@ use super::super::error::{read, unexpected};
 use super::super::line::Line;
 use super::super::tokens::{ATTEMPTS_MAX, pause_before};
 use crate::domain::token::TokenId;
-use crate::domain::usage::{Add, Book, Hour, Subject, Summary};
+use crate::domain::usage::{Book, Day, Hour, Subject, Summary};
 use crate::store::StoreError;
 use crate::store::usage::{decode_days, decode_hours, decode_ledger};
 
-/// Hours that are read at once.
-const HOURS_AT_ONCE: usize = 64;
+/// Days whose hours are read at once.
+const DAYS_AT_ONCE: usize = 4;
 /// Ledgers that are read at once.
 const LEDGERS_AT_ONCE: usize = 32;
 
@@ -64,33 +64,28 @@ impl RedisStore {
         if next()?.is_none_or(|latest| !latest.starts_with(&ledger)) {
             return Ok(None);
         }
-        let hours = days.keys().flat_map(|day| {
-            let first = day.begin().number();
-            (first..first + 24).map(Hour::from_number)
-        });
-        let hours: Vec<Hour> = hours.filter(|hour| *hour >= from).collect();
+        let some: Vec<Day> = days.range(from.day()..).map(|(day, _)| *day).collect();
         let mut book = Book {
             days,
             ..Book::default()
         };
-        for some in hours.chunks(HOURS_AT_ONCE) {
-            let mut closed = cmd("MGET");
-            some.iter().for_each(|hour| {
-                closed.arg(keys.hour(subject, *hour));
+        for some in some.chunks(DAYS_AT_ONCE) {
+            let mut hours = cmd("MGET");
+            some.iter().for_each(|day| {
+                hours.arg(keys.hours(subject, *day));
             });
-            let mut answers = line.commands(limit, vec![closed, again()]).await?;
+            let mut answers = line.commands(limit, vec![hours, again()]).await?;
             let latest: Option<Vec<u8>> = read(answers.pop().unwrap_or_default())?;
             match latest.filter(|latest| latest.starts_with(&ledger)) {
                 Some(latest) => ledger = latest,
                 None => return Ok(None),
             }
-            let closed: Vec<Option<Vec<u8>>> = read(answers.pop().unwrap_or_default())?;
-            for frames in closed.into_iter().flatten() {
-                for (hour, used) in decode_hours(&frames)? {
-                    book.closed.entry(hour).or_default().add(used);
-                }
+            let hours: Vec<Option<Vec<u8>>> = read(answers.pop().unwrap_or_default())?;
+            for frames in hours.into_iter().flatten() {
+                book.closed.append(&mut decode_hours(&frames)?);
             }
         }
+        book.closed = book.closed.split_off(&from);
         book.ledger = decode_ledger(&ledger)?;
         Ok(Some(book))
     }
