@@ -142,6 +142,7 @@ pub(super) fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, 
         retention: config.retention.retention,
         alarms: Alarms::default(),
         events: EventBounds::default(),
+        keeping: Keeping::default(),
     })
 }
 

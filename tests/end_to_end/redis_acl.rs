@@ -9,13 +9,17 @@ use redis::Value;
 use token_authority::domain::caller::Reach;
 use token_authority::domain::coherence::registry::News;
 use token_authority::domain::event::EventCursor;
+use token_authority::domain::name::Namespace;
+use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::TokenId;
+use token_authority::domain::usage::{Hour, Subject};
 use token_authority::store::events::EventStore;
 use token_authority::store::leases::{Acquired, LeaseTarget};
 use token_authority::store::redis::{RedisOptions, RedisStore};
 use token_authority::store::registry::Heard;
+use token_authority::store::usage::Flush;
 use token_authority::store::{
-    Creation, LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore,
+    Creation, LeaseStore, RegistryStore, StoreError, StoreStatus, TokenStore, UsageStore,
 };
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::revoke_request::Target;
@@ -29,6 +33,7 @@ use crate::harness::{
     verdict,
 };
 use crate::support::drafts::{draft, giving_to, willing};
+use crate::support::gains::{gain, mark};
 use crate::support::leases::{asking, lasting, lease_id, pool, waiter, waiting};
 use crate::support::redis_server::RedisServer;
 use crate::support::registries::{absent, changes, having, member, renewed, standing};
@@ -235,6 +240,27 @@ async fn new_token(store: &RedisStore) -> TokenId {
     }
 }
 
+/// Use is added, folded and told.
+async fn use_is_kept(guarded: &Guarded) {
+    let mut options = RedisOptions::new(guarded.url("token-authority"));
+    options.write_timeout = PATIENCE;
+    let store = RedisStore::start(options).unwrap();
+    let store = store.with_ledgers_folded_every(1);
+    store.settled().await;
+    let hour = Hour::from_number(480_000);
+    let namespace = Namespace::fallback();
+    let subject = Subject::Namespace(namespace.clone());
+    let flush = Flush {
+        mark: mark(1),
+        gains: [(subject.clone(), gain(&[hour]))].into(),
+    };
+    store.add_usage(&flush).await.unwrap();
+    let book = store.usage(&subject, hour).await.unwrap();
+    assert_eq!(book.ledger.total.requests(), 1);
+    let standing = store.standing(Some(&namespace), Timestamp::MAX, 9).await;
+    standing.unwrap();
+}
+
 /// Where replicas are asked for, it is counted how many have a change; here are none.
 async fn replicas_are_counted(guarded: &Guarded) {
     let mut options = RedisOptions::new(guarded.url("token-authority"));
@@ -263,6 +289,7 @@ async fn all_work_is_done_with_the_rights_of_the_example() {
     a_lease_is_passed_on(&guarded).await;
     a_registry_is_kept(&guarded).await;
     events_are_told(&guarded).await;
+    use_is_kept(&guarded).await;
     replicas_are_counted(&guarded).await;
     let ending = CreateRequest {
         expiration: Some(Expiration::Ttl(span(Duration::from_secs(1)))),

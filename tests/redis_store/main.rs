@@ -10,6 +10,7 @@ mod event_kit;
 mod events;
 mod failover;
 mod faults;
+mod in_force;
 mod inspect;
 mod kit;
 mod lease_events;
@@ -27,6 +28,7 @@ mod sweep;
 mod switch;
 mod tls;
 mod trust;
+mod usage;
 mod wide;
 
 #[path = "../support/mod.rs"]

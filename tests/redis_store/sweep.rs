@@ -9,15 +9,18 @@ use token_authority::domain::permits::{Ahead, BatchId, Wish};
 use token_authority::domain::spending::Scope;
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::{Draft, Expiration, Token, TokenId};
+use token_authority::domain::usage::Hour;
 use token_authority::store::redis::RedisStore;
+use token_authority::store::usage::Flush;
 use token_authority::store::{
-    Change, Creation, LimitStore, StoreError, Sweeping, Swept, Take, TokenStore,
+    Change, Creation, LimitStore, StoreError, Sweeping, Swept, Take, TokenStore, UsageStore,
 };
 
 use crate::kit::{created, marked_server, open, requested_in};
 use crate::support::drafts::{
     draft, ending_after, ending_at, owned, pooled, rate_limits, revoking, swept, willing,
 };
+use crate::support::gains::{gain_of, mark};
 use crate::support::redis_server::RedisServer;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -118,8 +121,16 @@ async fn no_key_is_left_of_a_token_that_vanished() {
     };
     store.take(&take).await.unwrap();
     store.all_told().await;
+    let (namespace, since) = (token.namespace.clone(), Hour::of(token.create_time));
+    let flush = Flush {
+        mark: mark(1),
+        gains: [gain_of(token.id, &[since])].into(),
+    };
+    store.add_usage(&flush).await.unwrap();
     // Two of them are about all pools.
-    assert_eq!(keys(&server).await.len(), before.len() + 12);
+    assert_eq!(keys(&server).await.len(), before.len() + 14);
+    let standing = async || store.standing(Some(&namespace), Timestamp::MAX, 9).await;
+    assert_eq!(standing().await.unwrap().expiring, [token.clone()]);
     clock.set(vanish_time(&token));
     assert_eq!(swept(&store).await, 1);
     store.all_told().await;

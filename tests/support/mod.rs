@@ -5,6 +5,7 @@
 pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod drafts;
+pub(crate) mod gains;
 pub(crate) mod leases;
 pub(crate) mod numbers;
 pub(crate) mod redis_server;

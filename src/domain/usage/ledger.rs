@@ -182,12 +182,14 @@ impl Ledger {
         true
     }
 
-    /// Takes out the hours that are over at `now`, to be put beside it, and drops what is too old.
+    /// Takes out the hours that are over at `now`, to be put beside it, and drops what is too old. Of
+    /// an hour whose details are not kept any more the day may still be.
     pub fn close(&mut self, now: Hour, keeping: &Keeping) -> BTreeMap<Hour, Use> {
         let open = self.open.split_off(&now.before(LATE_HOURS));
         let mut closed = std::mem::replace(&mut self.open, open);
         self.short = self.short.split_off(&now.before(SHORT_DAYS * 24));
-        closed.split_off(&keeping.first_hour(now))
+        let first_hour = keeping.first_hour(now);
+        closed.split_off(&first_hour.min(keeping.first_day(now).begin()))
     }
 
     /// What lists show of it at `now`.

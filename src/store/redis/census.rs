@@ -80,7 +80,7 @@ impl Names<'_> {
 
 impl RedisStore {
     /// Counts as many of `namespaces`, from the first, as `buckets` are left for.
-    async fn count(
+    pub(super) async fn count(
         &self,
         line: &Line<'_>,
         namespaces: Vec<Namespace>,

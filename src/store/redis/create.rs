@@ -14,6 +14,7 @@
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
 use super::events::Act;
+use super::in_force::Out;
 use super::index::Entry;
 use super::keys::SeriesName;
 use super::line::Line;
@@ -194,7 +195,16 @@ impl RedisStore {
         let notice = self.notice(token, |_| Act::Creation, token.create_time)?;
         let mut before = self.note_beginning(token);
         before.extend(self.announcing(&notice));
-        let answer = line.marked_script_behind(limit, &before, &call).await?;
+        let out = Out::of_beginning(token);
+        let mut behind = out.as_ref().map_or(Vec::new(), |out| self.note_out(out));
+        behind.push(line.marker());
+        let answers = line.script_between(limit, &before, &call, &behind);
+        let (answer, mut behind) = answers.await?;
+        line.check_marker(limit, behind.pop().unwrap_or_default())?;
+        if let Some(out) = out {
+            self.see_out(line, out, behind).await;
+        }
+        let answer = line.accept(limit, answer)?;
         match self.outcome(line, draft, token.id, read(answer)?).await? {
             Some(earlier) => {
                 self.undone(notice);

@@ -356,6 +356,7 @@ fn needed(keys: &Keys, replicas: usize) -> Vec<Vec<String>> {
         "GET KEY",
         "MGET KEY",
         "SET KEY v",
+        "APPEND KEY v",
         "DEL KEY",
         "PEXPIRE KEY 1",
         "HGET KEY f",

@@ -9,6 +9,9 @@
 //! | `ta:{TAG}:l:REST` | what is spent of the rate limits of the token `TAG` `REST` |
 //! | `ta:{TAG}:q:REST` | what is spent of its quota |
 //! | `ta:{TAG}:g:REST` | the batches of uses that were granted of it ahead; it goes by itself |
+//! | `ta:{TAG}:u:REST` | the ledger of its use: frames, appended |
+//! | `ta:{TAG}:u:REST:DAY` | what is kept of the closed hours of a day, counted since 1970; it goes by itself |
+//! | `ta:{TAG}:y:REST` | the sums of the days of its use |
 //! | `ta:{TAG}:v:REST` | the record of a token that vanished, until its index entries are removed |
 //! | `ta:{TAG}:c:REST` | a claim: which token the request key made whose own id is `TAG` `REST` |
 //! | `ta:{TAG}:h:REST` | the tenure of the pooled token `TAG` `REST` |
@@ -23,6 +26,10 @@
 //! | `ta:{SERIES:N}:i` | the entries of bucket N of a series: ids, each before the time since when it belongs there, by creation time |
 //! | `ta:{SERIES:N}:s` | the seal of bucket N |
 //! | `ta:{SERIES}:d` | the directory of a series: bucket numbers from 1 on, by the start of each |
+//! | `ta:{u:NAMESPACE}:u` | the ledger of the use of a namespace |
+//! | `ta:{u:NAMESPACE}:u:DAY` | what is kept of the closed hours of a day of that; it goes by itself |
+//! | `ta:{u:NAMESPACE}:y` | the sums of its days |
+//! | `ta:{x:NAMESPACE}` | the tokens of a namespace that are, or will be, out of force: ids by since when |
 //! | `ta:{s}:n` | the namespaces that ever held a token, by name: all scores are 0 |
 //! | `ta:{s}:p` | the pools that ever held a token, as `NAMESPACE POOL`: all scores are 0 |
 //! | `ta:{s}:a` | when the authority was seen last, and its absences |
@@ -38,10 +45,10 @@
 //! All tokens of a pool have one TAG, so that all keys of a pool share a slot; scripts put them together
 //! from `ta:{TAG}:`, in `scripts/tenure.lua` alone. Two of them are looked at from outside as well. All times in them are microseconds since 1970.
 //!
-//! All keys go with the tokens that they are about, but for the marker, the namespaces, the pools, the
-//! registry with its log of some 130 kB, the log of events, and the seal and the directory's entry of each
-//! bucket that was full once: some 3 kB for each million of tokens. Queues, presences, requests, turns and
-//! who moves something go by themselves.
+//! All keys go with the tokens that they are about, but for the marker, the namespaces with their use, the
+//! pools, the registry with its log of some 130 kB, the log of events, and the seal and the directory's entry
+//! of each bucket that was full once: some 3 kB for each million of tokens. Queues, presences, requests, turns
+//! and who moves something go by themselves.
 //!
 //! The head of the registry and its replicas stand in one key, so that none is lost without the other:
 //! who is not there is not waited for.
@@ -59,6 +66,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::alphabet;
 use crate::domain::name::{Namespace, Owner, PoolName};
 use crate::domain::token::TokenId;
+use crate::domain::usage::{Day, Subject};
 
 /// Builds the keys under one prefix.
 #[derive(Clone, Debug)]
@@ -164,6 +172,33 @@ impl Keys {
     /// The batches of uses that were granted of a token ahead.
     pub(super) fn batches(&self, id: TokenId) -> String {
         self.of_token("g", id)
+    }
+
+    /// The ledger of a subject's use.
+    pub(super) fn ledger(&self, subject: &Subject) -> String {
+        self.of_subject("u", subject)
+    }
+
+    /// The closed hours of a day of a subject's use; they share the slot of the ledger.
+    pub(super) fn hours(&self, subject: &Subject, day: Day) -> String {
+        format!("{}:{}", self.ledger(subject), day.number())
+    }
+
+    /// The sums of the days of a subject's use; they share the slot of the ledger.
+    pub(super) fn days(&self, subject: &Subject) -> String {
+        self.of_subject("y", subject)
+    }
+
+    fn of_subject(&self, kind: &str, subject: &Subject) -> String {
+        match subject {
+            Subject::Token(id) => self.of_token(kind, *id),
+            Subject::Namespace(namespace) => format!("{}:{{u:{namespace}}}:{kind}", self.prefix),
+        }
+    }
+
+    /// The tokens of a namespace that are out of force, or will be.
+    pub(super) fn out_of_force(&self, namespace: &Namespace) -> String {
+        format!("{}:{{x:{namespace}}}", self.prefix)
     }
 
     /// The claim of the request whose own id is `root`; it shares the slot of that id's record.
@@ -310,11 +345,27 @@ mod tests {
             keys().remains(id),
             keys().tenure(id),
             keys().base(id),
+            keys().ledger(&Subject::Token(id)),
+            keys().hours(&Subject::Token(id), Day::from_number(7)),
+            keys().days(&Subject::Token(id)),
         ];
         for other in others {
             assert_eq!(slot_text(&keys().record(id)), slot_text(&other));
             assert_ne!(keys().record(id), other);
         }
+    }
+
+    #[test]
+    fn the_use_of_a_namespace_shares_a_slot_of_its_own() {
+        let subject = Subject::Namespace(space());
+        let (ledger, day) = (keys().ledger(&subject), Day::from_number(7));
+        assert_eq!(ledger, "ta:{u:shop}:u");
+        assert_eq!(keys().hours(&subject, day), "ta:{u:shop}:u:7");
+        assert_eq!(slot_text(&ledger), slot_text(&keys().days(&subject)));
+        assert_ne!(
+            slot_text(&ledger),
+            slot_text(&keys().out_of_force(&space()))
+        );
     }
 
     #[test]

@@ -121,11 +121,27 @@ impl<'a> Line<'a> {
         first: &[Call],
         call: &Call,
     ) -> Result<Value, StoreError> {
-        let (mut answer, _) = self.run(limit, first, call.by_hash(), None).await?;
-        if is_unknown_script(&answer) {
-            (answer, _) = self.run(limit, &[], call.whole(), None).await?;
-        }
+        let (answer, _) = self.script_between(limit, first, call, &[]).await?;
         self.accept(limit, answer)
+    }
+
+    /// The same before some commands, in the same exchange; errors, of the script too, are inside of the
+    /// answers and to be given to [`Self::accept`].
+    ///
+    /// What is behind is carried out whatever the script answered, and twice where Redis did not know the
+    /// script.
+    pub(super) async fn script_between(
+        &self,
+        limit: Duration,
+        first: &[Call],
+        call: &Call,
+        behind: &[Cmd],
+    ) -> Result<(Value, Vec<Value>), StoreError> {
+        let answers = self.run(limit, first, call.by_hash(), behind).await?;
+        if is_unknown_script(&answers.0) {
+            return self.run(limit, &[], call.whole(), behind).await;
+        }
+        Ok(answers)
     }
 
     /// Runs a script and reads the marker after it, in one round trip; an error where the store
@@ -145,13 +161,8 @@ impl<'a> Line<'a> {
         first: &[Call],
         call: &Call,
     ) -> Result<Value, StoreError> {
-        let marker = Some(self.marker());
-        let run =
-            async |first: &[Call], script| self.run(limit, first, script, marker.clone()).await;
-        let mut answers = run(first, call.by_hash()).await?;
-        if is_unknown_script(&answers.0) {
-            answers = run(&[], call.whole()).await?;
-        }
+        let behind = [self.marker()];
+        let answers = self.script_between(limit, first, call, &behind).await?;
         self.vouched(limit, answers)
     }
 
@@ -161,8 +172,7 @@ impl<'a> Line<'a> {
         limit: Duration,
         cmd: Cmd,
     ) -> Result<Value, StoreError> {
-        let marker = Some(self.marker());
-        let answers = self.run(limit, &[], cmd, marker).await?;
+        let answers = self.run(limit, &[], cmd, &[self.marker()]).await?;
         self.vouched(limit, answers)
     }
 
@@ -170,27 +180,27 @@ impl<'a> Line<'a> {
     fn vouched(
         &self,
         limit: Duration,
-        (answer, marker): (Value, Value),
+        (answer, mut behind): (Value, Vec<Value>),
     ) -> Result<Value, StoreError> {
-        self.check_marker(limit, marker)?;
+        self.check_marker(limit, behind.pop().unwrap_or_default())?;
         self.accept(limit, answer)
     }
 
-    /// Sends a script between others, and answers what it and the last one answered.
+    /// Sends a script between others and some commands, and answers what it and those commands answered.
     async fn run(
         &self,
         limit: Duration,
         first: &[Call],
         script: Cmd,
-        last: Option<Cmd>,
-    ) -> Result<(Value, Value), StoreError> {
-        if first.is_empty() && last.is_none() {
+        behind: &[Cmd],
+    ) -> Result<(Value, Vec<Value>), StoreError> {
+        if first.is_empty() && behind.is_empty() {
             let answer = self.exchange(limit, Request::One(&script)).await?;
-            return Ok((answer, Value::Nil));
+            return Ok((answer, Vec::new()));
         }
         let mut all = pipe();
-        let commands = first.iter().map(Call::whole).chain([script]).chain(last);
-        commands.for_each(|command| {
+        let commands = first.iter().map(Call::whole).chain([script]);
+        commands.chain(behind.iter().cloned()).for_each(|command| {
             all.add_command(command);
         });
         let mut answers = self.pipeline(limit, &all).await?.into_iter();
@@ -198,7 +208,7 @@ impl<'a> Line<'a> {
             self.accept(limit, answers.next().unwrap_or_default())?;
         }
         let answer = answers.next().unwrap_or_default();
-        Ok((answer, answers.next().unwrap_or_default()))
+        Ok((answer, answers.collect()))
     }
 
     /// Runs any number of scripts, in few exchanges and in any order; an error of one is the error

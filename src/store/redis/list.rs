@@ -87,7 +87,7 @@ impl RedisStore {
 
     /// Reads the records of some entries, the time, and at last the marker: what is absent is
     /// absent from this very store.
-    async fn read_all(
+    pub(super) async fn read_all(
         &self,
         line: &Line<'_>,
         entries: &[Cursor],

@@ -23,6 +23,7 @@ mod error;
 mod events;
 mod gathering;
 mod identity;
+mod in_force;
 mod index;
 mod init;
 mod inspect;
@@ -72,6 +73,7 @@ use self::replicas::Replicas;
 use self::scripts::ACCEPT_WRITES;
 use self::series::Series;
 use self::sight::Sight;
+use self::usage::Ledgers;
 use self::watch::News;
 use super::bells::Bells;
 use super::events::EventBounds;
@@ -79,6 +81,7 @@ use super::{Durability, StoreError, StoreId, StoreStatus};
 use crate::clock::Clock;
 use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
+use crate::domain::usage::Keeping;
 
 pub use self::init::{InitError, init};
 pub use self::inspect::{
@@ -98,6 +101,7 @@ pub struct RedisStore {
     joint: Joint,
     series: Series,
     sight: Sight,
+    ledgers: Ledgers,
     bells: Bells,
     ear: Ear,
     teller: Arc<Teller>,
@@ -138,6 +142,7 @@ impl RedisStore {
             retention: options.retention,
             alarms: options.alarms,
             events: options.events,
+            keeping: options.keeping,
         });
         let teller = Teller::new(access.clone());
         tasks.push(background.spawn(teller.clone().keep()));
@@ -145,6 +150,7 @@ impl RedisStore {
             joint: Joint::default(),
             series: Series::new(access.clone()),
             sight: Sight::default(),
+            ledgers: Ledgers::default(),
             bells,
             ear,
             access,
@@ -170,6 +176,13 @@ impl RedisStore {
     #[doc(hidden)]
     pub fn with_bucket_size(mut self, entries: usize) -> Self {
         self.series.set_bucket_size(entries);
+        self
+    }
+
+    /// Folds ledgers as often as a test needs: about once for each so many bytes that are added.
+    #[doc(hidden)]
+    pub fn with_ledgers_folded_every(mut self, bytes: u64) -> Self {
+        self.ledgers.fold_every(bytes);
         self
     }
 }
@@ -242,6 +255,7 @@ struct Access {
     retention: Retention,
     alarms: Alarms,
     events: EventBounds,
+    keeping: Keeping,
 }
 
 impl Access {

@@ -17,6 +17,7 @@ use crate::domain::event::Alarms;
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
 use crate::store::events::EventBounds;
+use crate::domain::usage::Keeping;
 use crate::store::{Durability, StoreId};
 
 /// Most replicas that a change can be asked to wait for.
@@ -56,6 +57,8 @@ pub struct RedisOptions {
     pub alarms: Alarms,
     /// How much of the log of events is kept.
     pub events: EventBounds,
+    /// How long use is kept.
+    pub keeping: Keeping,
 }
 
 /// What TLS to a Redis needs, as PEM. `Debug` shows nothing of it.
@@ -108,6 +111,7 @@ impl RedisOptions {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -249,6 +253,7 @@ impl fmt::Debug for RedisOptions {
             retention,
             alarms,
             events,
+            keeping,
         } = self;
         let peppers: Vec<u32> = peppers.iter().map(|check| check.id).collect();
         let place = self.place().unwrap_or_else(|_| "unreadable".to_owned());
@@ -267,6 +272,7 @@ impl fmt::Debug for RedisOptions {
             .field("retention", retention)
             .field("alarms", alarms)
             .field("events", events)
+            .field("keeping", keeping)
             .finish()
     }
 }

@@ -83,6 +83,9 @@ scripts! {
     DROP_EVENTS: include_str!("scripts/drop_events.lua"),
     READ_EVENTS: include_str!("scripts/read_events.lua"),
     TAKE_TURN: include_str!("scripts/take_turn.lua"),
+    NOTE_OUT: include_str!("scripts/note_out.lua"),
+    FOLD_LEDGER: include_str!("scripts/fold_ledger.lua"),
+    DROP_STRAY: include_str!("scripts/drop_stray.lua"),
     ADD_ENTRY: include_str!("scripts/add_entry.lua"),
     KEEP_PEPPERS: include_str!("scripts/keep_peppers.lua"),
     INIT_STORE: include_str!("scripts/init_store.lua"),
@@ -120,6 +123,19 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Adds a key, of the slot of the others.
+    pub(super) fn key(mut self, key: String) -> Self {
+        debug_assert!(
+            self.keys
+                .iter()
+                .all(|known| slot_text(known) == slot_text(&key)),
+            "{key} is of another slot than {:?}",
+            self.keys
+        );
+        self.keys.push(key);
+        self
+    }
+
     pub(super) fn arg(mut self, value: impl Into<Vec<u8>>) -> Self {
         self.args.push(value.into());
         self

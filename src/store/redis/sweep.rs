@@ -6,7 +6,7 @@
 //! says which index entries that may be.
 
 use async_trait::async_trait;
-use redis::cmd;
+use redis::{Value, cmd};
 
 use super::RedisStore;
 use super::due::Due;
@@ -21,13 +21,14 @@ use super::tenancy::pool_text;
 use super::tokens::root_of;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
+use crate::domain::usage::Subject;
 use crate::store::{StoreError, Sweeping, Swept, UNREADABLE_POSTPONED};
 
 /// Parts of a step that are carried out beside each other.
 const PARTS: usize = 4;
 
-/// What stands of a token: its record, what remains of it, its tenure.
-type Kept = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+/// What stands of a token: its record, what remains of it, its tenure, the days of its use.
+type Kept = [Option<Vec<u8>>; 4];
 
 /// What becomes of a due entry.
 enum Fate {
@@ -36,9 +37,15 @@ enum Fate {
     /// Its time is later; never where that is `None`.
     Settle(Option<Timestamp>),
     /// It goes, if its tenure still is as it was read, where it is pooled.
-    Vanish(Token, Vec<u8>),
+    Vanish(Vanishing),
     /// A sweep died before it had removed all that was kept about this token.
     Clear(Token),
+}
+
+struct Vanishing {
+    token: Token,
+    tenure: Vec<u8>,
+    days: Vec<u8>,
 }
 
 #[async_trait]
@@ -79,25 +86,28 @@ impl RedisStore {
             match fate {
                 Fate::Wait => {}
                 Fate::Settle(later) => settled.push(self.settle(due, later)),
-                Fate::Vanish(token, stored) => vanishing.push((due, token, stored)),
+                Fate::Vanish(token) => vanishing.push((due, token)),
                 Fate::Clear(token) => cleared.push(token),
             }
         }
         let calls = vanishing
             .iter()
-            .map(|(_, token, stored)| self.vanish(token, stored));
+            .map(|(_, vanishing)| self.vanish(vanishing));
         let vanished = self.carry_out(line, calls.collect()).await?;
-        let mut removed = 0;
-        for ((due, token, _), vanished) in vanishing.into_iter().zip(vanished) {
+        let mut hours = Vec::new();
+        for ((due, vanishing), vanished) in vanishing.into_iter().zip(vanished) {
             // Else it changed, and is judged again.
             if vanished {
-                removed += 1;
+                let Vanishing { token, days, .. } = vanishing;
                 settled.extend(self.note_gone(&token, now, &[Look::Alarm]));
+                hours.push((token.id, days));
                 settled.push(self.settle(due, None));
                 self.teller.poke(pool_of(&token));
                 cleared.push(token);
             }
         }
+        let removed = hours.len();
+        self.forget_hours(line, hours).await;
         self.clear(line, &cleared).await?;
         let done = settled.len() + cleared.len();
         self.carry_out(line, settled).await?;
@@ -116,6 +126,14 @@ impl RedisStore {
         let answer = line
             .command(self.access.write_timeout, &cmd("TIME"))
             .await?;
+        self.time_of(answer)
+    }
+
+    /// The time that `TIME` answered, or the given clock's.
+    pub(super) fn time_of(&self, answer: Value) -> Result<Timestamp, StoreError> {
+        if let Some(clock) = &self.access.clock {
+            return Ok(clock.now());
+        }
         let (seconds, micros): (u64, u64) = read(answer)?;
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
     }
@@ -135,6 +153,7 @@ impl RedisStore {
             let mut all = cmd("MGET");
             all.arg(keys.record(*id)).arg(keys.remains(*id));
             all.arg(keys.tenure(*id));
+            all.arg(keys.days(&Subject::Token(*id)));
             commands.push(all);
         }
         commands.push(line.marker());
@@ -149,7 +168,10 @@ impl RedisStore {
             let fate = match id {
                 Some(id) => {
                     let answer = answers.next().unwrap_or_default();
-                    self.fate(line, due, id, read(answer)?, now).await?
+                    let kept: Vec<Option<Vec<u8>>> = read(answer)?;
+                    let kept = Kept::try_from(kept);
+                    let kept = kept.map_err(|_| unexpected("not as many values as keys"))?;
+                    self.fate(line, due, id, kept, now).await?
                 }
                 None => {
                     let text = String::from_utf8_lossy(&due.text);
@@ -168,7 +190,7 @@ impl RedisStore {
         line: &Line<'_>,
         due: &Due,
         id: TokenId,
-        (record, remains, stored): Kept,
+        [record, remains, stored, days]: Kept,
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let read = |value: Option<Vec<u8>>| Standing::read(id, value.as_deref());
@@ -188,7 +210,11 @@ impl RedisStore {
                 ..token
             }),
             (Ok(None), Ok(Some(token))) => match token.vanish_time(&self.access.retention) {
-                Some(time) if time <= now => Fate::Vanish(token, stored),
+                Some(time) if time <= now => Fate::Vanish(Vanishing {
+                    token,
+                    tenure: stored,
+                    days: days.unwrap_or_default(),
+                }),
                 _ => Fate::Settle(token.may_vanish(&self.access.retention, now)),
             },
             (Ok(None), Ok(None)) => match due.may_begin(now) {
@@ -203,18 +229,24 @@ impl RedisStore {
         })
     }
 
-    fn vanish(&self, token: &Token, stored: &[u8]) -> Call {
+    fn vanish(&self, vanishing: &Vanishing) -> Call {
+        let Vanishing { token, tenure, .. } = vanishing;
+        let stored = tenure.as_slice();
         let (keys, id) = (&self.access.keys, token.id);
         let (record, remains) = (keys.record(id), keys.remains(id));
         let (rates, quota, batches) = (keys.rates(id), keys.quota(id), keys.batches(id));
+        let subject = Subject::Token(id);
+        let (ledger, days) = (keys.ledger(&subject), keys.days(&subject));
         let revision = token.revision.to_be_bytes();
         if token.tenure.is_none() {
-            let call = VANISH_TOKEN.call([record, remains, rates, quota, batches]);
+            let call = VANISH_TOKEN.call([record, remains, rates, quota, batches, ledger, days]);
             return call.arg(revision);
         }
         let (base, tenure) = (keys.base(id), keys.tenure(id));
         VANISH_POOLED
-            .call([base, record, remains, rates, quota, batches, tenure])
+            .call([
+                base, record, remains, rates, quota, batches, tenure, ledger, days,
+            ])
             .arg(revision)
             .arg(stored)
             .arg(id.after_tag())
@@ -226,6 +258,7 @@ impl RedisStore {
         let keys = &self.access.keys;
         let entries: Vec<Entry> = tokens.iter().flat_map(Entry::all_of).collect();
         self.series.remove_all(line, &entries).await?;
+        self.end_outs(line, tokens).await?;
         let claims = tokens.iter().filter_map(|token| {
             let root = token.origin.as_ref().map(root_of);
             let root = root.filter(|root| *root != token.id)?;

@@ -9,6 +9,7 @@ use redis::{Value, cmd};
 use super::RedisStore;
 use super::error::{micros, read, unexpected};
 use super::events::{Act, kind_of_change, number};
+use super::in_force::Out;
 use super::index::Entry;
 use super::joint::Sheet;
 use super::keys::Look;
@@ -22,6 +23,7 @@ use crate::domain::event::EventKind;
 use crate::domain::page::{Cursor, Filter, PageSize};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Draft, Origin, REPLAY_WINDOW, Ruling, Token, TokenId};
+use crate::domain::usage::Subject;
 use crate::entropy::jittered;
 use crate::store::{Change, Creation, Deletion, Found, Page, Rule, StoreError, TokenStore, record};
 
@@ -31,6 +33,13 @@ pub(super) const ATTEMPTS_MAX: usize = 16;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long marks of deletions take memory; what they mean is judged by time.
 pub(super) const DELETION_KEPT: Duration = REPLAY_WINDOW.saturating_add(Duration::from_secs(60));
+
+/// What a script answers that put something in the place of a record.
+struct Swapped {
+    revision: u64,
+    /// The days of use of a token that was deleted; empty where there are none.
+    days: Vec<u8>,
+}
 
 #[async_trait]
 impl TokenStore for RedisStore {
@@ -100,7 +109,8 @@ impl TokenStore for RedisStore {
             let notice = self.notice(&token, Act::change, now)?;
             let mut before = self.note_change(&token, &changed, now);
             before.extend(self.announcing(&notice));
-            if let Some(revision) = self.swap(&line, &before, call).await? {
+            let out = Out::of_change(&token, &changed);
+            if let Some(Swapped { revision, .. }) = self.swap(&line, &before, call, out).await? {
                 changed.revision = revision;
                 self.done(notice, kind, Timestamp::from_micros(revision), &changed);
                 if moved {
@@ -127,10 +137,11 @@ impl TokenStore for RedisStore {
             let call = self.deleting(&token);
             let notice = self.notice(&token, Act::deletion, now)?;
             let before: Vec<Call> = self.announcing(&notice).into_iter().collect();
-            if let Some(revision) = self.swap(&line, &before, call).await? {
-                let time = Timestamp::from_micros(revision);
+            let out = Out::of_end(&token);
+            if let Some(swapped) = self.swap(&line, &before, call, out).await? {
+                let time = Timestamp::from_micros(swapped.revision);
                 self.done(notice, EventKind::Deleted, time, &token);
-                self.forget(&line, &token, revision).await;
+                self.forget(&line, &token, swapped).await;
                 return Ok(Deletion::Deleted);
             }
             self.undone(notice);
@@ -250,10 +261,12 @@ impl RedisStore {
         let (keys, id) = (&self.access.keys, token.id);
         let (record, batches) = (keys.record(id), keys.batches(id));
         let (rates, quota) = (keys.rates(id), keys.quota(id));
+        let subject = Subject::Token(id);
+        let (ledger, days) = (keys.ledger(&subject), keys.days(&subject));
         let revision = token.revision.to_be_bytes();
         let kept = DELETION_KEPT.as_millis().to_string();
         if token.tenure.is_none() {
-            let call = DELETE_TOKEN.call([record, rates, quota, batches]);
+            let call = DELETE_TOKEN.call([record, rates, quota, batches, ledger, days]);
             return call.arg(revision).arg(kept);
         }
         DELETE_POOLED
@@ -264,6 +277,8 @@ impl RedisStore {
                 quota,
                 batches,
                 keys.tenure(id),
+                ledger,
+                days,
             ])
             .arg(revision)
             .arg(kept)
@@ -272,25 +287,37 @@ impl RedisStore {
     }
 
     /// Runs a script that puts something in the place of the judged revision, behind what must be
-    /// noted before; `None` if another change came before.
+    /// noted before; `None` if another change came before. Then `out` is noted, where that changes.
     async fn swap(
         &self,
         line: &Line<'_>,
         before: &[Call],
         call: Call,
-    ) -> Result<Option<u64>, StoreError> {
+        out: Option<Out<'_>>,
+    ) -> Result<Option<Swapped>, StoreError> {
         let call = call.arg(self.access.now());
         let limit = self.access.write_timeout;
-        let answer = line.script_behind(limit, before, &call).await?;
-        let (outcome, revision): (String, Option<String>) = read(answer)?;
-        match revision.filter(|_| outcome == "done") {
-            Some(revision) => micros(&revision).map(Some),
-            None => Ok(None),
+        let behind = out.as_ref().map_or(Vec::new(), |out| self.note_out(out));
+        let answers = line.script_between(limit, before, &call, &behind);
+        let (answer, behind) = answers.await?;
+        if let Some(out) = out {
+            self.see_out(line, out, behind).await;
         }
+        let answer = line.accept(limit, answer)?;
+        let parts: Vec<Option<Vec<u8>>> = read(answer)?;
+        let mut parts = parts.into_iter().map(Option::unwrap_or_default);
+        if parts.next().is_none_or(|outcome| outcome != b"done") {
+            return Ok(None);
+        }
+        let revision = parts.next().and_then(|text| String::from_utf8(text).ok());
+        let revision = micros(&revision.unwrap_or_default())?;
+        let days = parts.next().unwrap_or_default();
+        Ok(Some(Swapped { revision, days }))
     }
 
-    /// Clears away what is kept about a token that was deleted under `revision`.
-    async fn forget(&self, line: &Line<'_>, token: &Token, revision: u64) {
+    /// Clears away what is kept about a token that was deleted.
+    async fn forget(&self, line: &Line<'_>, token: &Token, swapped: Swapped) {
+        let Swapped { revision, days } = swapped;
         let limit = self.access.write_timeout;
         let root = token.origin.as_ref().map(root_of);
         if let Some(root) = root.filter(|root| *root != token.id) {
@@ -311,7 +338,8 @@ impl RedisStore {
             }
         };
         let entries = Entry::all_of(token);
-        tokio::join!(self.unindex(line, &entries), note);
+        let hours = self.forget_hours(line, vec![(token.id, days)]);
+        tokio::join!(self.unindex(line, &entries), note, hours);
     }
 }
 

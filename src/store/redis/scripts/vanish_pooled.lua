@@ -9,6 +9,8 @@
 -- KEYS[5] what is spent of its quota
 -- KEYS[6] its batches
 -- KEYS[7] tenure of the token
+-- KEYS[8] ledger of its use
+-- KEYS[9] days of its use
 -- ARGV[1] revision that was judged (8 bytes, big-endian)
 -- ARGV[2] tenure that was judged; "" where there was none
 -- ARGV[3] REST of the token
@@ -25,6 +27,6 @@ local pool = pool_at(ARGV[4])
 -- Whatever lease it had is over.
 tell_lapse(pool, ARGV[3], ARGV[2], math.huge, record)
 redis.call('SET', KEYS[3], record)
-redis.call('DEL', KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('DEL', KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
 put(pool, ARGV[3])
 return 1
