@@ -226,8 +226,8 @@ async fn serve_store(
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
-    let recorder = authority.recorder();
-    let recording = tokio::spawn(recorder.clone().keep());
+    let usage = usage::flushing(&config, &authority, &store)?;
+    let recording = tokio::spawn(usage.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));

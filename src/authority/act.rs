@@ -86,10 +86,16 @@ acts! {
     KeepAliveStream: Lease, audited false;
     /// Listing pools.
     ListPools: Read, audited true;
+    /// Reading how a token was used.
+    Usage: Read, audited true;
+    /// Reading how a namespace is used.
+    Overview: Read, audited true;
+    /// Telling how requests ended; counted as usage, not audited.
+    Report: Report, audited false;
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 19] = [
+pub const TABLE: [(&str, Needs); 22] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (
         BatchValidate::RPC,
@@ -132,5 +138,8 @@ pub const TABLE: [(&str, Needs); 19] = [
         Needs::Permission(KeepAliveStream::PERMISSION),
     ),
     (ListPools::RPC, Needs::Permission(ListPools::PERMISSION)),
+    (Usage::RPC, Needs::Permission(Usage::PERMISSION)),
+    (Overview::RPC, Needs::Permission(Overview::PERMISSION)),
+    (Report::RPC, Needs::Permission(Report::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];

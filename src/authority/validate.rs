@@ -8,8 +8,9 @@ use crate::domain::caller::Namespaces;
 use crate::domain::freshness::Answer;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
-use crate::domain::token::Token;
+use crate::domain::token::{Token, TokenId};
 use crate::domain::usage::{self, Judged};
+use crate::domain::validation_id::ValidationId;
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
@@ -87,7 +88,7 @@ impl Authority {
     ) -> Result<Validation, Error> {
         let validation = self.judged(right, secret, question).await?;
         self.metrics.judged(validation.verdict);
-        if !question.dry_run {
+        if self.usage.enabled && !question.dry_run {
             self.take_down(right, question, &validation);
         }
         if validation.degraded {
@@ -113,8 +114,11 @@ impl Authority {
             validation_id: &judged.id,
             method: method.unwrap_or_default(),
             path: "",
-            client: *client_ip,
-            user_agent: &question.user_agent,
+            client: client_ip.and_then(|address| self.usage.clients.of(address)),
+            user_agent: match self.usage.user_agents {
+                true => &question.user_agent,
+                false => "",
+            },
         };
         match &judged.subject {
             Some(Subject {
@@ -129,7 +133,7 @@ impl Authority {
                         Credential::Own { version, .. } => *version,
                         Credential::Lease { .. } => 0,
                     },
-                    path: usage::endpoint(&token.profile.endpoints, method, path),
+                    path: self.folded(token, method, path),
                     ..note
                 };
                 self.recorder.note(token.id, &token.namespace, &note);
@@ -140,6 +144,22 @@ impl Authority {
                 self.recorder.note_unknown(&home, &Judged { at, ..note });
             }
         }
+    }
+
+    /// What a request of a token on `path` counts under.
+    pub(super) fn folded<'a>(
+        &'a self,
+        token: &'a Token,
+        method: Option<&str>,
+        path: Option<&'a str>,
+    ) -> &'a str {
+        let template = self.usage.templates.folding(path);
+        template.unwrap_or_else(|| usage::endpoint(&token.profile.endpoints, method, path))
+    }
+
+    /// A new name for a judgement.
+    fn validation_id(&self, judged: Option<(TokenId, Verdict)>) -> String {
+        ValidationId::new(judged, self.validation_ids.next().digits()).to_string()
     }
 
     async fn judged<A: Judges>(
@@ -166,7 +186,7 @@ impl Authority {
             cost: *cost,
             cache_ttl: Duration::ZERO,
             degraded: right.is_degraded(),
-            id: self.validation_ids.next().to_string(),
+            id: self.validation_id(None),
         };
         let Some(presented) = self.mint.read(secret) else {
             return Ok(unknown(Verdict::Malformed));
@@ -202,6 +222,7 @@ impl Authority {
         };
         let freshness = self.policies.of(&token.namespace).freshness();
         let cache_ttl = freshness.cache_ttl(&answer);
+        let id = self.validation_id(Some((token.id, verdict)));
         let subject = Subject {
             token,
             credential,
@@ -209,10 +230,12 @@ impl Authority {
             left,
         };
         Ok(Validation {
+            verdict,
             subject: Some(subject),
+            cost: *cost,
             cache_ttl,
             degraded,
-            ..unknown(verdict)
+            id,
         })
     }
 }

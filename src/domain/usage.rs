@@ -10,6 +10,8 @@ mod histogram;
 mod ledger;
 mod report;
 mod rows;
+mod summed;
+mod terms;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -26,6 +28,7 @@ pub use histogram::Histogram;
 pub use ledger::{Book, Gain, Keeping, Ledger, MARKS_MAX, Mark, SHORT_DAYS, Summary};
 pub use report::{Report, Window};
 pub use rows::{Add, Rows};
+pub use terms::{ClientAddresses, Templates, UsageTerms};
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
 pub const ENDPOINTS_MAX: usize = 64;

@@ -229,6 +229,7 @@ impl From<Error> for Status {
             Error::TooManyWaiting { limit } => leases::too_many_waiting(limit, message),
             Error::Leaving { alone: true } => connection_ends(),
             Error::Leaving { alone: false } => draining(),
+            Error::UsageOff => plain(Code::FailedPrecondition, ErrorReason::UsageOff),
             // Nobody is there to read it.
             Error::CallerGone => deadline_exceeded(),
             Error::CallerLimited { retry_after, .. } => {
