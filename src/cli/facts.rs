@@ -276,6 +276,7 @@ mod tests {
             version,
             create_time,
             expire_time,
+            last_used_time: if version == 1 { at(7) } else { None },
         };
         let limited = pb::Token {
             rate_limits: vec![
@@ -298,7 +299,7 @@ mod tests {
              secret_version  2\n\
              secret          version 2, created 1970-01-01T00:01:00Z, in force\n\
              secret          version 1, created 1970-01-01T00:00:00Z, \
-             grace until 1970-01-01T01:00:00Z\n"
+             grace until 1970-01-01T01:00:00Z, last used 1970-01-01T00:00:07Z\n"
         );
         let fresh = pb::Token {
             secrets: vec![secret(1, at(0), None)],

@@ -19,6 +19,7 @@ mod sources;
 mod store;
 mod supervision;
 mod tls;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +51,7 @@ pub use sources::Sources;
 pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
 pub use supervision::Supervision;
 pub use tls::TlsConfig;
+pub use usage::UsageConfig;
 
 use args::ServeArgs;
 use audit::AuditTable;
@@ -60,6 +62,7 @@ use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
 use tls::TlsTable;
+use usage::UsageTable;
 
 /// What a person must mend, naming the key. A value is repeated only where no secret belongs.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +105,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub retention: RetentionConfig,
     pub leases: LeasesConfig,
+    pub usage: UsageConfig,
     pub cache: CacheConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
@@ -168,6 +172,7 @@ struct File {
     store: StoreTable,
     retention: RetentionTable,
     leases: LeasesTable,
+    usage: UsageTable,
     cache: CacheTable,
     secrets: SecretsTable,
     access: AccessTable,
@@ -220,6 +225,7 @@ impl File {
             store,
             retention,
             leases,
+            usage,
             cache,
             secrets,
             access,
@@ -255,6 +261,7 @@ impl File {
             store: store.parse()?,
             retention: retention.parse()?,
             leases: leases.parse()?,
+            usage: usage.parse()?,
             cache: cache.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,

@@ -169,7 +169,8 @@ pub(crate) async fn in_every_method_a_foreign_namespace_is_denied(authority: Aut
             "BatchCreate",
             "Acquire",
             "ListPools",
-            "List"
+            "List",
+            "Overview"
         ],
         "one more needs a look"
     );

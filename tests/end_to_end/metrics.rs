@@ -150,8 +150,12 @@ pub(crate) async fn strangers_make_no_series(authority: Authority) {
     let names = |metrics: &Scrape| -> BTreeSet<String> {
         let stable = metrics
             .names()
-            // Of the store's watch and the sweeper, which may come at any time.
-            .filter(|name| !name.contains("probe_") && !name.contains("\"sweep\""));
+            // Of the store's watch, the sweeper and usage, which may come at any time.
+            .filter(|name| {
+                !["probe_", "\"sweep\"", "\"add_usage\""]
+                    .iter()
+                    .any(|own| name.contains(own))
+            });
         stable.map(str::to_owned).collect()
     };
     let before = names(&Scrape::of(&authority));

@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use crate::domain::usage::Mark;
 use crate::entropy::{self, EntropyError, jittered};
 use crate::metrics::Metrics;
-use crate::store::usage::{Flush, UsageStore};
 use crate::store::StoreError;
+use crate::store::usage::{Flush, UsageStore};
 
 use super::gains::{Made, Making};
 use super::{COUNTED_EVERY, Recorder};
@@ -54,7 +54,7 @@ struct Sent {
     flush: Flush,
     requests: u64,
     /// When it was first sent.
-    since: Instant,
+    since: tokio::time::Instant,
 }
 
 impl Flushing {
@@ -208,13 +208,11 @@ impl Flushing {
             return;
         };
         mark.sequence += 1;
-        let Made {
-            gains, requests, ..
-        } = made;
+        let Made { gains, requests } = made;
         *flush = Some(Sent {
             flush: Flush { mark: *mark, gains },
             requests,
-            since: Instant::now(),
+            since: tokio::time::Instant::now(),
         });
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::{Entry, IntoIter};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
 
 use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
@@ -27,8 +26,6 @@ pub(super) struct Making {
 #[derive(Debug, Default)]
 pub(super) struct Made {
     pub(super) gains: HashMap<Subject, Gain>,
-    /// When the first of it was counted.
-    pub(super) begun: Option<Instant>,
     /// How many requests, and ends of requests, were counted in them.
     pub(super) requests: u64,
 }
@@ -48,13 +45,10 @@ impl Making {
             tokens,
             ended,
             unknown,
-            begun,
+            begun: _,
             room: _,
         } = batch;
-        let mut made = Made {
-            begun,
-            ..Made::default()
-        };
+        let mut made = Made::default();
         let namespaces = unknown.into_iter().map(|(place, counts)| {
             made.requests += counts.requests();
             let sum = Sum {
