@@ -1,6 +1,7 @@
 //! The composition root: configuration, store, authority, listener, drain. Nothing else knows all of
 //! them, and nothing else names a concrete store.
 
+mod counting;
 pub mod doctor;
 mod encryption;
 mod hangup;
@@ -17,6 +18,7 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -202,6 +204,7 @@ fn authority(
             bytes: config.cache.max_bytes,
         })
         .with_failure_budget(config.limits.failures_per_minute)
+        .with_usage(config.usage.terms.clone())
         .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
 }
@@ -237,8 +240,8 @@ async fn serve_store(
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
-    let recorder = authority.recorder();
-    let recording = tokio::spawn(recorder.clone().keep());
+    let usage = counting::flushing(&config, &authority, &store)?;
+    let recording = tokio::spawn(usage.clone().keep());
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
@@ -277,6 +280,7 @@ async fn serve_store(
         signal = signals.next() => tracing::info!(signal = signal.name(), "draining"),
     }
     drain.send_replace(true);
+    let since = Instant::now();
     tidying.iter().for_each(JoinHandle::abort);
     let ending = async {
         let drained = stop::drained(&config.server, &gate, stop, serving).await;
@@ -287,7 +291,10 @@ async fn serve_store(
         let _ = renewing.await;
         coherence.give_up().await;
         recording.abort();
-        recorder.count().await;
+        // To its end: what it holds is needed next.
+        let _ = recording.await;
+        let left = counting::time_left(&config.server, since);
+        usage.finish(left).await;
         store.close().await;
         trail.close().await;
         if let Some(showing) = showing {

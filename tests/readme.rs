@@ -13,6 +13,7 @@ use toml::{Table, Value};
 const README: &str = include_str!("../README.md");
 const EXPOSITION: &str = include_str!("../src/metrics/exposition.rs");
 const CACHE: &str = include_str!("../src/metrics/cache.rs");
+const USAGE: &str = include_str!("../src/metrics/usage.rs");
 
 const HEAD: &str = "| key | default | environment | flag | meaning |";
 
@@ -206,7 +207,7 @@ fn the_table_names_every_metric() {
         .lines()
         .filter(|line| line.starts_with("| `token_authority_"))
         .collect();
-    let names = [EXPOSITION, CACHE].map(registered).concat();
+    let names = [EXPOSITION, CACHE, USAGE].map(registered).concat();
     assert!(names.len() > 25, "{names:?}");
     for name in names {
         let begin = format!("token_authority_{name}");

@@ -210,7 +210,7 @@ impl Authority {
         }
         match session.own {
             None => Ok(None),
-            Some(Decision { token, now, .. }) => self.see(token, now).await.map(Some),
+            Some(Decision { token, now, .. }) => self.see_used(token, now).await.map(Some),
         }
     }
 

@@ -90,10 +90,16 @@ acts! {
     Watch: Read, audited true;
     /// Going on to hear of them.
     StillWatch of Watch: Read, audited false;
+    /// Reading how a token was used.
+    Usage: Read, audited true;
+    /// Reading how a namespace is used.
+    Overview: Read, audited true;
+    /// Telling how requests ended; counted as usage, not audited.
+    Report: Report, audited false;
 }
 
 /// Every RPC of `TokenService` and what it needs.
-pub const TABLE: [(&str, Needs); 20] = [
+pub const TABLE: [(&str, Needs); 23] = [
     (Validate::RPC, Needs::Permission(Validate::PERMISSION)),
     (
         BatchValidate::RPC,
@@ -137,5 +143,8 @@ pub const TABLE: [(&str, Needs); 20] = [
     ),
     (ListPools::RPC, Needs::Permission(ListPools::PERMISSION)),
     (Watch::RPC, Needs::Permission(Watch::PERMISSION)),
+    (Usage::RPC, Needs::Permission(Usage::PERMISSION)),
+    (Overview::RPC, Needs::Permission(Overview::PERMISSION)),
+    (Report::RPC, Needs::Permission(Report::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];

@@ -254,7 +254,11 @@ impl Authority {
     /// long as the new pace needs it.
     async fn settle(&self, token: Arc<Token>, now: Timestamp) -> Result<Seen, Error> {
         match self.store.take(&nothing_of(token.clone())).await? {
-            Taken::Admitted(left, _) | Taken::Refused(_, left) => Ok(Seen { token, left }),
+            Taken::Admitted(left, _) | Taken::Refused(_, left) => Ok(Seen {
+                token,
+                left,
+                used: None,
+            }),
             Taken::Moved(_) => self.see(token, now).await,
         }
     }

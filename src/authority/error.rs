@@ -85,6 +85,8 @@ pub enum Error {
     /// A call that waits ends, as its connection does, or, where that does not end alone, the server.
     #[error("the wait ends: {}", if *.alone { "the connection does" } else { "the server is stopping" })]
     Leaving { alone: bool },
+    #[error("this server keeps no usage (usage.enabled)")]
+    UsageOff,
     /// Nobody is left to be answered.
     #[error("the caller has gone")]
     CallerGone,
@@ -168,6 +170,7 @@ impl Error {
             Self::EventsDropped => "events_dropped",
             Self::WatcherSlow { .. } => "watcher_slow",
             Self::Leaving { .. } => "draining",
+            Self::UsageOff => "usage_off",
             Self::CallerGone => "abandoned",
             Self::CallerLimited { .. } => "caller_limited",
             Self::Contended => "contended",

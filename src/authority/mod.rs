@@ -28,12 +28,14 @@ pub mod readiness;
 pub mod recorder;
 mod recurring;
 mod refusal;
+pub mod reports;
 pub mod seen;
 mod shares;
 mod surrender;
 pub mod sweeper;
 pub mod telling;
 pub mod tokens;
+pub mod usage;
 pub mod validate;
 pub mod waiting;
 pub mod watching;
@@ -42,6 +44,7 @@ use std::sync::Arc;
 
 use crate::domain::policy::Policies;
 use crate::domain::pool::LeaseTerms;
+use crate::domain::usage::UsageTerms;
 use crate::entropy::EntropyError;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -77,6 +80,7 @@ pub struct Authority {
     surrenders: PeerBudgets,
     shares: Shares,
     recorder: Arc<Recorder>,
+    usage: UsageTerms,
     /// `None` where nobody's failures are counted.
     failures: Option<FailureBudgets>,
     watching: Arc<Watching>,
@@ -107,6 +111,7 @@ impl Authority {
             surrenders: PeerBudgets::default(),
             shares: Shares::default(),
             recorder: Arc::new(Recorder::new(metrics.clone())),
+            usage: UsageTerms::default(),
             failures: None,
             terms: LeaseTerms::default(),
             waiting_max: WAITING_MAX,
@@ -140,7 +145,7 @@ impl Authority {
         self.coherence.clone()
     }
 
-    /// Takes down what is judged; [`Recorder::keep`] has to run for it to be counted.
+    /// Takes down what is judged; [`recorder::Flushing::keep`] has to run for it to be counted and kept.
     pub fn recorder(&self) -> Arc<Recorder> {
         self.recorder.clone()
     }
@@ -179,6 +184,11 @@ impl Authority {
     /// What is allowed of leases, and given where nothing is said.
     pub fn lease_terms(&self) -> LeaseTerms {
         self.terms
+    }
+
+    /// Keeps of requests what these terms say; without, all of them.
+    pub fn with_usage(self, usage: UsageTerms) -> Self {
+        Self { usage, ..self }
     }
 
     /// Restricts namespaces; without, there is no restriction.

@@ -51,7 +51,7 @@ impl Numbering {
 }
 
 impl Numbered {
-    fn digits(&self) -> [u8; PROCESS_DIGITS + COUNT_DIGITS] {
+    pub(super) fn digits(&self) -> [u8; PROCESS_DIGITS + COUNT_DIGITS] {
         let mut digits = [0; PROCESS_DIGITS + COUNT_DIGITS];
         let (process, count) = digits.split_at_mut(PROCESS_DIGITS);
         process.copy_from_slice(&self.process);

@@ -4,21 +4,27 @@
 //! It never waits for whoever counts, and where a log is full, what finds no room is only counted as
 //! lost.
 
+mod ends;
+mod flushing;
+mod gains;
 mod log;
+mod room;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::time::MissedTickBehavior;
+use std::time::{Duration, Instant};
 
 use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
-use crate::domain::usage::{Counts, Hour, Judged, TokenUse};
+use crate::domain::usage::{Add, Client, Counts, Ended, Hour, Judged, RECENT_MAX, TokenUse};
 use crate::metrics::Metrics;
 
-use log::{Log, Subject};
+pub(super) use ends::End;
+use ends::Ends;
+pub use flushing::Flushing;
+use log::{Log, Subject, Written};
+use room::Room;
 
 /// How often what was judged is counted: a log has room for what comes meanwhile at 130 000 requests a
 /// second.
@@ -32,21 +38,39 @@ const COUNTED_AT_ONCE: usize = 4096;
 #[derive(Debug)]
 pub struct Recorder {
     logs: [Mutex<Log>; LOGS],
+    ends: Ends,
+    counting: tokio::sync::Mutex<Counting>,
     metrics: Arc<Metrics>,
+}
+
+/// What is being counted. It stands here, and not with whoever counts, so that nothing is lost where
+/// that is cut.
+#[derive(Debug, Default)]
+struct Counting {
+    batch: Batch,
+    /// What was taken of a log, and not counted to its end yet; and which log that is.
+    taken: Option<(usize, Written)>,
 }
 
 /// What was counted since the last time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub tokens: HashMap<(TokenId, Hour), TokenUse>,
+    /// How the last requests of tokens ended, the oldest first.
+    pub ended: HashMap<TokenId, VecDeque<Ended>>,
     /// Of secrets that are none of a token's, by the namespace of whoever asked about them.
     pub unknown: HashMap<(Namespace, Hour), Counts>,
+    /// When the first of it was counted.
+    begun: Option<Instant>,
+    room: Room,
 }
 
 impl Recorder {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             logs: Default::default(),
+            ends: Ends::default(),
+            counting: tokio::sync::Mutex::default(),
             metrics,
         }
     }
@@ -68,42 +92,66 @@ impl Recorder {
         }
     }
 
-    /// Counts what was taken down since the last time.
-    pub async fn count(&self) -> Batch {
-        let mut batch = Batch::default();
-        for log in &self.logs {
-            let written = locked(log).take();
-            let mut home = Namespace::fallback();
-            for (number, entry) in written.entries().enumerate() {
-                batch.count(entry, &mut home);
-                if number % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1 {
-                    tokio::task::yield_now().await;
-                }
-            }
-            locked(log).give_back(written);
-        }
-        self.metrics.usage.counted.inc_by(batch.requests());
-        batch
+    /// Takes down how a request ended, which was told; waits while there is no room.
+    pub(super) async fn note_end(&self, end: End) {
+        self.ends.put(end).await;
     }
 
-    /// Counts again and again, until it is dropped.
-    pub async fn keep(self: Arc<Self>) {
-        let mut clock = tokio::time::interval(COUNTED_EVERY);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            clock.tick().await;
-            self.count().await;
+    /// Counts what was taken down since the last time, and answers all that was counted.
+    pub async fn count(&self) -> Batch {
+        std::mem::take(&mut self.counted().await.batch)
+    }
+
+    /// The same, and leaves it here.
+    async fn counted(&self) -> tokio::sync::MutexGuard<'_, Counting> {
+        let mut counting = self.counting.lock().await;
+        self.finish(&mut counting).await;
+        for at in 0..LOGS {
+            counting.taken = Some((at, locked(&self.logs[at]).take()));
+            self.finish(&mut counting).await;
+        }
+        for end in self.ends.take() {
+            if !counting.batch.note_end(end) {
+                self.metrics.usage.lost.inc();
+            }
+        }
+        counting
+    }
+
+    /// Counts the rest of what was taken of a log.
+    async fn finish(&self, counting: &mut Counting) {
+        let Counting { batch, taken } = counting;
+        let mut home = Namespace::fallback();
+        while let Some((_, written)) = taken
+            && !written.is_read()
+        {
+            let (mut counted, mut lost) = (0, 0);
+            for entry in written.some(COUNTED_AT_ONCE) {
+                match batch.count(entry, &mut home) {
+                    true => counted += 1,
+                    false => lost += 1,
+                }
+            }
+            self.metrics.usage.counted.inc_by(counted);
+            self.metrics.usage.lost.inc_by(lost);
+            if !written.is_read() {
+                tokio::task::yield_now().await;
+            }
+        }
+        if let Some((at, written)) = taken.take() {
+            locked(&self.logs[at]).give_back(written);
         }
     }
 }
 
 impl Batch {
-    /// `home` is the namespace of the one before, which mostly is that of the next.
+    /// Counts a request; answers whether there was room. `home` is the namespace of the one before, which
+    /// mostly is that of the next.
     fn count(
         &mut self,
         (subject, namespace, judged): (Subject, &str, Judged<'_>),
         home: &mut Namespace,
-    ) {
+    ) -> bool {
         if home.as_str() != namespace {
             // It was one when it was written.
             *home = Namespace::parse(namespace).unwrap_or_else(|_| Namespace::fallback());
@@ -111,15 +159,68 @@ impl Batch {
         let hour = Hour::of(judged.at);
         match subject {
             Subject::Token(id) => {
-                let own = self.tokens.entry((id, hour));
-                own.or_insert_with(|| TokenUse::of(home.clone()))
-                    .note(&judged);
+                let Some(own) = self.of(id, home, hour, Room::most_of(&judged)) else {
+                    return false;
+                };
+                own.note(&judged);
             }
             Subject::Unknown => {
+                self.begun.get_or_insert_with(Instant::now);
                 let own = self.unknown.entry((home.clone(), hour)).or_default();
                 own.note(judged.verdict, judged.cost);
             }
         }
+        true
+    }
+
+    /// Counts how a request ended; answers whether there was room.
+    fn note_end(&mut self, end: End) -> bool {
+        let hour = Hour::of(end.at);
+        let most = Room::most_of_end(&end);
+        let Some(own) = self.of(end.token, &end.namespace, hour, most) else {
+            return false;
+        };
+        own.used.note_end(&end.method, &end.path, &end.outcome);
+        let Some(validation_id) = end.validation_id else {
+            // Nobody judged it, so nobody counted where it came from.
+            if let Some(address) = end.client {
+                let client = Client {
+                    requests: 1,
+                    first_seen: end.at,
+                };
+                own.used.clients.of(&address, || address).add(client);
+            }
+            return true;
+        };
+        let ended = self.ended.entry(end.token).or_default();
+        if ended.len() == RECENT_MAX {
+            ended.pop_front();
+        }
+        ended.push_back(Ended {
+            at: end.at,
+            validation_id,
+            outcome: end.outcome,
+        });
+        true
+    }
+
+    /// Where requests of a token within an hour are counted; nowhere, where it may take `most` bytes more
+    /// and there is no room for them.
+    fn of(
+        &mut self,
+        id: TokenId,
+        namespace: &Namespace,
+        hour: Hour,
+        most: usize,
+    ) -> Option<&mut TokenUse> {
+        let tokens = &self.tokens;
+        let known = tokens.contains_key(&(id, hour)) || tokens.len() < room::TOKENS_MAX;
+        if !known || !self.room.take(most, || room::bytes_of(tokens, &self.ended)) {
+            return None;
+        }
+        self.begun.get_or_insert_with(Instant::now);
+        let own = self.tokens.entry((id, hour));
+        Some(own.or_insert_with(|| TokenUse::of(namespace.clone())))
     }
 
     /// Requests that were counted.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::spending::{Left, Spending};
 use crate::domain::time::Timestamp;
-use crate::domain::token::{State, Token};
+use crate::domain::token::{State, Token, TokenId};
+use crate::domain::usage::{Hour, Summary};
 
 use super::Authority;
 use super::error::Error;
@@ -14,6 +15,8 @@ use super::error::Error;
 pub struct Seen {
     pub token: Arc<Token>,
     pub left: Left,
+    /// How it was used; nothing where that was not asked for.
+    pub used: Option<Summary>,
 }
 
 impl Seen {
@@ -24,7 +27,11 @@ impl Seen {
     /// The token of which nothing was spent yet.
     pub(super) fn unspent(token: Arc<Token>, now: Timestamp) -> Self {
         let left = Left::of(&token, &Spending::default(), now);
-        Self { token, left }
+        Self {
+            token,
+            left,
+            used: None,
+        }
     }
 }
 
@@ -38,7 +45,32 @@ impl Authority {
             None
         };
         let left = Left::of(&token, &spending.unwrap_or_default(), now);
-        Ok(Seen { token, left })
+        Ok(Seen {
+            token,
+            left,
+            used: None,
+        })
+    }
+
+    /// The same, and how it was used.
+    pub(super) async fn see_used(&self, token: Arc<Token>, now: Timestamp) -> Result<Seen, Error> {
+        let mut seen = [self.see(token, now).await?];
+        self.see_use(&mut seen, now).await?;
+        let [seen] = seen;
+        Ok(seen)
+    }
+
+    /// Adds how tokens were used, where that is kept, to what was seen of them.
+    pub(super) async fn see_use(&self, seen: &mut [Seen], now: Timestamp) -> Result<(), Error> {
+        if !self.usage.enabled || seen.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<TokenId> = seen.iter().map(|seen| seen.token.id).collect();
+        let summaries = self.store.summaries(&ids, Hour::of(now)).await?;
+        for (seen, summary) in seen.iter_mut().zip(summaries) {
+            seen.used = Some(summary);
+        }
+        Ok(())
     }
 
     /// Sees some tokens at `now`; those with a quota, of which much may have been spent, are asked
@@ -64,7 +96,11 @@ impl Authority {
                 None
             };
             let left = Left::of(&token, &spending.unwrap_or_default(), now);
-            Seen { token, left }
+            Seen {
+                token,
+                left,
+                used: None,
+            }
         });
         Ok(seen.collect())
     }

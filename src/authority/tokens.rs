@@ -52,12 +52,16 @@ pub struct ListQuery {
     pub page_size: PageSize,
     /// Empty: from the newest.
     pub page_token: String,
+    /// Whether it is asked how often each token was used.
+    pub with_usage: bool,
 }
 
 /// A page of List.
 #[derive(Debug)]
 pub struct Listed {
     pub tokens: Vec<Seen>,
+    /// Whether it was asked how often each token was used.
+    pub with_usage: bool,
     /// Empty at the end.
     pub next_page_token: String,
 }
@@ -184,7 +188,7 @@ impl Authority {
         match found.token {
             Some(token) if right.reach().covers(&token.namespace) => {
                 right.found_in(&token.namespace);
-                self.see(token, found.now).await
+                self.see_used(token, found.now).await
             }
             Some(_) => {
                 // As dear as an absent token, so that the time tells nothing either.
@@ -204,7 +208,11 @@ impl Authority {
             labels,
             page_size,
             page_token,
+            with_usage,
         } = query;
+        if with_usage && !self.usage.enabled {
+            return Err(Error::UsageOff);
+        }
         let states = if states.is_empty() {
             Filter::default_states()
         } else {
@@ -226,8 +234,11 @@ impl Authority {
             ),
         };
         let page = self.store.list(&filter, after, page_size).await?;
+        let mut tokens = self.see_all(page.tokens, page.now).await?;
+        self.see_use(&mut tokens, page.now).await?;
         Ok(Listed {
-            tokens: self.see_all(page.tokens, page.now).await?,
+            tokens,
+            with_usage,
             next_page_token: page.next.map_or(String::new(), |next| {
                 next.seal(key.as_str().as_bytes(), &filter)
             }),

@@ -12,6 +12,7 @@ use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
 use crate::domain::usage::{self, Judged};
+use crate::domain::validation_id::ValidationId;
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
 use super::Authority;
@@ -201,7 +202,7 @@ impl Authority {
     ) -> Validation {
         let validation = self.validation(right, question, outcome);
         self.metrics.judged(validation.verdict);
-        if !question.dry_run {
+        if self.usage.enabled && !question.dry_run {
             self.take_down(right, question, &validation);
         }
         if validation.degraded {
@@ -227,8 +228,11 @@ impl Authority {
             validation_id: &judged.id,
             method: method.unwrap_or_default(),
             path: "",
-            client: *client_ip,
-            user_agent: &question.user_agent,
+            client: client_ip.and_then(|address| self.usage.clients.of(address)),
+            user_agent: match self.usage.user_agents {
+                true => &question.user_agent,
+                false => "",
+            },
         };
         match &judged.subject {
             Some(Subject {
@@ -243,7 +247,7 @@ impl Authority {
                         Credential::Own { version, .. } => *version,
                         Credential::Lease { .. } => 0,
                     },
-                    path: about.endpoint(method, path),
+                    path: self.folded(path, || about.endpoint(method, path)),
                     ..note
                 };
                 self.recorder.note(about.id(), about.namespace(), &note);
@@ -255,6 +259,21 @@ impl Authority {
                     .note_unknown(home.as_str(), &Judged { at, ..note });
             }
         }
+    }
+
+    /// What a request on `path` counts under: what the configuration folds it into, else what its token
+    /// does.
+    pub(super) fn folded<'a>(
+        &'a self,
+        path: Option<&'a str>,
+        by_token: impl FnOnce() -> &'a str,
+    ) -> &'a str {
+        self.usage.templates.folding(path).unwrap_or_else(by_token)
+    }
+
+    /// A new name for a judgement.
+    fn validation_id(&self, judged: Option<(TokenId, Verdict)>) -> String {
+        ValidationId::new(judged, self.validation_ids.next().digits()).to_string()
     }
 
     fn validation<A: Judges>(
@@ -269,7 +288,7 @@ impl Authority {
             cost: question.cost,
             cache_ttl: Duration::ZERO,
             degraded: right.is_degraded(),
-            id: self.validation_ids.next().to_string(),
+            id: self.validation_id(None),
         };
         let (verdict, subject, degraded) = match outcome {
             Outcome::Malformed => return unknown(Verdict::Malformed),
@@ -288,11 +307,14 @@ impl Authority {
         };
         let policy = self.policies.of_named(subject.about.namespace());
         let cache_ttl = policy.freshness().cache_ttl(&answer);
+        let id = self.validation_id(Some((subject.about.id(), verdict)));
         Validation {
+            verdict,
             subject: Some(subject),
+            cost: question.cost,
             cache_ttl,
             degraded,
-            ..unknown(verdict)
+            id,
         }
     }
 }

@@ -38,6 +38,9 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         keep_alive_ttl,
         keep_alive_deadline,
         last_lease,
+        last_used_time,
+        // Not asked for.
+        usage: _,
     } = token;
     let labels: Vec<String> = labels
         .iter()
@@ -61,6 +64,7 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("created", moment(create_time.as_ref())),
         ("updated", moment(update_time.as_ref())),
         ("expires", moment(expire_time.as_ref())),
+        ("last_used", moment(last_used_time.as_ref())),
         ("keep_alive_ttl", span(keep_alive_ttl.as_ref())),
         ("alive_until", moment(keep_alive_deadline.as_ref())),
         ("lease", lease.as_ref().map(held).unwrap_or_default()),
@@ -147,14 +151,19 @@ fn secret(known: &pb::SecretInfo) -> String {
         version,
         create_time,
         expire_time,
+        last_used_time,
     } = known;
     let since = moment(create_time.as_ref());
-    match expire_time {
-        Some(end) => {
-            let end = moment(Some(end));
-            format!("version {version}, created {since}, grace until {end}")
+    let until = match expire_time {
+        Some(end) => format!("grace until {}", moment(Some(end))),
+        None => "in force".to_owned(),
+    };
+    match last_used_time {
+        Some(last) => {
+            let last = moment(Some(last));
+            format!("version {version}, created {since}, {until}, last used {last}")
         }
-        None => format!("version {version}, created {since}, in force"),
+        None => format!("version {version}, created {since}, {until}"),
     }
 }
 
@@ -267,6 +276,7 @@ mod tests {
             version,
             create_time,
             expire_time,
+            last_used_time: if version == 1 { at(7) } else { None },
         };
         let limited = pb::Token {
             rate_limits: vec![
@@ -289,7 +299,7 @@ mod tests {
              secret_version  2\n\
              secret          version 2, created 1970-01-01T00:01:00Z, in force\n\
              secret          version 1, created 1970-01-01T00:00:00Z, \
-             grace until 1970-01-01T01:00:00Z\n"
+             grace until 1970-01-01T01:00:00Z, last used 1970-01-01T00:00:07Z\n"
         );
         let fresh = pb::Token {
             secrets: vec![secret(1, at(0), None)],

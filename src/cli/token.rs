@@ -145,6 +145,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         labels: labelled(labels)?,
         page_size: 0,
         page_token: String::new(),
+        with_usage: false,
     };
     let mut client = session.client().await?;
     let mut tokens = Vec::new();

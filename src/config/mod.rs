@@ -20,6 +20,7 @@ mod sources;
 mod store;
 mod supervision;
 mod tls;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,6 +53,7 @@ pub use sources::Sources;
 pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
 pub use supervision::Supervision;
 pub use tls::TlsConfig;
+pub use usage::UsageConfig;
 
 use args::ServeArgs;
 use audit::AuditTable;
@@ -63,6 +65,7 @@ use retention::RetentionTable;
 use server::ServerTable;
 use store::StoreTable;
 use tls::TlsTable;
+use usage::UsageTable;
 
 /// What a person must mend, naming the key. A value is repeated only where no secret belongs.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +109,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub events: EventsConfig,
     pub leases: LeasesConfig,
+    pub usage: UsageConfig,
     pub cache: CacheConfig,
     pub brand: Brand,
     /// Earlier brands that stay accepted, without `brand`.
@@ -173,6 +177,7 @@ struct File {
     retention: RetentionTable,
     events: EventsTable,
     leases: LeasesTable,
+    usage: UsageTable,
     cache: CacheTable,
     secrets: SecretsTable,
     access: AccessTable,
@@ -226,6 +231,7 @@ impl File {
             retention,
             events,
             leases,
+            usage,
             cache,
             secrets,
             access,
@@ -262,6 +268,7 @@ impl File {
             retention: retention.parse()?,
             events: events.parse()?,
             leases: leases.parse()?,
+            usage: usage.parse()?,
             cache: cache.parse()?,
             brand: brand("secrets.brand", &secrets.brand)?,
             accepted_brands,

@@ -33,4 +33,5 @@ pub mod token;
 pub mod token_id;
 pub mod update;
 pub mod usage;
+pub mod validation_id;
 pub mod verdict;

@@ -12,6 +12,8 @@ mod ledger;
 mod recent;
 mod report;
 mod rows;
+mod summed;
+mod terms;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -29,6 +31,7 @@ pub use ledger::{Book, Gain, Keeping, Ledger, MARKS_MAX, Mark, SHORT_DAYS, Summa
 pub use recent::Recent;
 pub use report::{Report, Window};
 pub use rows::{Add, Rows};
+pub use terms::{ClientAddresses, Templates, UsageTerms};
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
 pub const ENDPOINTS_MAX: usize = 64;

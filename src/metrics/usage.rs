@@ -1,22 +1,71 @@
 //! What is counted of the counting itself.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::SECONDS;
 
 /// The recorder of what is judged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorded {
     /// Judged requests that were counted.
     pub counted: Counter,
-    /// Judged requests that found no room to be counted.
+    /// Judged requests, and ends of requests, that were not counted, or whose counts were given up.
     pub lost: Counter,
+    /// Tokens of which something waits to be added to the store.
+    pending: Gauge,
+    /// For how long the first of that has waited.
+    oldest: Gauge<f64, AtomicU64>,
+    flushes: Histogram,
+}
+
+impl Default for Recorded {
+    fn default() -> Self {
+        Self {
+            counted: Counter::default(),
+            lost: Counter::default(),
+            pending: Gauge::default(),
+            oldest: Gauge::default(),
+            flushes: Histogram::new(SECONDS),
+        }
+    }
 }
 
 impl Recorded {
+    /// Notes how long an attempt took to add counts to the store, well or not.
+    pub fn flushed(&self, span: Duration) {
+        self.flushes.observe(span.as_secs_f64());
+    }
+
+    /// Notes of how many tokens something waits, and for how long.
+    pub fn waits(&self, tokens: usize, age: Duration) {
+        self.pending.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.oldest.set(age.as_secs_f64());
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Judged requests that were counted as usage";
         registry.register("usage_recorded", help, self.counted.clone());
-        let help = "Judged requests that were not counted as usage, as there was no room";
+        let help = "Judged requests and reports that are missing in usage";
         registry.register("usage_lost", help, self.lost.clone());
+        let help = "Tokens of which usage waits to be added to the store";
+        registry.register("usage_pending_tokens", help, self.pending.clone());
+        registry.register_with_unit(
+            "usage_oldest",
+            "For how long the oldest usage has waited to be added to the store",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register_with_unit(
+            "usage_flush_duration",
+            "Time that an attempt took to add usage to the store, well or not",
+            Unit::Seconds,
+            self.flushes.clone(),
+        );
     }
 }

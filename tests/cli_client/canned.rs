@@ -408,6 +408,28 @@ impl TokenService for Canned {
         watching::watch(&asked)
     }
 
+    /// The command line does not ask how tokens were used.
+    async fn usage(&self, request: Request<pb::UsageRequest>) -> Answer<pb::UsageResponse> {
+        self.note(request)?;
+        Err(Status::unimplemented("not canned"))
+    }
+
+    async fn overview(
+        &self,
+        request: Request<pb::OverviewRequest>,
+    ) -> Answer<pb::OverviewResponse> {
+        self.note(request)?;
+        Err(Status::unimplemented("not canned"))
+    }
+
+    async fn report(
+        &self,
+        request: Request<Streaming<pb::ReportRequest>>,
+    ) -> Answer<pb::ReportResponse> {
+        self.note(request)?;
+        Err(Status::unimplemented("not canned"))
+    }
+
     async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Answer<pb::WhoAmIResponse> {
         self.note(request)?;
         Ok(Response::new(pb::WhoAmIResponse {

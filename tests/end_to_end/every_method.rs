@@ -3,8 +3,8 @@
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     BatchCreateRequest, DeleteRequest, GetRequest, ListNamespacesRequest, ListPoolsRequest,
-    ListRequest, ResetLimitsRequest, RevokeRequest, RotateRequest, Token, UpdateRequest,
-    WatchRequest,
+    ListRequest, OverviewRequest, ResetLimitsRequest, RevokeRequest, RotateRequest, Token,
+    UpdateRequest, UsageRequest, WatchRequest,
 };
 use tonic::Status;
 
@@ -121,6 +121,21 @@ pub(crate) async fn errors(client: &mut Client, id: &str) -> Vec<(&'static str, 
                 .await
                 .err(),
         ),
+        (
+            "Usage",
+            client
+                .usage(UsageRequest {
+                    token_id: token_id.clone(),
+                    window: None,
+                })
+                .await
+                .err(),
+        ),
+        (
+            "Overview",
+            client.overview(OverviewRequest::default()).await.err(),
+        ),
+        ("Report", client.report(tokio_stream::empty()).await.err()),
         (
             "Delete",
             client.delete(DeleteRequest { token_id }).await.err(),

@@ -170,7 +170,8 @@ pub(crate) async fn in_every_method_a_foreign_namespace_is_denied(authority: Aut
             "Acquire",
             "ListPools",
             "List",
-            "Watch"
+            "Watch",
+            "Overview"
         ],
         "one more needs a look"
     );

@@ -51,6 +51,7 @@ mod quotas;
 mod raw_bytes;
 mod redis_acl;
 mod redis_tls;
+mod reports;
 mod request_ids;
 mod restrictions;
 mod retention;
@@ -66,6 +67,7 @@ mod threads;
 mod tls;
 mod unix_sockets;
 mod updates;
+mod usage;
 mod visibility;
 mod waiting;
 mod waiting_questions;
@@ -203,6 +205,24 @@ on_both_stores! {
         all_that_is_judged_is_taken_down_but_for_dry_runs,
         strangers_make_no_series,
         plain_http_is_answered_beside_grpc,
+    }
+    usage {
+        what_is_judged_is_told_by_hour_endpoint_secret_and_client,
+        lists_and_tokens_tell_of_their_use,
+        an_overview_sums_up_a_namespace_and_all_of_them,
+        a_window_that_cannot_be_is_refused,
+        what_was_counted_before_a_stop_is_kept,
+        where_no_usage_is_kept_asking_is_refused,
+        no_more_is_kept_of_clients_than_is_wanted,
+    }
+    reports {
+        reports_complete_what_was_judged,
+        a_wrong_report_ends_the_stream_and_what_came_before_counts,
+        a_report_about_a_foreign_token_is_one_about_none,
+        a_stream_of_reports_ends_with_the_right_of_its_caller,
+        reports_count_against_the_limit_of_their_caller,
+        a_quiet_stream_of_reports_outlasts_the_deadline_of_calls,
+        a_stream_of_reports_ends_when_the_server_leaves,
     }
     request_ids {
         a_callers_id_is_in_answers_errors_and_log_lines,

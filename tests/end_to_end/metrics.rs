@@ -150,9 +150,9 @@ pub(crate) async fn strangers_make_no_series(authority: Authority) {
     let names = |metrics: &Scrape| -> BTreeSet<String> {
         let stable = metrics
             .names()
-            // Of the store's watch, the sweeper and the teller, which may come at any time.
+            // Of the store's watch, the sweeper, the teller and usage, which may come at any time.
             .filter(|name| {
-                let own = ["probe_", "\"sweep\"", "\"tell\""];
+                let own = ["probe_", "\"sweep\"", "\"tell\"", "\"add_usage\""];
                 !own.iter().any(|own| name.contains(own))
             });
         stable.map(str::to_owned).collect()

@@ -47,16 +47,5 @@ pub(crate) fn gain_of(id: TokenId, hours: &[Hour]) -> (Subject, Gain) {
 
 /// The same request in full.
 pub(crate) fn recent(at: Timestamp) -> Recent {
-    let judged = judged(at);
-    Recent {
-        at,
-        verdict: judged.verdict,
-        validation_id: judged.validation_id.to_owned(),
-        endpoint: Endpoint {
-            method: judged.method.to_owned(),
-            path: judged.path.to_owned(),
-        },
-        client: judged.client,
-        user_agent: judged.user_agent.to_owned(),
-    }
+    Recent::of(&judged(at), None)
 }

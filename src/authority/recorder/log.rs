@@ -49,6 +49,8 @@ struct Entry {
 pub(super) struct Written {
     entries: Vec<Entry>,
     texts: String,
+    /// How many entries, and bytes of their texts, were read.
+    read: (usize, usize),
 }
 
 impl Log {
@@ -87,6 +89,7 @@ impl Log {
         Written {
             entries: std::mem::replace(&mut self.entries, entries),
             texts: std::mem::replace(&mut self.texts, texts),
+            read: (0, 0),
         }
     }
 
@@ -95,6 +98,7 @@ impl Log {
         let Written {
             mut entries,
             mut texts,
+            read: _,
         } = written;
         let ample = |used: usize, room: usize| room > 4 * used + 4096;
         if ample(entries.len(), entries.capacity()) || ample(texts.len(), texts.capacity()) {
@@ -107,10 +111,23 @@ impl Log {
 }
 
 impl Written {
-    /// Each request with the name of the namespace that it counts in.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Subject, &str, Judged<'_>)> {
-        let mut rest = self.texts.as_str();
-        self.entries.iter().map(move |entry| {
+    /// Whether all of it was read.
+    pub(super) fn is_read(&self) -> bool {
+        self.read.0 == self.entries.len()
+    }
+
+    /// Reads on: the next requests, so many at the most, each with the name of the namespace that it counts in.
+    pub(super) fn some(
+        &mut self,
+        most: usize,
+    ) -> impl Iterator<Item = (Subject, &str, Judged<'_>)> {
+        let (from, text) = self.read;
+        let entries = &self.entries[from..self.entries.len().min(from + most)];
+        let lengths = entries.iter().flat_map(|entry| entry.lengths);
+        let bytes: usize = lengths.map(usize::from).sum();
+        self.read = (from + entries.len(), text + bytes);
+        let mut rest = &self.texts[text..];
+        entries.iter().map(move |entry| {
             let [namespace, validation_id, method, path, user_agent] =
                 entry.lengths.map(|length| {
                     let (text, after) = rest.split_at(usize::from(length));

@@ -88,3 +88,78 @@ async fn what_finds_no_room_is_counted_as_lost_and_there_is_room_again() {
     assert_eq!(recorder.count().await.requests(), 1);
     assert_eq!(recorder.metrics.usage.lost.get(), 1);
 }
+
+#[tokio::test]
+async fn counting_that_is_cut_loses_nothing_and_counts_nothing_twice() {
+    const REQUESTS: u64 = 3 * COUNTED_AT_ONCE as u64;
+    let recorder = recorder();
+    let (id, shop) = (entropy::token_id().unwrap(), Namespace::fallback());
+    for _ in 0..REQUESTS {
+        recorder.note(id, &shop, &judged(time(1), "/a"));
+    }
+    for cut in 1..=2 {
+        // It gives way after some requests, and is dropped then.
+        tokio::select! {
+            biased;
+            _ = recorder.count() => panic!("it does not give way"),
+            () = std::future::ready(()) => {}
+        }
+        let counted = recorder.metrics.usage.counted.get();
+        assert_eq!(counted, cut * COUNTED_AT_ONCE as u64);
+    }
+    recorder.note(id, &shop, &judged(time(1), "/a"));
+    assert_eq!(recorder.count().await.requests(), REQUESTS + 1);
+}
+
+#[test]
+fn a_batch_holds_so_many_tokens_and_goes_on_with_those() {
+    let (mut batch, shop) = (Batch::default(), Namespace::fallback());
+    let hour = Hour::of(time(1));
+    let token = |number: usize| TokenId::parse(&format!("{number:022}")).unwrap();
+    for number in 0..room::TOKENS_MAX {
+        assert!(batch.of(token(number), shop.clone(), hour, 0).is_some());
+    }
+    assert!(
+        batch
+            .of(token(room::TOKENS_MAX), shop.clone(), hour, 0)
+            .is_none()
+    );
+    assert!(batch.of(token(7), shop, hour, 0).is_some());
+}
+
+#[tokio::test]
+async fn who_tells_of_ends_waits_for_room_and_none_is_lost() {
+    const ENDS: usize = 40_000;
+    let recorder = Arc::new(recorder());
+    let end = End {
+        token: entropy::token_id().unwrap(),
+        namespace: Namespace::fallback(),
+        at: time(1),
+        validation_id: None,
+        method: String::new(),
+        path: "/a".to_owned(),
+        outcome: crate::domain::usage::Outcome::default(),
+        client: None,
+    };
+    let mut telling = tokio::spawn({
+        let recorder = recorder.clone();
+        async move {
+            for _ in 0..ENDS {
+                recorder.note_end(end.clone()).await;
+            }
+        }
+    });
+    let mut told = 0;
+    let mut over = false;
+    while !over {
+        tokio::select! {
+            () = recorder.ends.many() => {}
+            ended = &mut telling => over = ended.is_ok(),
+        }
+        let batch = recorder.count().await;
+        let own = batch.tokens.values();
+        let ends = own.filter_map(|own| own.used.counts.completed());
+        told += ends.map(|ends| ends.requests).sum::<u64>();
+    }
+    assert_eq!(told, ENDS as u64);
+}

@@ -42,6 +42,9 @@ const JUDGING: [&str; 3] = [
     act::ValidateStream::RPC,
 ];
 
+/// The method that listens for as long as both sides want, and then answers.
+const LISTENS: &str = "/tokenauthority.v1.TokenService/Report";
+
 /// The method whose calls may wait longer than others may take.
 const WAITS: &str = "/tokenauthority.v1.TokenService/Acquire";
 
@@ -129,7 +132,8 @@ where
         let settings = self.settings.clone();
         let begun = settings.begin(&request);
         let path = request.uri().path();
-        let endless = ENDLESS.iter().any(|method| path.starts_with(method));
+        let listens = path == LISTENS;
+        let endless = listens || ENDLESS.iter().any(|method| path.starts_with(method));
         let gate = match endless {
             true => &settings.streams,
             false if path == ALWAYS_ANSWERED => &settings.asides,
@@ -147,13 +151,20 @@ where
                 return Box::pin(ready(Ok(begun.answer(refused.into_http(), None))));
             }
         };
-        let leaving = connection.filter(|_| endless).map(|connection| {
-            let leaving: Leaving = Box::pin(connection.leaving());
-            leaving
-        });
+        // Whoever listens looks after that itself.
+        let leaving = connection
+            .filter(|_| endless && !listens)
+            .map(|connection| {
+                let leaving: Leaving = Box::pin(connection.leaving());
+                leaving
+            });
         let mut longest = settings.call_deadline;
         let mut heard = None;
-        if path == WAITS {
+        if listens {
+            longest = Duration::MAX;
+            Lasting::note(&mut request);
+        }
+        if request.uri().path() == WAITS {
             longest += settings.authority.lease_terms().wait_max();
             Lasting::note(&mut request);
             request

@@ -18,6 +18,7 @@ pub mod pb;
 mod standing;
 mod status;
 mod token_service;
+mod usage_calls;
 mod validate_calls;
 mod watch_stream;
 

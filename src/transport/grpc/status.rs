@@ -232,6 +232,7 @@ impl From<Error> for Status {
             Error::WatcherSlow { cursor, .. } => watcher_slow(cursor, message),
             Error::Leaving { alone: true } => connection_ends(),
             Error::Leaving { alone: false } => draining(),
+            Error::UsageOff => plain(Code::FailedPrecondition, ErrorReason::UsageOff),
             // Nobody is there to read it.
             Error::CallerGone => deadline_exceeded(),
             Error::CallerLimited { retry_after, .. } => {

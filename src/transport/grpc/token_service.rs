@@ -270,6 +270,27 @@ impl TokenService for TokenServiceHandler {
         self.tell_events(request).await
     }
 
+    async fn usage(
+        &self,
+        request: Request<pb::UsageRequest>,
+    ) -> Result<Response<pb::UsageResponse>, Status> {
+        self.token_usage(request).await
+    }
+
+    async fn overview(
+        &self,
+        request: Request<pb::OverviewRequest>,
+    ) -> Result<Response<pb::OverviewResponse>, Status> {
+        self.namespace_overview(request).await
+    }
+
+    async fn report(
+        &self,
+        request: Request<Streaming<pb::ReportRequest>>,
+    ) -> Result<Response<pb::ReportResponse>, Status> {
+        self.take_reports(request).await
+    }
+
     async fn who_am_i(
         &self,
         request: Request<pb::WhoAmIRequest>,

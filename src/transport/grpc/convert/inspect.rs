@@ -10,6 +10,7 @@ use crate::domain::name::Reason;
 use crate::domain::page::PageSize;
 use crate::domain::secret::PRESENTED_BYTES_MAX;
 use crate::domain::token::{State, TokenId};
+use crate::domain::usage::Summary;
 use crate::transport::grpc::pb::{self, revoke_request};
 
 use super::create::labels;
@@ -82,6 +83,7 @@ pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result
         labels: asked_labels,
         page_size,
         page_token,
+        with_usage,
     } = request;
     let mut flaws = Violations::default();
     let v = &mut flaws;
@@ -111,9 +113,24 @@ pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result
             labels: labels?,
             page_size: PageSize::asked(page_size),
             page_token,
+            with_usage,
         })
     })();
     sound(parsed, flaws)
+}
+
+fn wire_counts(summary: &Summary) -> pb::UsageCounts {
+    let Summary {
+        last_used: _,
+        requests_24h,
+        requests_7d,
+        requests_total,
+    } = summary;
+    pb::UsageCounts {
+        requests_24h: *requests_24h,
+        requests_7d: *requests_7d,
+        requests_total: *requests_total,
+    }
 }
 
 const STATES_MAX: usize = 16;
@@ -133,10 +150,15 @@ fn state(number: i32) -> Result<State, Flaw> {
 pub(in crate::transport::grpc) fn listed(listed: Listed) -> pb::ListResponse {
     let Listed {
         tokens,
+        with_usage,
         next_page_token,
     } = listed;
+    let told = |seen: &Seen| pb::Token {
+        usage: seen.used.as_ref().filter(|_| with_usage).map(wire_counts),
+        ..whole_token(seen)
+    };
     pb::ListResponse {
-        tokens: tokens.iter().map(whole_token).collect(),
+        tokens: tokens.iter().map(told).collect(),
         next_page_token,
     }
 }

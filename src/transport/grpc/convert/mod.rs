@@ -11,8 +11,10 @@ mod leases;
 mod limits;
 mod namespaces;
 mod pools;
+mod reports;
 mod time;
 mod token;
+mod usage;
 mod validate;
 
 use crate::authority::error::Error;
@@ -31,8 +33,10 @@ pub(super) use leases::{
 pub(super) use limits::limits_as_they_stand;
 pub(super) use namespaces::{namespaces_listed, namespaces_query};
 pub(super) use pools::{pools_listed, pools_query};
+pub(super) use reports::told;
 pub(super) use time::timestamp;
 pub(super) use token::{whole_token, wire_state};
+pub(super) use usage::{overview_query, overview_told, usage_query, usage_told};
 pub(super) use validate::{Asked, question, validation};
 
 /// The parsed request, if nothing was wrong with it.

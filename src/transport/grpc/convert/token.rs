@@ -9,6 +9,7 @@ use crate::domain::profile::Profile;
 use crate::domain::rotation::SecretVersion;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{State, Token};
+use crate::domain::usage::Summary;
 use crate::transport::grpc::pb;
 
 use super::leases::wire_lease;
@@ -38,6 +39,8 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
     let (rate_limits, quota) = wire_limits(seen);
     let now = seen.left.now;
     let last = tenure.as_ref().and_then(|tenure| tenure.last(now));
+    let used = seen.used.as_ref();
+    let secret_info = |version| secret_info(version, used);
     pb::Token {
         state: wire_state(seen.state()).into(),
         description: profile.description.as_str().to_owned(),
@@ -58,6 +61,7 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
         revision: *revision,
         keep_alive_ttl: profile.keep_alive_ttl.map(duration),
         keep_alive_deadline: token.keep_alive_deadline(now).map(timestamp),
+        last_used_time: used.and_then(Summary::last_used_time).map(timestamp),
         last_lease: last.map(|lease| wire_lease(lease, None, now)),
         ..public_facts(token, None, now)
     }
@@ -72,7 +76,10 @@ pub(in crate::transport::grpc) fn wire_state(state: State) -> pb::State {
     }
 }
 
-fn secret_info((secret, until): (&SecretVersion, Option<Timestamp>)) -> pb::SecretInfo {
+fn secret_info(
+    (secret, until): (&SecretVersion, Option<Timestamp>),
+    used: Option<&Summary>,
+) -> pb::SecretInfo {
     let SecretVersion {
         version,
         create_time,
@@ -83,6 +90,9 @@ fn secret_info((secret, until): (&SecretVersion, Option<Timestamp>)) -> pb::Secr
         version: *version,
         create_time: Some(timestamp(*create_time)),
         expire_time: until.map(timestamp),
+        last_used_time: used
+            .and_then(|used| used.last_used.get(version).copied())
+            .map(timestamp),
     }
 }
 

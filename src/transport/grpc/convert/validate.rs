@@ -21,7 +21,7 @@ use super::time::duration;
 use super::token::{brief_facts, public_facts};
 use super::{given, items, namespaces, owner, sound};
 
-const USER_AGENT_BYTES_MAX: usize = 512;
+pub(super) const USER_AGENT_BYTES_MAX: usize = 512;
 
 /// A ValidateRequest, taken apart.
 pub(in crate::transport::grpc) struct Asked {
@@ -115,7 +115,7 @@ fn consistency(number: i32) -> Result<Consistency, Flaw> {
     }
 }
 
-fn at_most(text: &str, bytes_max: usize) -> Result<(), Flaw> {
+pub(super) fn at_most(text: &str, bytes_max: usize) -> Result<(), Flaw> {
     if text.len() > bytes_max {
         return Err(Flaw::new(format!(
             "has {} bytes; at most {bytes_max} are allowed",
@@ -185,7 +185,7 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
     }
 }
 
-fn wire_verdict(verdict: Verdict) -> pb::Verdict {
+pub(super) fn wire_verdict(verdict: Verdict) -> pb::Verdict {
     match verdict {
         Verdict::Valid => pb::Verdict::Valid,
         Verdict::Malformed => pb::Verdict::Malformed,

@@ -1,0 +1,102 @@
+//! What is kept of how tokens are used, for how long, and how often it is added to the store.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Value;
+
+use crate::domain::flaw::quoted;
+use crate::domain::usage::{ClientAddresses, Keeping, Templates, UsageTerms};
+
+use super::{ConfigError, span_up_to};
+
+const FLUSH_SMALLEST: Duration = Duration::from_millis(100);
+const FLUSH_LONGEST: (Duration, &str) = (Duration::from_secs(10), "10s");
+/// Shortest and longest that hours, and days, can be kept.
+const KEPT_SMALLEST: Duration = Duration::from_secs(24 * 3600);
+const HOURS_LONGEST: (Duration, &str) = (Duration::from_secs(366 * 24 * 3600), "366days");
+const DAYS_LONGEST: (Duration, &str) = (Duration::from_secs(3660 * 24 * 3600), "3660days");
+
+const TEMPLATES: &str = "usage.templates";
+
+/// Usage.
+#[derive(Clone, Debug)]
+pub struct UsageConfig {
+    pub terms: UsageTerms,
+    pub flush_interval: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageTable {
+    enabled: bool,
+    flush_interval: String,
+    keep_hours: String,
+    keep_days: String,
+    client_addresses: String,
+    user_agents: bool,
+    // Read by hand: serde's errors would not say which entry.
+    templates: Vec<Value>,
+}
+
+impl UsageTable {
+    pub(super) fn parse(self) -> Result<UsageConfig, ConfigError> {
+        let Self {
+            enabled,
+            flush_interval,
+            keep_hours,
+            keep_days,
+            client_addresses,
+            user_agents,
+            templates,
+        } = self;
+        let kept = |key, text: &str, longest| span_up_to(key, text, KEPT_SMALLEST, longest);
+        let keeping = Keeping {
+            hours: kept("usage.keep_hours", &keep_hours, HOURS_LONGEST)?,
+            days: kept("usage.keep_days", &keep_days, DAYS_LONGEST)?,
+        };
+        Ok(UsageConfig {
+            terms: UsageTerms {
+                enabled,
+                keeping,
+                clients: addresses(&client_addresses)?,
+                user_agents,
+                templates: templates_of(&templates)?,
+            },
+            flush_interval: span_up_to(
+                "usage.flush_interval",
+                &flush_interval,
+                FLUSH_SMALLEST,
+                FLUSH_LONGEST,
+            )?,
+        })
+    }
+}
+
+fn addresses(text: &str) -> Result<ClientAddresses, ConfigError> {
+    match text {
+        "full" => Ok(ClientAddresses::Full),
+        "network" => Ok(ClientAddresses::Network),
+        "none" => Ok(ClientAddresses::None),
+        other => {
+            let why = "must be \"full\", \"network\" or \"none\"; got";
+            let why = format!("{why} {}", quoted(other));
+            Err(ConfigError::key("usage.client_addresses", why))
+        }
+    }
+}
+
+fn templates_of(values: &[Value]) -> Result<Templates, ConfigError> {
+    if values.len() > Templates::COUNT_MAX {
+        let (most, got) = (Templates::COUNT_MAX, values.len());
+        let why = format!("must be at most {most}; got {got}");
+        return Err(ConfigError::key(TEMPLATES, why));
+    }
+    let patterns = values.iter().enumerate().map(|(at, value)| {
+        let refuse =
+            |why: &dyn std::fmt::Display| ConfigError::key(&format!("{TEMPLATES}[{at}]"), why);
+        let text = value.as_str().ok_or_else(|| refuse(&"must be a string"))?;
+        Templates::parse(text).map_err(|flaw| refuse(&flaw))
+    });
+    Ok(Templates::new(patterns.collect::<Result<_, _>>()?))
+}
