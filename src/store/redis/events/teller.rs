@@ -227,9 +227,9 @@ impl Teller {
 /// How an event is added so long after it was known, and after it was marked.
 fn how_after(known: Duration, marked: Duration) -> How {
     match known < TURN_PATIENCE {
+        _ if marked >= MAY_BE_SETTLED => How::Surely,
         true => How::InTurn,
-        false if marked < MAY_BE_SETTLED => How::Late,
-        false => How::Surely,
+        false => How::Late,
     }
 }
 
@@ -244,6 +244,6 @@ mod tests {
         assert_eq!(how_after(millis(699), millis(699)), How::InTurn);
         assert_eq!(how_after(millis(700), millis(700)), How::Late);
         assert_eq!(how_after(millis(700), millis(4_999)), How::Late);
-        assert_eq!(how_after(millis(700), millis(5_000)), How::Surely);
+        assert_eq!(how_after(millis(0), millis(5_000)), How::Surely);
     }
 }
