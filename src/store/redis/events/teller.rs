@@ -20,7 +20,7 @@ use crate::store::redis::watch::backoff;
 /// How long what is done waits for more that is told together with it.
 const GATHERED: Duration = Duration::from_millis(10);
 /// How long an event waits for earlier changes of its token, whose server may have died.
-const TURN_PATIENCE: Duration = Duration::from_millis(400);
+const TURN_PATIENCE: Duration = Duration::from_millis(700);
 /// After so long another server may have taken this one for dead, and have found nothing to tell, as the
 /// change was not made yet.
 const MAY_BE_SETTLED: Duration = Duration::from_secs(MARK_PATIENCE.as_secs() / 2);
@@ -54,7 +54,10 @@ struct Change {
     mark: Vec<u8>,
     /// Empty where nothing came of it.
     event: Vec<u8>,
+    /// When it was marked.
     since: Instant,
+    /// When it was known to be done.
+    known: Instant,
 }
 
 impl Teller {
@@ -71,7 +74,13 @@ impl Teller {
     pub(super) fn tell(&self, mark: Vec<u8>, event: Vec<u8>, since: Instant) {
         let mut queue = self.queue();
         if queue.changes.len() < QUEUED_MAX {
-            queue.changes.push_back(Change { mark, event, since });
+            let known = Instant::now();
+            queue.changes.push_back(Change {
+                mark,
+                event,
+                since,
+                known,
+            });
             drop(queue);
             self.filled.notify_one();
         }
@@ -192,7 +201,10 @@ impl Teller {
         let now = Instant::now();
         let item = |change: &Change| Item {
             mark: change.mark.clone(),
-            how: how_after(now.saturating_duration_since(change.since)),
+            how: how_after(
+                now.saturating_duration_since(change.known),
+                now.saturating_duration_since(change.since),
+            ),
             event: change.event.clone(),
         };
         let items: Vec<Item> = changes.iter().map(item).collect();
@@ -212,11 +224,12 @@ impl Teller {
     }
 }
 
-fn how_after(span: Duration) -> How {
-    match span {
-        span if span < TURN_PATIENCE => How::InTurn,
-        span if span < MAY_BE_SETTLED => How::Late,
-        _ => How::Surely,
+/// How an event is added so long after it was known, and after it was marked.
+fn how_after(known: Duration, marked: Duration) -> How {
+    match known < TURN_PATIENCE {
+        _ if marked >= MAY_BE_SETTLED => How::Surely,
+        true => How::InTurn,
+        false => How::Late,
     }
 }
 
@@ -227,10 +240,10 @@ mod tests {
     #[test]
     fn an_event_waits_for_earlier_ones_for_a_moment_only() {
         let millis = Duration::from_millis;
-        assert_eq!(how_after(millis(0)), How::InTurn);
-        assert_eq!(how_after(millis(399)), How::InTurn);
-        assert_eq!(how_after(millis(400)), How::Late);
-        assert_eq!(how_after(millis(4_999)), How::Late);
-        assert_eq!(how_after(millis(5_000)), How::Surely);
+        assert_eq!(how_after(millis(0), millis(4_999)), How::InTurn);
+        assert_eq!(how_after(millis(699), millis(699)), How::InTurn);
+        assert_eq!(how_after(millis(700), millis(700)), How::Late);
+        assert_eq!(how_after(millis(700), millis(4_999)), How::Late);
+        assert_eq!(how_after(millis(0), millis(5_000)), How::Surely);
     }
 }
