@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::*;
 use crate::domain::retention::Retention;
-use crate::domain::usage::Keeping;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 
