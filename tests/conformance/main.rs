@@ -28,6 +28,7 @@ mod pools;
 mod queues;
 mod races;
 mod registry;
+mod reports;
 mod requests;
 mod retention;
 mod returns;
@@ -353,6 +354,8 @@ conformance! {
         subjects_share_nothing,
         hours_are_dropped_in_time_and_days_later,
         many_subjects_are_added_at_once,
+    }
+    reports {
         a_report_is_what_an_independent_count_says,
     }
     in_force {

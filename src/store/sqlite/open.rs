@@ -18,11 +18,12 @@ use super::registry::HeldRegistry;
 use super::schema::{self, Kind};
 use super::seen::Seen;
 use super::time::StoreTime;
-use super::usage;
+use super::usage::{self, Folder};
 use super::writer::{Desk, Writer};
 use super::{Inner, LISTS_AT_ONCE, SqliteOptions};
 use crate::domain::absence::Absences;
 use crate::domain::time::Timestamp;
+use crate::domain::usage::Keeping;
 use crate::store::bells::Bells;
 
 /// Most connections for point reads; each may cache 2 MB of pages.
@@ -48,12 +49,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let path = place::resolve(&path)?;
     let (lock, file) = claim(&path, require_existing)?;
     let faulty = |fault: Fault| OpenError::of_fault(&path, &fault);
-    let mut connection = connect(&path).map_err(faulty)?;
-    match schema::inspect(&connection, &path)? {
-        Kind::Empty if require_existing => return Err(OpenError::Empty(path)),
-        Kind::Empty | Kind::Own => {}
-    }
-    tune(&connection, &path)?;
+    let mut connection = own(&path, require_existing)?;
     let meta = schema::migrate(&mut connection).map_err(faulty)?;
     let peppers = Peppers::settle(&mut connection, peppers).map_err(faulty)?;
     let peppers = Arc::new(peppers);
@@ -66,10 +62,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
     let queues = Arc::new(Queues::default());
     let log = Arc::new(Log::resume(alarms, events, time.now()));
     let bells = Bells::default();
-    let registry = HeldRegistry::new().map_err(|error| OpenError::Io {
-        path: path.clone(),
-        reason: error.to_string(),
-    })?;
+    let registry = registry(&path)?;
     let limiter = Arc::new(Limiter::default());
     let unfolded = Arc::new(usage::replay(&connection).map_err(faulty)?);
     let desk = Desk {
@@ -90,16 +83,7 @@ pub(super) fn open(options: SqliteOptions) -> Result<Inner, OpenError> {
         folding: Folding::default(),
         lock,
     };
-    let unstarted = |error| OpenError::of_file(&path, &error);
-    let writer = Arc::new(Writer::start(desk).map_err(unstarted)?);
-    let bench = usage::Bench {
-        connection: reader::connect(&path).map_err(faulty)?,
-        writer: Arc::clone(&writer),
-        unfolded: Arc::clone(&unfolded),
-        time: Arc::clone(&time),
-        keeping,
-    };
-    let folder = usage::Folder::start(bench).map_err(|error| unstarted(error))?;
+    let (writer, folder) = start(desk, &path, keeping)?;
     Ok(Inner {
         id: meta.id,
         time,
@@ -131,6 +115,41 @@ fn claim(path: &Path, require_existing: bool) -> Result<(Lock, Arc<FileIdentity>
     place::secure(path, require_existing)?;
     let file = FileIdentity::of(path).map_err(|error| OpenError::of_file(path, &error))?;
     Ok((lock, Arc::new(file)))
+}
+
+/// Starts the threads that write, and that fold usage.
+fn start(desk: Desk, path: &Path, keeping: Keeping) -> Result<(Arc<Writer>, Folder), OpenError> {
+    let unstarted = |error| OpenError::of_file(path, &error);
+    let connection = reader::connect(path).map_err(|fault| OpenError::of_fault(path, &fault))?;
+    let (unfolded, time) = (Arc::clone(&desk.unfolded), Arc::clone(&desk.time));
+    let writer = Arc::new(Writer::start(desk).map_err(unstarted)?);
+    let bench = usage::Bench {
+        connection,
+        writer: Arc::clone(&writer),
+        unfolded,
+        time,
+        keeping,
+    };
+    let folder = Folder::start(bench).map_err(unstarted)?;
+    Ok((writer, folder))
+}
+
+/// The connection that writes, once the file is known to be ours, or to be made so.
+fn own(path: &Path, require_existing: bool) -> Result<Connection, OpenError> {
+    let connection = connect(path).map_err(|fault| OpenError::of_fault(path, &fault))?;
+    match schema::inspect(&connection, path)? {
+        Kind::Empty if require_existing => return Err(OpenError::Empty(path.to_owned())),
+        Kind::Empty | Kind::Own => {}
+    }
+    tune(&connection, path)?;
+    Ok(connection)
+}
+
+fn registry(path: &Path) -> Result<HeldRegistry, OpenError> {
+    HeldRegistry::new().map_err(|error| OpenError::Io {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// When the authority was seen, which is back now.

@@ -23,7 +23,7 @@ pub(super) const WORTH_FOLDING: usize = MEMORY_MAX / 2;
 const SUBJECT_BYTES: usize = 128;
 
 /// Subjects of one step of folding: few enough that the writer writes them within some milliseconds.
-pub(super) const STEP: usize = 64;
+pub(super) const STEP: usize = 32;
 /// Bytes of frames of one step, but for the last subject.
 pub(super) const STEP_BYTES: usize = 1024 * 1024;
 
