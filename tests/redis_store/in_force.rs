@@ -174,8 +174,8 @@ async fn meddle(store: &RedisStore, clock: &ManualClock, id: TokenId, number: u6
         2 | 3 => disabling(false),
         4 => ending_at(None),
         5..=7 => ending_at(Some(later)),
-        8 if number % 3 == 0 => revoking("lost"),
-        9 if number % 5 == 0 => {
+        8 if number.is_multiple_of(3) => revoking("lost"),
+        9 if number.is_multiple_of(5) => {
             let _ = store.delete(id, willing()).await;
             return;
         }
@@ -243,7 +243,10 @@ async fn an_entry_that_a_crash_left_wrong_is_mended_where_it_is_met() {
             .ask(&["ZADD", INDEX, &since.to_string(), id.as_str()])
             .await;
     }
-    assert_eq!(standing(&store, 1).await.expiring, [ending.clone()]);
+    assert_eq!(
+        standing(&store, 1).await.expiring,
+        std::slice::from_ref(&ending)
+    );
     let whole = standing(&store, 9).await;
     assert_eq!((whole.active, whole.expiring), (2, vec![ending.clone()]));
     let right = BTreeMap::from([(ending.id.to_string(), end)]);
@@ -295,6 +298,5 @@ async fn a_change_that_does_not_touch_it_and_a_creation_without_an_end_note_noth
 #[tokio::test]
 async fn a_token_with_an_end_takes_at_most_650_bytes_of_redis() {
     let each = bytes_of_each(|| ending_after(HOUR)).await;
-    println!("a token with an end takes {each} bytes");
     assert!(each <= 650, "{each} bytes");
 }

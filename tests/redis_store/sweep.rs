@@ -130,7 +130,10 @@ async fn no_key_is_left_of_a_token_that_vanished() {
     // Two of them are about all pools.
     assert_eq!(keys(&server).await.len(), before.len() + 14);
     let standing = async || store.standing(Some(&namespace), Timestamp::MAX, 9).await;
-    assert_eq!(standing().await.unwrap().expiring, [token.clone()]);
+    assert_eq!(
+        standing().await.unwrap().expiring,
+        std::slice::from_ref(&token)
+    );
     clock.set(vanish_time(&token));
     assert_eq!(swept(&store).await, 1);
     store.all_told().await;

@@ -456,7 +456,6 @@ async fn a_closed_hour_takes_at_most_100_bytes_and_a_ledger_some_kilobytes() {
     assert!(closed > 15 * TOKENS as u64, "{closed}");
     let hour = bytes_of(&server, &of_hours).await / closed;
     let ledger = bytes_of(&server, &ledgers.iter().collect::<Vec<_>>()).await / TOKENS as u64;
-    println!("a closed hour takes {hour} bytes, a ledger {ledger}");
     assert!(hour <= 100, "{hour} bytes");
     assert!(ledger <= 24 * 1024, "{ledger} bytes");
 }
