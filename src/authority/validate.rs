@@ -159,7 +159,7 @@ impl Authority {
 
     /// A new name for a judgement.
     fn validation_id(&self, judged: Option<(TokenId, Verdict)>) -> String {
-        ValidationId::new(judged, self.validation_ids.next().digits()).to_string()
+        ValidationId::new(judged, self.validation_ids.next().digits()).text()
     }
 
     async fn judged<A: Judges>(
@@ -180,16 +180,16 @@ impl Authority {
         if right.is_degraded() && *consistency == Consistency::Strong {
             return Err(beyond_degraded());
         }
-        let unknown = |verdict| Validation {
+        let about = |token: Option<TokenId>, verdict| Validation {
             verdict,
             subject: None,
             cost: *cost,
             cache_ttl: Duration::ZERO,
             degraded: right.is_degraded(),
-            id: self.validation_id(None),
+            id: self.validation_id(token.map(|id| (id, verdict))),
         };
         let Some(presented) = self.mint.read(secret) else {
-            return Ok(unknown(Verdict::Malformed));
+            return Ok(about(None, Verdict::Malformed));
         };
         let judge = |token: &Token, own, now| verdict::judge(token, own, request, now);
         let inquiry = Inquiry {
@@ -201,7 +201,7 @@ impl Authority {
             consistency: *consistency,
         };
         let Some(decision) = self.decide(&inquiry).await? else {
-            return Ok(unknown(Verdict::NotFound));
+            return Ok(about(None, Verdict::NotFound));
         };
         let Decision {
             verdict,
@@ -222,7 +222,7 @@ impl Authority {
         };
         let freshness = self.policies.of(&token.namespace).freshness();
         let cache_ttl = freshness.cache_ttl(&answer);
-        let id = self.validation_id(Some((token.id, verdict)));
+        let id = token.id;
         let subject = Subject {
             token,
             credential,
@@ -230,12 +230,10 @@ impl Authority {
             left,
         };
         Ok(Validation {
-            verdict,
             subject: Some(subject),
-            cost: *cost,
             cache_ttl,
             degraded,
-            id,
+            ..about(Some(id), verdict)
         })
     }
 }
