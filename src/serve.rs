@@ -39,6 +39,7 @@ use crate::transport::connections::{Door, Homes, Listener, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
+use counting::Counting;
 use hangup::Hangups;
 use observing::{Observation, Sights};
 use stop::{Caught, Signals};
@@ -240,8 +241,7 @@ async fn serve_store(
     let authority = authority(&config, &store, roots)?.observed(metrics.clone(), trail.clone());
     let coherence = authority.coherence();
     let renewing = tokio::spawn(coherence.clone().keep());
-    let usage = counting::flushing(&config, &authority, &store)?;
-    let recording = tokio::spawn(usage.clone().keep());
+    let counting = Counting::begin(&config, &authority, &store)?;
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
@@ -290,11 +290,7 @@ async fn serve_store(
         // To its end: what it is just doing would else bring the lease back.
         let _ = renewing.await;
         coherence.give_up().await;
-        recording.abort();
-        // To its end: what it holds is needed next.
-        let _ = recording.await;
-        let left = counting::time_left(&config.server, since);
-        usage.finish(left).await;
+        counting.end(&config.server, since).await;
         store.close().await;
         trail.close().await;
         if let Some(showing) = showing {

@@ -57,7 +57,7 @@ impl Authority {
         let (id, verdict, validation_id) = match about {
             Reported::Unjudged(id) => (id, None, None),
             Reported::Judged(name) => match name.judged() {
-                Some((id, verdict)) => (id, Some(verdict), Some(name.to_string())),
+                Some((id, verdict)) => (id, Some(verdict), Some(name.text())),
                 None => return Ok(false),
             },
         };

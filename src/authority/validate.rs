@@ -273,7 +273,7 @@ impl Authority {
 
     /// A new name for a judgement.
     fn validation_id(&self, judged: Option<(TokenId, Verdict)>) -> String {
-        ValidationId::new(judged, self.validation_ids.next().digits()).to_string()
+        ValidationId::new(judged, self.validation_ids.next().digits()).text()
     }
 
     fn validation<A: Judges>(
@@ -282,17 +282,17 @@ impl Authority {
         question: &Question,
         outcome: Outcome,
     ) -> Validation {
-        let unknown = |verdict| Validation {
+        let about = |token: Option<TokenId>, verdict| Validation {
             verdict,
             subject: None,
             cost: question.cost,
             cache_ttl: Duration::ZERO,
             degraded: right.is_degraded(),
-            id: self.validation_id(None),
+            id: self.validation_id(token.map(|id| (id, verdict))),
         };
         let (verdict, subject, degraded) = match outcome {
-            Outcome::Malformed => return unknown(Verdict::Malformed),
-            Outcome::NotFound => return unknown(Verdict::NotFound),
+            Outcome::Malformed => return about(None, Verdict::Malformed),
+            Outcome::NotFound => return about(None, Verdict::NotFound),
             Outcome::Recalled(recalled) => recalled.into_subject(),
             Outcome::Decided(decision) => decision.into_subject(),
         };
@@ -307,14 +307,12 @@ impl Authority {
         };
         let policy = self.policies.of_named(subject.about.namespace());
         let cache_ttl = policy.freshness().cache_ttl(&answer);
-        let id = self.validation_id(Some((subject.about.id(), verdict)));
+        let id = subject.about.id();
         Validation {
-            verdict,
             subject: Some(subject),
-            cost: question.cost,
             cache_ttl,
             degraded,
-            id,
+            ..about(Some(id), verdict)
         }
     }
 }

@@ -39,7 +39,6 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         keep_alive_deadline,
         last_lease,
         last_used_time,
-        // Not asked for.
         usage: _,
     } = token;
     let labels: Vec<String> = labels
@@ -47,6 +46,7 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     let limits: Vec<String> = rate_limits.iter().map(rate_limit_text).collect();
+    let told = |lease: Option<&pb::Lease>| lease.map(held).unwrap_or_default();
     let mut facts = vec![
         ("token_id", token_id.clone()),
         ("namespace", namespace.clone()),
@@ -67,11 +67,8 @@ pub(super) fn facts(token: &pb::Token) -> Vec<(&'static str, String)> {
         ("last_used", moment(last_used_time.as_ref())),
         ("keep_alive_ttl", span(keep_alive_ttl.as_ref())),
         ("alive_until", moment(keep_alive_deadline.as_ref())),
-        ("lease", lease.as_ref().map(held).unwrap_or_default()),
-        (
-            "last_lease",
-            last_lease.as_ref().map(held).unwrap_or_default(),
-        ),
+        ("lease", told(lease.as_ref())),
+        ("last_lease", told(last_lease.as_ref())),
         ("revoked", moment(revoke_time.as_ref())),
         ("revoke_reason", revoke_reason.clone()),
         ("secret_hint", secret_hint.clone()),

@@ -100,3 +100,63 @@ fn templates_of(values: &[Value]) -> Result<Templates, ConfigError> {
     });
     Ok(Templates::new(patterns.collect::<Result<_, _>>()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::args::ServeArgs;
+    use crate::config::{Config, Environment};
+
+    fn load(settings: &[&str]) -> Result<UsageConfig, String> {
+        let args = ServeArgs {
+            settings: settings.iter().map(|text| (*text).to_owned()).collect(),
+            ..ServeArgs::default()
+        };
+        let config = Config::load(&args, &Environment::new());
+        config
+            .map(|config| config.usage)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_rules() {
+        let usage = load(&[]).unwrap();
+        assert_eq!(usage.terms, UsageTerms::default());
+        assert_eq!(usage.flush_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_kept_is_said_key_by_key() {
+        let usage = load(&[
+            "usage.enabled=false",
+            "usage.keep_hours=2d",
+            "usage.client_addresses=network",
+            "usage.user_agents=false",
+            "usage.templates=[\"/users/*\"]",
+        ]);
+        let terms = usage.unwrap().terms;
+        assert_eq!(terms.keeping.hours, Duration::from_secs(2 * 24 * 3600));
+        assert_eq!(terms.templates.folding(Some("/users/7")), Some("/users/*"));
+        assert_eq!(terms.clients, ClientAddresses::Network);
+        assert!(!terms.enabled && !terms.user_agents);
+    }
+
+    #[test]
+    fn what_cannot_be_names_its_key() {
+        for (setting, named) in [
+            ("usage.flush_interval=99ms", "usage.flush_interval"),
+            ("usage.flush_interval=11s", "usage.flush_interval"),
+            ("usage.keep_hours=23h", "usage.keep_hours"),
+            ("usage.keep_days=3661days", "usage.keep_days"),
+            ("usage.client_addresses=some", "usage.client_addresses"),
+            ("usage.templates=[\"/a\", 7]", "usage.templates[1]"),
+            ("usage.templates=[\"GET /a\"]", "usage.templates[0]"),
+        ] {
+            let told = load(&[setting]).unwrap_err();
+            assert!(told.starts_with(&format!("{named}:")), "{setting}: {told}");
+        }
+        for sound in ["usage.flush_interval=100ms", "usage.flush_interval=10s"] {
+            assert!(load(&[sound]).is_ok(), "{sound}");
+        }
+    }
+}

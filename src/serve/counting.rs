@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::authority::Authority;
 use crate::authority::recorder::Flushing;
 use crate::config::{Config, ServerConfig};
@@ -13,20 +15,38 @@ use super::ServeError;
 /// How long the last of it may take at least to be added, however late it is.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Adds to `store` what the authority counts.
-pub(super) fn flushing(
-    config: &Config,
-    authority: &Authority,
-    store: &Arc<dyn Store>,
-) -> Result<Arc<Flushing>, ServeError> {
-    let every = config.usage.flush_interval;
-    Flushing::new(authority.recorder(), store.clone(), every)
-        .map(Arc::new)
-        .map_err(|error| ServeError::Failed(error.to_string()))
+/// The counting, which goes on by itself.
+pub(super) struct Counting {
+    flushing: Arc<Flushing>,
+    keeping: JoinHandle<()>,
 }
 
-/// What is left of the time for draining, which began at `since`.
-pub(super) fn time_left(server: &ServerConfig, since: Instant) -> Duration {
-    let all = server.drain_delay + server.drain_deadline;
-    all.saturating_sub(since.elapsed()).max(LAST)
+impl Counting {
+    /// Begins to add to `store` what the authority counts.
+    pub(super) fn begin(
+        config: &Config,
+        authority: &Authority,
+        store: &Arc<dyn Store>,
+    ) -> Result<Self, ServeError> {
+        let every = config.usage.flush_interval;
+        let flushing = Flushing::new(authority.recorder(), store.clone(), every);
+        let flushing = flushing.map_err(|error| ServeError::Failed(error.to_string()))?;
+        let flushing = Arc::new(flushing);
+        Ok(Self {
+            keeping: tokio::spawn(flushing.clone().keep()),
+            flushing,
+        })
+    }
+
+    /// Counts a last time, and adds all of it, with what is left of the time for draining, which began
+    /// at `since`.
+    pub(super) async fn end(self, server: &ServerConfig, since: Instant) {
+        let Self { flushing, keeping } = self;
+        keeping.abort();
+        // To its end: what it holds is needed next.
+        let _ = keeping.await;
+        let all = server.drain_delay + server.drain_deadline;
+        let left = all.saturating_sub(since.elapsed()).max(LAST);
+        flushing.finish(left).await;
+    }
 }

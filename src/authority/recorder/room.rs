@@ -1,7 +1,7 @@
 //! How much may be counted while nobody takes it: so many tokens, and so many bytes.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::net::IpAddr;
 
 use crate::domain::token::TokenId;
@@ -102,7 +102,7 @@ fn of_use(used: &Use) -> usize {
 
 fn of_counts(counts: &Counts) -> usize {
     let completed = counts.completed().map_or(0, |completed| {
-        size_of::<Completed>() + completed.latency.buckets().len() * size_of::<(u16, u64)>()
+        size_of::<Completed>() + size_of_val(completed.latency.buckets())
     });
     // The first has its place; a list of others begins with room for four.
     let others = match counts.verdicts().count() {
