@@ -114,7 +114,10 @@ impl Authority {
     /// What is told of a subject over a window.
     async fn told(&self, subject: &Subject, window: Window) -> Result<Report, Error> {
         let keeping = &self.usage.keeping;
-        let book = self.store.usage(subject, window.first_hour(keeping)).await?;
+        let book = self
+            .store
+            .usage(subject, window.first_hour(keeping))
+            .await?;
         Ok(Report::of(&book, window, keeping))
     }
 

@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use crate::domain::usage::Mark;
 use crate::entropy::{self, EntropyError, jittered};
 use crate::metrics::Metrics;
-use crate::store::usage::{Flush, UsageStore};
 use crate::store::StoreError;
+use crate::store::usage::{Flush, UsageStore};
 
 use super::gains::{Made, Making};
 use super::{COUNTED_EVERY, Recorder};

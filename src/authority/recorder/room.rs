@@ -95,9 +95,7 @@ fn of_endpoint(endpoint: &Endpoint) -> usize {
 fn of_use(used: &Use) -> usize {
     let (endpoints, other) = used.endpoints.read();
     let endpoints: usize = endpoints
-        .map(|(endpoint, counts)| {
-            size_of::<Endpoint>() + of_endpoint(endpoint) + of_counts(counts)
-        })
+        .map(|(endpoint, counts)| size_of::<Endpoint>() + of_endpoint(endpoint) + of_counts(counts))
         .sum();
     let clients = used.clients.read().0.count() * size_of::<(IpAddr, Client)>();
     endpoints + clients + of_counts(other) + of_counts(&used.counts)

@@ -23,7 +23,8 @@ impl Report {
         self.endpoints = busiest(std::mem::take(&mut self.endpoints), endpoints);
         self.clients = busiest(std::mem::take(&mut self.clients), clients);
         self.tokens = summed(std::mem::take(&mut self.tokens), tokens);
-        self.tokens.sort_by_key(|(_, row)| std::cmp::Reverse(row.weight()));
+        self.tokens
+            .sort_by_key(|(_, row)| std::cmp::Reverse(row.weight()));
         self.tokens.truncate(Self::ROWS_MAX);
         self.versions = summed(std::mem::take(&mut self.versions), versions);
     }

@@ -150,10 +150,12 @@ where
             }
         };
         // Whoever listens looks after that itself.
-        let leaving = connection.filter(|_| endless && !listens).map(|connection| {
-            let leaving: Leaving = Box::pin(connection.leaving());
-            leaving
-        });
+        let leaving = connection
+            .filter(|_| endless && !listens)
+            .map(|connection| {
+                let leaving: Leaving = Box::pin(connection.leaving());
+                leaving
+            });
         let mut longest = settings.call_deadline;
         let mut heard = None;
         if listens {

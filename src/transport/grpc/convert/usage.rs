@@ -217,7 +217,9 @@ fn wire_recent((recent, ended): (Recent, Option<Outcome>)) -> pb::RecentRequest 
         latency: latency.map(duration),
         request_bytes,
         response_bytes,
-        client_ip: client.map(|address| address.to_string()).unwrap_or_default(),
+        client_ip: client
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
         user_agent,
     }
 }
