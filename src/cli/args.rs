@@ -18,6 +18,7 @@ use super::namespace::NamespaceCommand;
 use super::pool::PoolCommand;
 use super::secret::SecretArg;
 use super::token_args::TokenCommand;
+use super::usage::{OverviewCommand, UsageCommand};
 use super::watch::WatchCommand;
 
 /// What `--help` says after the flags.
@@ -128,6 +129,12 @@ pub(super) enum Command {
     /// Hold a token of a pool for a while
     #[command(subcommand, after_help = EXIT_CODES)]
     Lease(LeaseCommand),
+    /// Print how a token was used, by hour, endpoint, secret and client
+    #[command(after_help = EXIT_CODES)]
+    Usage(UsageCommand),
+    /// Print how a namespace is used, and by which tokens
+    #[command(after_help = EXIT_CODES)]
+    Overview(OverviewCommand),
     /// Print what happens to tokens, line by line, until ended
     #[command(after_help = EXIT_CODES)]
     Watch(WatchCommand),

@@ -129,6 +129,24 @@ impl Client {
         self.answer(answer)
     }
 
+    pub(super) async fn usage(
+        &mut self,
+        message: pb::UsageRequest,
+    ) -> Result<pb::UsageResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.usage(request).await;
+        self.answer(answer)
+    }
+
+    pub(super) async fn overview(
+        &mut self,
+        message: pb::OverviewRequest,
+    ) -> Result<pb::OverviewResponse, Failure> {
+        let request = self.request(message);
+        let answer = self.stub.overview(request).await;
+        self.answer(answer)
+    }
+
     /// Takes as much longer than other calls as it is to wait. A wait that ends with its connection,
     /// which every connection does some time, or with its server goes on over another one, also where
     /// that server has yet to come back.

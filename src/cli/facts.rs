@@ -194,6 +194,38 @@ pub(super) fn row(token: &pb::Token) -> [String; 8] {
     ]
 }
 
+/// The head of [`use_row`].
+pub(super) const USE_HEAD: [&str; 8] = [
+    "TOKEN_ID",
+    "NAME",
+    "OWNER",
+    "STATE",
+    "LAST USED",
+    "24 H",
+    "7 D",
+    "TOTAL",
+];
+
+/// A token as one line of a list that tells how it was used.
+pub(super) fn use_row(token: &pb::Token) -> [String; 8] {
+    let pb::UsageCounts {
+        requests_24h,
+        requests_7d,
+        requests_total,
+    } = token.usage.unwrap_or_default();
+    let last = token.last_used_time.as_ref();
+    [
+        token.token_id.clone(),
+        token.name.clone(),
+        token.owner.clone(),
+        state(token),
+        last.map_or_else(|| "never".to_owned(), second),
+        requests_24h.to_string(),
+        requests_7d.to_string(),
+        requests_total.to_string(),
+    ]
+}
+
 /// A number that is absent when zero.
 pub(super) fn number(number: u64) -> String {
     match number {

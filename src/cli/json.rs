@@ -30,6 +30,12 @@ impl Answer for pb::ReleaseResponse {
 impl Answer for pb::KeepAliveResponse {
     const NAME: &'static str = "KeepAliveResponse";
 }
+impl Answer for pb::UsageResponse {
+    const NAME: &'static str = "UsageResponse";
+}
+impl Answer for pb::OverviewResponse {
+    const NAME: &'static str = "OverviewResponse";
+}
 impl Answer for pb::ListPoolsResponse {
     const NAME: &'static str = "ListPoolsResponse";
 }

@@ -3,6 +3,7 @@
 mod args;
 mod change;
 mod change_args;
+mod chart;
 mod client;
 mod connection;
 mod doctor;
@@ -29,6 +30,8 @@ mod span;
 mod table;
 mod token;
 mod token_args;
+mod usage;
+mod usage_words;
 mod validate;
 mod watch;
 
@@ -114,6 +117,8 @@ fn carry_out(
         | Command::Namespace(_)
         | Command::Pool(_)
         | Command::Lease(_)
+        | Command::Usage(_)
+        | Command::Overview(_)
         | Command::Watch(_)
         | Command::Whoami) => {
             let session = Session {
@@ -136,6 +141,8 @@ fn call(mut session: Session<'_>, command: Command) -> Result<Exit, Failure> {
             Command::Namespace(command) => namespace::run(&mut session, command).await,
             Command::Pool(command) => pool::run(&mut session, command).await,
             Command::Lease(command) => lease::run(&mut session, command).await,
+            Command::Usage(command) => usage::usage(&mut session, command).await,
+            Command::Overview(command) => usage::overview(&mut session, command).await,
             Command::Watch(command) => watch::run(&mut session, command).await,
             _ => validate::whoami(&mut session).await,
         }

@@ -132,6 +132,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         pool,
         states,
         labels,
+        usage,
         extent,
     } = args;
     let mut request = pb::ListRequest {
@@ -145,7 +146,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         labels: labelled(labels)?,
         page_size: 0,
         page_token: String::new(),
-        with_usage: false,
+        with_usage: usage,
     };
     let mut client = session.client().await?;
     let mut tokens = Vec::new();
@@ -161,9 +162,15 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         tokens,
         next_page_token: request.page_token,
     };
-    session.answer(&listed, |listed| {
-        let rows: Vec<_> = listed.tokens.iter().map(facts::row).collect();
-        table::columns(facts::HEAD, &rows)
+    session.answer(&listed, |listed| match usage {
+        false => {
+            let rows: Vec<_> = listed.tokens.iter().map(facts::row).collect();
+            table::columns(facts::HEAD, &rows)
+        }
+        true => {
+            let rows: Vec<_> = listed.tokens.iter().map(facts::use_row).collect();
+            table::columns(facts::USE_HEAD, &rows)
+        }
     })?;
     if !session.json && !listed.next_page_token.is_empty() {
         session.output.note(MORE);

@@ -149,6 +149,10 @@ pub(super) struct ListArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
+    /// Print when each was used last, and how often
+    #[arg(long)]
+    pub usage: bool,
+
     #[command(flatten)]
     pub extent: Extent,
 }
