@@ -8,7 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::caller::Reach;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
-use crate::domain::usage::{ENDPOINT_BYTES_MAX, Outcome, beginning};
+use crate::domain::usage::{self, ENDPOINT_BYTES_MAX, Outcome, beginning};
 use crate::domain::validation_id::ValidationId;
 
 use super::Authority;

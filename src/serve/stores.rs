@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, RedisTlsFiles, StoreUrl};
-use crate::domain::event::Alarms;
-use crate::store::events::EventBounds;
-use crate::domain::usage::Keeping;
 use crate::store::redis::{self, OwnCertificate, RedisOptions, RedisStore, RedisTls};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreId};
@@ -56,7 +53,7 @@ pub(super) async fn open(
                 retention: config.retention.retention,
                 alarms: config.events.alarms.clone(),
                 events: config.events.bounds,
-                keeping: Keeping::default(),
+                keeping: config.usage.terms.keeping,
             };
             let store =
                 SqliteStore::open(options).map_err(|error| ServeError::Store(error.to_string()))?;
@@ -140,9 +137,9 @@ pub(super) fn redis_options(config: &Config, url: &str) -> Result<RedisOptions, 
         peppers: config.keyring.checks(),
         clock: None,
         retention: config.retention.retention,
-        alarms: Alarms::default(),
-        events: EventBounds::default(),
-        keeping: Keeping::default(),
+        alarms: config.events.alarms.clone(),
+        events: config.events.bounds,
+        keeping: config.usage.terms.keeping,
     })
 }
 

@@ -298,10 +298,7 @@ pub(crate) async fn the_last_requests_are_kept_in_full(bench: Bench) {
         }
     }
     let told = report(&bench, &subject, DAY).await.recent;
-    let paths: Vec<&str> = told
-        .iter()
-        .map(|(recent, _)| recent.path())
-        .collect();
+    let paths: Vec<&str> = told.iter().map(|(recent, _)| recent.path()).collect();
     let expected: Vec<String> = (10..30).rev().map(|number| format!("/{number}")).collect();
     assert_eq!(paths, expected);
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Keeping;
-use crate::domain::endpoint::{Endpoints, Pattern};
+use crate::domain::endpoint::{Endpoints, Pattern, matching};
 use crate::domain::flaw::Flaw;
 
 /// What is kept, and for how long.
@@ -70,15 +70,15 @@ impl Templates {
     /// One of them, which is a pattern of endpoints that names no method.
     pub fn parse(text: &str) -> Result<Pattern, Flaw> {
         let pattern = Pattern::parse(text)?;
-        match pattern.path().len() == text.len() {
-            true => Ok(pattern),
-            false => Err(Flaw::new("must be a path alone, without a method")),
+        match text.contains(' ') {
+            false => Ok(pattern),
+            true => Err(Flaw::new("must be a path alone, without a method")),
         }
     }
 
     /// The first that a path matches.
     pub fn folding(&self, path: Option<&str>) -> Option<&str> {
-        self.0.matching(None, path).map(Pattern::path)
+        matching(self.0.texts(), None, path)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::domain::event::Alarms;
 use crate::domain::pepper::PepperCheck;
 use crate::domain::retention::Retention;
-use crate::store::events::EventBounds;
 use crate::domain::usage::Keeping;
+use crate::store::events::EventBounds;
 use crate::store::{Durability, StoreId};
 
 /// Most replicas that a change can be asked to wait for.

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::*;
 use crate::domain::event::Alarms;
 use crate::domain::retention::Retention;
-use crate::store::events::EventBounds;
 use crate::domain::usage::Keeping;
+use crate::store::events::EventBounds;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::Bench;
 

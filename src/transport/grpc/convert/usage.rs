@@ -109,7 +109,7 @@ pub(in crate::transport::grpc) fn overview_told(told: Overlook) -> pb::OverviewR
 }
 
 fn wire_totals(counts: &Counts) -> pb::UsageTotals {
-    let mut verdicts = counts.verdicts().to_vec();
+    let mut verdicts: Vec<_> = counts.verdicts().copied().collect();
     verdicts.sort_by_key(|(verdict, _)| verdict.number());
     let judged = pb::UsageTotals {
         requests: counts.requests(),
