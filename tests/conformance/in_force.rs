@@ -135,7 +135,7 @@ pub(crate) async fn those_that_expire_next_come_first(bench: Bench) {
 }
 
 pub(crate) async fn a_count_follows_every_change(bench: Bench) {
-    let mut numbers = Numbers(0x666f_7263_65);
+    let mut numbers = Numbers(0x66_6f72_6365);
     let mut known: Vec<TokenId> = Vec::new();
     let in_force = Filter {
         states: [State::Active].into(),
