@@ -96,8 +96,9 @@ pub(crate) async fn on_redis() -> Bench {
     let open = move |clock: Arc<ManualClock>, peppers| {
         let options = options(clock, peppers);
         let opening: Opening = Box::pin(async move {
-            let store = Arc::new(RedisStore::start(options).expect("sound options"));
+            let store = RedisStore::start(options).expect("sound options");
             // Who adds folds, every now and then.
+            let store = Arc::new(store.with_ledgers_folded_every(64));
             let fold: Fold = Box::new(|| Box::pin(async { Ok(()) }));
             let patience = Instant::now() + Duration::from_secs(20);
             loop {
