@@ -88,7 +88,7 @@ pub(crate) async fn a_report_is_what_an_independent_count_says(mut bench: Bench)
                 );
                 assert_eq!(told.totals.requests(), hours.iter().sum::<u64>());
                 let endpoints = told.endpoints.iter().map(|(endpoint, counts)| {
-                    let path = &endpoint.as_ref().expect("there are few").path;
+                    let path = endpoint.as_ref().expect("there are few").path();
                     (path[1..].parse().unwrap(), counts.requests())
                 });
                 assert_eq!(endpoints.collect::<HashMap<u64, u64>>(), paths);

@@ -150,7 +150,7 @@ pub(crate) async fn what_was_added_is_read_again(mut bench: Bench) {
     };
     add(&bench, &flush(1, 1, &[(&subject, &[denied, failed])])).await;
     let before = report(&bench, &subject, DAY).await;
-    assert_eq!(before.totals.verdicts().len(), 2);
+    assert_eq!(before.totals.verdicts().count(), 2);
     assert_eq!((before.totals.requests(), before.totals.cost()), (2, 2));
     assert_eq!((before.totals.successful(), before.totals.failed()), (0, 2));
     assert_eq!(before.hourly.len(), 25);
@@ -159,7 +159,7 @@ pub(crate) async fn what_was_added_is_read_again(mut bench: Bench) {
     assert_eq!(before.versions, [(1, 2)]);
     let (newest, end) = &before.recent[0];
     assert_eq!(newest.at, failed.at);
-    assert_eq!(newest.user_agent, "agent/1");
+    assert_eq!(newest.user_agent(), "agent/1");
     assert_eq!(end.unwrap().status, Some(500));
     assert_eq!(before.recent[1].0.verdict, Verdict::ScopeDenied);
     bench.fold().await;

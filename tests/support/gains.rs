@@ -2,7 +2,7 @@
 
 use token_authority::domain::time::Timestamp;
 use token_authority::domain::token::TokenId;
-use token_authority::domain::usage::{Endpoint, Gain, Hour, Judged, Mark, Recent, Subject, Use};
+use token_authority::domain::usage::{Gain, Hour, Judged, Mark, Recent, Subject, Use};
 use token_authority::domain::verdict::Verdict;
 
 /// The mark of a flush of the process 1.

@@ -9,6 +9,7 @@ use crate::domain::name::{Namespace, Reason};
 use crate::domain::retention::Retention;
 use crate::domain::token::tests::draft;
 use crate::domain::token::{Draft, Ruling, Token};
+use crate::domain::usage::Keeping;
 use crate::entropy;
 use crate::store::Creation;
 use crate::store::events::EventBounds;
@@ -35,6 +36,7 @@ impl Scene {
             retention: Retention::default(),
             alarms: Alarms::default(),
             events: EventBounds::default(),
+            keeping: Keeping::default(),
         });
         let store: Arc<dyn Store> = Arc::new(store.unwrap());
         Self {

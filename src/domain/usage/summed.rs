@@ -72,10 +72,7 @@ mod tests {
     }
 
     fn endpoint(path: &str) -> Option<Endpoint> {
-        Some(Endpoint {
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-        })
+        Some(Endpoint::of("GET", path))
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn note(flushing: &Flushing, number: u32, times: u32) {
         let recorder = &flushing.recorder;
         recorder.note(
             token(number),
-            &Namespace::fallback(),
+            Namespace::fallback().as_str(),
             &judged(Verdict::Valid),
         );
     }
@@ -166,7 +166,7 @@ async fn what_is_counted_is_kept_of_the_token_and_of_its_namespace() {
     let unknown = judged(Verdict::NotFound);
     flushing
         .recorder
-        .note_unknown(&Namespace::fallback(), &unknown);
+        .note_unknown(Namespace::fallback().as_str(), &unknown);
     assert_eq!(flushing.flush().await, Ok(true));
     assert_eq!(flushing.flush().await, Ok(false), "there is nothing more");
     let own = store.of(&Subject::Token(token(1)));
