@@ -1,7 +1,7 @@
 //! What is counted and measured: one value that is handed to whoever counts, and its text.
 //!
-//! Every label is a word out of a closed list, or the number of a thread, so that nothing a caller sends
-//! makes a new series.
+//! Every label is a word out of a closed list, the number of a thread, or the id of one of the few tokens
+//! that stand out, so that nothing a caller sends makes a new series.
 
 mod cache;
 mod connections;
@@ -11,6 +11,7 @@ mod permits;
 mod rpc;
 mod store;
 mod tally;
+mod tokens;
 mod usage;
 
 use std::sync::OnceLock;
@@ -32,6 +33,7 @@ pub use permits::PermitCounts;
 pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 pub use tally::{Durations, Tally};
+pub use tokens::{Busyness, NamedTokens};
 pub use usage::Recorded;
 
 /// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
@@ -50,6 +52,7 @@ pub struct Metrics {
     pub connections: Connections,
     pub cache: CacheTimes,
     pub usage: Recorded,
+    pub tokens: NamedTokens,
     pub events: Watchers,
     pub permits: PermitCounts,
     verdicts: Family<VerdictLabels, Tally>,
@@ -97,6 +100,7 @@ impl Metrics {
             connections: Connections::default(),
             cache: CacheTimes::default(),
             usage: Recorded::default(),
+            tokens: NamedTokens::default(),
             events: Watchers::default(),
             permits: PermitCounts::default(),
             verdicts: Family::default(),

@@ -25,13 +25,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::authority::access::Root;
-use crate::authority::heartbeat;
 use crate::authority::mint::Mint;
 use crate::authority::readiness::{self, Readiness};
 use crate::authority::{Authority, CacheBounds};
+use crate::authority::{ending, heartbeat};
 use crate::authority::{sweeper, telling};
 use crate::config::args::ServeArgs;
 use crate::config::{self, Config, ConfigError, Environment, LimitsConfig, RootToken};
+use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
@@ -218,14 +219,25 @@ fn bounds(limits: &LimitsConfig) -> Bounds {
     }
 }
 
-/// What goes on as long as calls are taken: telling what happens, and removing what ended long ago.
-fn tidying(authority: &Authority, store: &Arc<dyn Store>, config: &Config) -> [JoinHandle<()>; 3] {
+/// What goes on as long as calls are taken: telling what happens, removing what ended long ago, and, where
+/// tokens may be named, showing which end next.
+fn tidying(
+    authority: &Authority,
+    store: &Arc<dyn Store>,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Vec<JoinHandle<()>> {
     let every = config.retention.sweep_every;
-    [
+    let mut tasks = vec![
         tokio::spawn(authority.watching().keep()),
         tokio::spawn(telling::tell(store.clone())),
         tokio::spawn(sweeper::sweep(store.clone(), every)),
-    ]
+    ];
+    if config.usage.token_metrics {
+        let showing = ending::show(store.clone(), metrics.clone());
+        tasks.push(tokio::spawn(showing));
+    }
+    tasks
 }
 
 /// Serves what is in `store` until told to stop, and drains.
@@ -245,7 +257,7 @@ async fn serve_store(
     let (ready, readiness) = watch::channel(Readiness::default());
     let watching = tokio::spawn(readiness::watch(store.clone(), authority.reserve(), ready));
     let beating = tokio::spawn(heartbeat::beat(store.clone()));
-    let tidying = tidying(&authority, &store, &config);
+    let tidying = tidying(&authority, &store, &config, &metrics);
     let limits = &config.limits;
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);

@@ -79,6 +79,8 @@ impl Authority {
             outcome: Outcome { verdict, ..outcome },
             client: client.and_then(|address| self.usage.clients.of(address)),
         };
+        let (succeeded, latency) = (end.outcome.succeeded(), end.outcome.latency);
+        self.metrics.usage.reported(succeeded, latency);
         self.recorder.note_end(end).await;
         Ok(true)
     }

@@ -48,7 +48,7 @@ impl EventsTable {
             alarms,
             bounds: EventBounds {
                 age: span_up_to("events.keep", &keep, Duration::from_secs(60), LONGEST)?,
-                number: within("events.max", max, 1000, 100_000_000)?,
+                number: within("events.max", max, 1, 100_000_000)?,
             },
         })
     }

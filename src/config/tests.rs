@@ -196,7 +196,7 @@ fn absurd_values_are_refused_with_their_limits() {
             "[\"1s\", \"2s\", \"3s\", \"4s\", \"5s\", \"6s\", \"7s\", \"8s\", \"9s\"]",
         ),
         ("events.keep", "59s"),
-        ("events.max", "999"),
+        ("events.max", "0"),
         ("leases.duration", "999ms"),
         ("leases.duration", "25h"),
         ("leases.max_duration", "11years"),

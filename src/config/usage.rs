@@ -24,6 +24,8 @@ const TEMPLATES: &str = "usage.templates";
 pub struct UsageConfig {
     pub terms: UsageTerms,
     pub flush_interval: Duration,
+    /// Whether metrics name tokens.
+    pub token_metrics: bool,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +33,7 @@ pub struct UsageConfig {
 pub(super) struct UsageTable {
     enabled: bool,
     flush_interval: String,
+    token_metrics: bool,
     keep_hours: String,
     keep_days: String,
     client_addresses: String,
@@ -44,6 +47,7 @@ impl UsageTable {
         let Self {
             enabled,
             flush_interval,
+            token_metrics,
             keep_hours,
             keep_days,
             client_addresses,
@@ -69,6 +73,7 @@ impl UsageTable {
                 FLUSH_SMALLEST,
                 FLUSH_LONGEST,
             )?,
+            token_metrics,
         })
     }
 }

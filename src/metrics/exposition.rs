@@ -239,6 +239,7 @@ impl CacheGauges {
 fn register_parts(registry: &mut Registry, metrics: &Metrics) {
     metrics.cache.register(registry);
     metrics.usage.register(registry);
+    metrics.tokens.register(registry);
     metrics.events.register(registry);
     metrics.permits.register(registry);
 }

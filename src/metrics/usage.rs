@@ -3,7 +3,9 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
@@ -22,6 +24,14 @@ pub struct Recorded {
     /// For how long the first of that has waited.
     oldest: Gauge<f64, AtomicU64>,
     flushes: Histogram,
+    /// How long requests took, as was reported, and how they ended.
+    reported: Histogram,
+    outcomes: Family<Outcome, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 impl Default for Recorded {
@@ -32,6 +42,8 @@ impl Default for Recorded {
             pending: Gauge::default(),
             oldest: Gauge::default(),
             flushes: Histogram::new(SECONDS),
+            reported: Histogram::new(SECONDS),
+            outcomes: Family::default(),
         }
     }
 }
@@ -46,6 +58,19 @@ impl Recorded {
     pub fn waits(&self, tokens: usize, age: Duration) {
         self.pending.set(i64::try_from(tokens).unwrap_or(i64::MAX));
         self.oldest.set(age.as_secs_f64());
+    }
+
+    /// Counts how a request ended, and how long it took, as far as that was reported.
+    pub fn reported(&self, succeeded: Option<bool>, latency: Option<Duration>) {
+        let outcome = match succeeded {
+            Some(true) => "succeeded",
+            Some(false) => "failed",
+            None => "unknown",
+        };
+        self.outcomes.get_or_create(&Outcome { outcome }).inc();
+        if let Some(latency) = latency {
+            self.reported.observe(latency.as_secs_f64());
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -67,5 +92,13 @@ impl Recorded {
             Unit::Seconds,
             self.flushes.clone(),
         );
+        registry.register_with_unit(
+            "reported_duration",
+            "Time that requests took, as was reported",
+            Unit::Seconds,
+            self.reported.clone(),
+        );
+        let help = "Requests whose end was reported";
+        registry.register("reported", help, self.outcomes.clone());
     }
 }

@@ -31,7 +31,10 @@ impl Counting {
         let every = config.usage.flush_interval;
         let flushing = Flushing::new(authority.recorder(), store.clone(), every);
         let flushing = flushing.map_err(|error| ServeError::Failed(error.to_string()))?;
-        let flushing = Arc::new(flushing);
+        let flushing = Arc::new(match config.usage.token_metrics {
+            true => flushing.naming_the_busiest(),
+            false => flushing,
+        });
         Ok(Self {
             keeping: tokio::spawn(flushing.clone().keep()),
             flushing,

@@ -29,7 +29,8 @@ pub trait EventStore: Send + Sync {
     /// never before another that was read already: who goes on from [`Events::next`] misses none.
     async fn events(&self, after: EventCursor) -> Result<Events, StoreError>;
 
-    /// Where the log ends: what happens from now on stands behind it.
+    /// Where the log ends: what happens from now on stands behind it, and as a rule nothing that this
+    /// server answered before.
     async fn last_event(&self) -> Result<EventCursor, StoreError>;
 
     /// Takes one bounded step of telling what is due by time alone ([`crate::domain::event::Alarms`]),

@@ -61,6 +61,24 @@ impl Canned {
     }
 }
 
+fn totals(requests: u64) -> pb::UsageTotals {
+    pb::UsageTotals {
+        requests,
+        successful: requests,
+        ..pb::UsageTotals::default()
+    }
+}
+
+fn hour(number: i64, requests: u64) -> pb::HourlyUsage {
+    pb::HourlyUsage {
+        hour: Some(Timestamp {
+            seconds: number * 3600,
+            nanos: 0,
+        }),
+        totals: Some(totals(requests)),
+    }
+}
+
 fn token(name: &str) -> pb::Token {
     pb::Token {
         token_id: ID.to_owned(),
@@ -408,10 +426,18 @@ impl TokenService for Canned {
         watching::watch(&asked)
     }
 
-    /// The command line does not ask how tokens were used.
     async fn usage(&self, request: Request<pb::UsageRequest>) -> Answer<pb::UsageResponse> {
         self.note(request)?;
-        Err(Status::unimplemented("not canned"))
+        Ok(Response::new(pb::UsageResponse {
+            totals: Some(totals(3)),
+            hourly: vec![hour(0, 1), hour(1, 2)],
+            endpoints: vec![pb::EndpointUsage {
+                endpoint: "/orders/*".to_owned(),
+                method: "GET".to_owned(),
+                totals: Some(totals(3)),
+            }],
+            ..pb::UsageResponse::default()
+        }))
     }
 
     async fn overview(
@@ -419,9 +445,15 @@ impl TokenService for Canned {
         request: Request<pb::OverviewRequest>,
     ) -> Answer<pb::OverviewResponse> {
         self.note(request)?;
-        Err(Status::unimplemented("not canned"))
+        Ok(Response::new(pb::OverviewResponse {
+            active_tokens: 7,
+            totals: Some(totals(5)),
+            partial: true,
+            ..pb::OverviewResponse::default()
+        }))
     }
 
+    /// The command line reports nothing.
     async fn report(
         &self,
         request: Request<Streaming<pb::ReportRequest>>,

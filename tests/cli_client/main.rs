@@ -9,6 +9,7 @@ mod changes;
 mod lease_run;
 mod leases;
 mod program;
+mod usages;
 mod watching;
 
 use std::io::Write;

@@ -17,6 +17,7 @@ use crate::store::usage::{Flush, UsageStore};
 
 use super::gains::{Made, Making};
 use super::{COUNTED_EVERY, Recorder};
+use crate::authority::busiest::Busiest;
 
 /// How long a flush is tried that does not arrive; then it is dropped.
 const TRIED_FOR: Duration = Duration::from_secs(600);
@@ -46,6 +47,8 @@ struct Sending {
     mark: Mark,
     making: Option<Making>,
     flush: Option<Sent>,
+    /// `None` where no token is to be named.
+    busiest: Option<Busiest>,
 }
 
 /// A flush that is sent until it has arrived.
@@ -78,10 +81,18 @@ impl Flushing {
                 mark,
                 making: None,
                 flush: None,
+                busiest: None,
             }),
             on_its_way: Mutex::default(),
             metrics,
         })
+    }
+
+    /// The same, which shows the busiest tokens among the metrics, too.
+    pub fn naming_the_busiest(mut self) -> Self {
+        let busiest = Busiest::new(self.metrics.clone());
+        self.sending.get_mut().busiest = Some(busiest);
+        self
     }
 
     /// Counts and flushes until it is dropped; then [`Flushing::finish`] goes on where this was.
@@ -192,7 +203,11 @@ impl Flushing {
             mark,
             making,
             flush,
+            busiest,
         } = sending;
+        if let Some(busiest) = busiest {
+            busiest.show();
+        }
         if making.is_none() {
             let batch = self.recorder.count().await;
             let (begun, tokens) = (batch.begun, batch.tokens.len());
@@ -209,6 +224,9 @@ impl Flushing {
         };
         mark.sequence += 1;
         let Made { gains, requests } = made;
+        if let Some(busiest) = busiest {
+            busiest.note(&gains);
+        }
         *flush = Some(Sent {
             flush: Flush { mark: *mark, gains },
             requests,

@@ -48,7 +48,8 @@ impl Window {
     /// that reaches so far begins with a day.
     fn days(&self, keeping: &Keeping) -> Option<(Day, Day)> {
         let kept = keeping.first_hour(self.now);
-        (self.from < kept).then(|| (self.from.day(), kept.day()))
+        let first = self.from.day().max(keeping.first_day(self.now));
+        (self.from < kept).then(|| (first.min(kept.day()), kept.day()))
     }
 }
 

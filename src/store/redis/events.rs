@@ -74,6 +74,7 @@ impl EventStore for RedisStore {
     }
 
     async fn last_event(&self) -> Result<EventCursor, StoreError> {
+        self.teller.catch_up(self.access.read_timeout).await;
         let line = self.access.links.line()?;
         self.access.end_of_events(&line).await
     }

@@ -433,9 +433,16 @@ mod tests {
     fn every_command_that_is_sent_is_asked_for() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis");
         let mut sent = BTreeSet::from(["EVAL", "EVALSHA", "SUBSCRIBE"].map(str::to_owned));
-        for path in files(&folder).into_iter().filter(|path| path.is_file()) {
-            let text = fs::read_to_string(path).unwrap();
-            quoted_behind(&text, "cmd(\"", &mut sent);
+        let mut folders = vec![folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for path in files(&folder) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = fs::read_to_string(path).unwrap();
+                quoted_behind(&text, "cmd(\"", &mut sent);
+            }
         }
         for path in files(&folder.join("scripts")) {
             quoted_behind(&fs::read_to_string(path).unwrap(), "call(", &mut sent);

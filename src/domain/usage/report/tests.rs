@@ -55,7 +55,9 @@ fn ledger_of(ago: &[u64]) -> Ledger {
 /// The same, with what is over put beside it, as a store does.
 fn closed(mut ledger: Ledger) -> Book {
     let over = ledger.clone();
-    let closed = ledger.close(Hour::of(at(NOW)), &keeping());
+    let now = Hour::of(at(NOW));
+    let mut closed = ledger.close(now, &keeping());
+    closed = closed.split_off(&keeping().first_hour(now));
     let mut days = BTreeMap::<Day, Counts>::new();
     for (hour, used) in over.open {
         if !ledger.open.contains_key(&hour) {

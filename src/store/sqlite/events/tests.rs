@@ -283,14 +283,7 @@ async fn the_ends_of_tokens_of_an_earlier_schema_are_told() {
     }
     created(&store, fresh()).await;
     store.close().await;
-    let raw = bench.raw();
-    raw.execute_batch(
-        "DROP TABLE events; DROP TABLE alarms; DROP INDEX tokens_held; DROP INDEX tokens_expire; \
-         ALTER TABLE tokens DROP COLUMN expire_time; \
-         UPDATE meta SET schema = 2, min_reader = 2; PRAGMA user_version = 2",
-    )
-    .unwrap();
-    drop(raw);
+    bench.back_to_second_schema();
     let store = bench.open();
     assert_eq!(kinds(&store).await, []);
     bench.clock.advance(DAY);

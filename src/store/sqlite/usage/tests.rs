@@ -329,15 +329,7 @@ async fn tokens_of_an_earlier_schema_are_counted() {
     }
     tokens(&store, 4).await;
     drop(store);
-    bench
-        .raw()
-        .execute_batch(
-            "DROP TABLE usage_journal; DROP TRIGGER tokens_usage; DROP TABLE usage_ledgers; \
-             DROP TABLE usage_hours; DROP INDEX tokens_inactive; \
-             ALTER TABLE tokens DROP COLUMN inactive_from; \
-             UPDATE meta SET schema = 2, min_reader = 2; PRAGMA user_version = 2",
-        )
-        .unwrap();
+    bench.back_to_second_schema();
     bench.clock.advance(Duration::from_secs(100));
     let store = bench.open();
     let soon = at(1_000 + 1_000);
