@@ -27,6 +27,10 @@ struct Known {
     secrets: Vec<String>,
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a test takes is asked for by a variable"
+)]
 fn rounds() -> usize {
     let asked = std::env::var("TOKEN_AUTHORITY_TEST_ROUNDS").ok();
     asked.map_or(1, |rounds| rounds.parse().unwrap())
@@ -103,10 +107,10 @@ fn note(
         return None;
     }
     tally.cost += asked.cost.unwrap_or(1);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return None;
     }
-    let status = if number % 11 == 0 { 503 } else { 200 };
+    let status = if number.is_multiple_of(11) { 503 } else { 200 };
     let micros = 50 + (number * 7919 % 100_000) as u64;
     tally.ended += 1;
     *tally.classes.entry(status / 100).or_default() += 1;
@@ -131,7 +135,7 @@ async fn ask(mut client: Client, tokens: Vec<Known>, first: usize) -> BTreeMap<u
         .map(|number| question(&tokens, number))
         .unzip();
     let mut answers = Vec::new();
-    if first % (4 * TOGETHER) == 0 {
+    if first.is_multiple_of(4 * TOGETHER) {
         for request in &requests {
             let answer = client.validate(request.clone()).await.unwrap();
             answers.push(answer.into_inner());

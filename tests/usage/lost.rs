@@ -43,7 +43,6 @@ async fn killed_servers_take_no_more_than_an_interval_with_them(mut site: Site) 
     let counted = usize::try_from(told.totals.unwrap().requests).unwrap();
     assert!(counted <= answered, "{counted} of {answered}");
     let lost = answered - counted;
-    println!("{lost} of {answered} requests were lost by {KILLS} kills; {at_risk} may be");
     assert!(lost <= at_risk, "{lost} of {answered}, {at_risk}");
 }
 
