@@ -7,8 +7,7 @@
 //! `killed_redis` where Redis loses the end of its file, a change is answered before it is written, or
 //! an index entry comes after its record, `half_open` where timeouts do not replace a connection or
 //! end no call, `forgotten_scripts` where `NOSCRIPT` is an error, `full_memory` where a script that
-//! takes rights away lacks `allow-oom` or one that creates has it, `told` where an event is written after the
-//! transaction of its change. An outage that is taken for an
+//! takes rights away lacks `allow-oom` or one that creates has it. An outage that is taken for an
 //! absence fails `half_open` and `killed_redis`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
