@@ -88,8 +88,8 @@ struct Outcome {
 
 /// Measures each store in turn, round by round; answers the table.
 pub(crate) async fn run(options: &Options) -> Result<String, Fault> {
-    let sqlite = Server::on_sqlite(options.connections).await?;
-    let redis = Server::on_redis(1, options.connections).await?;
+    let sqlite = Server::on_sqlite(options.connections, &[]).await?;
+    let redis = Server::on_redis(1, options.connections, &[]).await?;
     let mut sites = Vec::new();
     for (name, server) in [("SQLite", sqlite), ("Redis", redis)] {
         sites.push(Site::filled(name, server, options).await?);

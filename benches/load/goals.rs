@@ -4,7 +4,7 @@ use crate::growth::Growth;
 use crate::measured::{CALLS, Measured, P50, P99, SERVER_CPU, Value};
 use crate::rows::{
     BUSY, CACHED, CEILING, CHANGES, CLIENTS, DEFAULT_CEILING, FEW_REVOKE, STREAM_CEILING, STREAMS,
-    STRONG,
+    STRONG, UNCOUNTED,
 };
 use crate::sizes::Sizes;
 use crate::table;
@@ -95,6 +95,11 @@ impl Lines {
                 "×",
                 calls,
             );
+        }
+        for (counted, uncounted) in UNCOUNTED {
+            let cpu = to(counted, uncounted, SERVER_CPU);
+            let measure = format!("{counted}: CPU/call, use counted to not");
+            self.add(&measure, Some(AtMost(1.03)), "×", cpu);
         }
         let looks = all.median(STRONG, |figures| figures.looks);
         self.add(

@@ -43,8 +43,8 @@ pub(crate) async fn measure(options: &Options, progress: &Progress) -> Result<[G
                 "filling {store} with {count} tokens, and a pool of as many"
             ));
             let server = match store {
-                "SQLite" => Server::on_sqlite(CONNECTIONS).await?,
-                _ => Server::on_redis(1, CONNECTIONS).await?,
+                "SQLite" => Server::on_sqlite(CONNECTIONS, &[]).await?,
+                _ => Server::on_redis(1, CONNECTIONS, &[]).await?,
             };
             creating::batches(&server, count, plain_token).await?;
             creating::batches(&server, count, leasing::pooled_token).await?;

@@ -33,6 +33,21 @@ pub(crate) const BUSY: [&str; 2] = [
     "Validate, SQLite, one limited token",
     "Validate, Redis, one limited token",
 ];
+/// Rows, and the same of a server that does not count use.
+pub(crate) const UNCOUNTED: [(&str, &str); 6] = [
+    (CACHED[0], "Validate, SQLite, uniform, use not counted"),
+    (CACHED[2], "Validate, SQLite, Zipf, use not counted"),
+    (
+        BUSY[0],
+        "Validate, SQLite, one limited token, use not counted",
+    ),
+    (CACHED[3], "Validate, Redis, uniform, use not counted"),
+    (CACHED[5], "Validate, Redis, Zipf, use not counted"),
+    (
+        BUSY[1],
+        "Validate, Redis, one limited token, use not counted",
+    ),
+];
 pub(crate) const STRONG: &str = "Validate, Redis, STRONG";
 pub(crate) const STREAMS: [&str; 2] = ["ValidateStream, SQLite", "ValidateStream, Redis"];
 /// Of each: Create, Revoke, Acquire+Release.
@@ -55,6 +70,8 @@ pub(crate) const CHANGES: [[&str; 3]; 3] = [
 ];
 pub(crate) const FEW_REVOKE: &str = "Revoke, Redis, 4 servers, 4 callers";
 
+/// What is said to a server that shall not count use.
+const USE_NOT_COUNTED: [&str; 2] = ["--set", "usage.enabled=false"];
 /// Clients that make changes at once.
 pub(crate) const CLIENTS: usize = 64;
 /// Processes over one Redis in the rows of several.
@@ -137,6 +154,13 @@ impl Row {
         Self { caller, ..self }
     }
 
+    /// The same row of a server that does not count use, if the two are compared.
+    fn uncounted(self) -> Option<Self> {
+        let mut pairs = UNCOUNTED.iter();
+        let (_, name) = pairs.find(|(counted, _)| *counted == self.name)?;
+        Some(Self { name, ..self })
+    }
+
     /// Makes ready what is used up, measures, and answers the figures.
     pub(crate) async fn measure(&self, options: &Options) -> Result<Figures, Fault> {
         let (mut warm_up, measured) = (options.warm_up(), options.measured());
@@ -213,22 +237,25 @@ impl Rows {
     async fn filled(options: &Options, progress: &Progress) -> Result<Self, Fault> {
         let of_mixes = [Mix::uniform(options.tokens), Mix::zipf(options.tokens)];
         let mut rows = Vec::new();
-        let sqlite = Arc::new(Server::on_sqlite(options.connections).await?);
-        let redis = Arc::new(Server::on_redis(1, options.connections).await?);
-        let replicas = Arc::new(Server::on_redis(REPLICAS, options.connections).await?);
+        let sqlite = Arc::new(Server::on_sqlite(options.connections, &[]).await?);
+        let redis = Arc::new(Server::on_redis(1, options.connections, &[]).await?);
+        let replicas = Arc::new(Server::on_redis(REPLICAS, options.connections, &[]).await?);
         let mut resident = [None, None];
         for (place, server) in [&sqlite, &redis].into_iter().enumerate() {
             let store = ["SQLite", "Redis"][place];
             progress.note(&format!("filling {store} with {} tokens", options.tokens));
             let own = validations(server, place, &of_mixes, options).await?;
-            let Work::Validate(asked) = &own[0].work else {
-                return Err("the first rows ask about tokens".into());
-            };
-            let once = Work::Validate(Asked::once(&asked.subjects));
-            let once = Row::new("each token once", server, once, options).by_caller_of(&own[0]);
-            window::exhaust(&once, PREPARATION_MAX).await?;
+            acquaint(&own[0], options).await?;
             resident[place] = server.resident();
             rows.extend(own);
+        }
+        let sqlite_alone = Server::on_sqlite(options.connections, &USE_NOT_COUNTED).await?;
+        let redis_alone = Server::on_redis(1, options.connections, &USE_NOT_COUNTED).await?;
+        for (place, server) in [sqlite_alone, redis_alone].into_iter().enumerate() {
+            progress.note("filling a store whose use is not counted");
+            let own = validations(&Arc::new(server), place, &of_mixes, options).await?;
+            acquaint(&own[0], options).await?;
+            rows.extend(own.into_iter().filter_map(Row::uncounted));
         }
         for (server, names) in [&sqlite, &redis, &replicas].into_iter().zip(CHANGES) {
             creating::batches(server, SEATS, leasing::pooled_token).await?;
@@ -254,6 +281,16 @@ impl Rows {
         all.extend(rows);
         Ok(Self { all, resident })
     }
+}
+
+/// Asks about each token of a row once.
+async fn acquaint(row: &Row, options: &Options) -> Result<(), Fault> {
+    let Work::Validate(asked) = &row.work else {
+        return Err("only rows about tokens know any".into());
+    };
+    let once = Work::Validate(Asked::once(&asked.subjects));
+    let once = Row::new("each token once", &row.server, once, options).by_caller_of(row);
+    window::exhaust(&once, PREPARATION_MAX).await
 }
 
 /// Lets the first row of each server that asks about tokens wait until what is remembered is as old as

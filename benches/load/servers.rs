@@ -57,24 +57,33 @@ impl Server {
         Self::start(command, folder, None, connections).await
     }
 
-    /// The real program on an SQLite file of its own.
-    pub(crate) async fn on_sqlite(connections: usize) -> Result<Self, Fault> {
-        Self::on_sqlite_in(tempfile::tempdir()?, connections).await
+    /// The real program on an SQLite file of its own, with more flags.
+    pub(crate) async fn on_sqlite(connections: usize, flags: &[&str]) -> Result<Self, Fault> {
+        Self::on_sqlite_in(tempfile::tempdir()?, connections, flags).await
     }
 
     /// The same on the file that lies in a folder, if one does.
-    pub(crate) async fn on_sqlite_in(folder: TempDir, connections: usize) -> Result<Self, Fault> {
+    pub(crate) async fn on_sqlite_in(
+        folder: TempDir,
+        connections: usize,
+        flags: &[&str],
+    ) -> Result<Self, Fault> {
         let begun = Instant::now();
         let store = format!("sqlite:{}", database_in(&folder).display());
-        let command = authority(&["--store", &store], folder.path());
+        let flags = [&["--store", &store], flags].concat();
+        let command = authority(&flags, folder.path());
         let started = Self::start(command, folder, None, connections).await?;
         started.serving(begun).await
     }
 
     /// The real program on a redis-server of its own, in so many processes, which share the
     /// connections.
-    pub(crate) async fn on_redis(replicas: usize, connections: usize) -> Result<Self, Fault> {
-        Self::over(RedisServer::start(), replicas, connections).await
+    pub(crate) async fn on_redis(
+        replicas: usize,
+        connections: usize,
+        flags: &[&str],
+    ) -> Result<Self, Fault> {
+        Self::over(RedisServer::start(), replicas, connections, flags).await
     }
 
     /// The same over one that runs already.
@@ -82,6 +91,7 @@ impl Server {
         redis: RedisServer,
         replicas: usize,
         connections: usize,
+        flags: &[&str],
     ) -> Result<Self, Fault> {
         let each = connections.div_ceil(replicas);
         let mut all = Self {
@@ -95,7 +105,9 @@ impl Server {
         };
         for _ in 0..replicas {
             let (folder, begun) = (tempfile::tempdir()?, Instant::now());
-            let command = authority(&["--store", &redis.url(), "--init-store"], folder.path());
+            let url = redis.url();
+            let flags = [&["--store", &url, "--init-store"], flags].concat();
+            let command = authority(&flags, folder.path());
             let one = Self::start(command, folder, None, each).await?;
             let one = one.serving(begun).await?;
             all.started_in = one.started_in;

@@ -108,16 +108,16 @@ struct Filled {
 }
 
 async fn on_sqlite(count: usize, order: fn(usize) -> CreateRequest) -> Result<Filled, Fault> {
-    let server = Server::on_sqlite(CONNECTIONS).await?;
+    let server = Server::on_sqlite(CONNECTIONS, &[]).await?;
     let (at_rest, first) = (at_rest(&server).await, server.started_in);
     let folder = folder_of(server).await?;
     let empty = fs::metadata(database_in(&folder))?.len();
-    let server = Server::on_sqlite_in(folder, CONNECTIONS).await?;
+    let server = Server::on_sqlite_in(folder, CONNECTIONS, &[]).await?;
     creating::batches(&server, count, order).await?;
     // Only when it has ended is all in the one file, and the log of it folded.
     let folder = folder_of(server).await?;
     let full = fs::metadata(database_in(&folder))?.len();
-    let again = Server::on_sqlite_in(folder, CONNECTIONS).await?;
+    let again = Server::on_sqlite_in(folder, CONNECTIONS, &[]).await?;
     Ok(Filled {
         bytes: full.saturating_sub(empty) as f64 / count as f64,
         at_rest,
@@ -133,14 +133,14 @@ async fn folder_of(server: Server) -> Result<TempDir, Fault> {
 }
 
 async fn on_redis(count: usize, order: fn(usize) -> CreateRequest) -> Result<Filled, Fault> {
-    let server = Server::on_redis(1, CONNECTIONS).await?;
+    let server = Server::on_redis(1, CONNECTIONS, &[]).await?;
     let (at_rest, first) = (at_rest(&server).await, server.started_in);
     let before = used_by(server.redis.as_ref()).await?;
     creating::batches(&server, count, order).await?;
     let after = used_by(server.redis.as_ref()).await?;
     let (redis, _) = server.stopped().await?;
     let redis = redis.ok_or("a server without a Redis")?;
-    let again = Server::over(redis, 1, CONNECTIONS).await?;
+    let again = Server::over(redis, 1, CONNECTIONS, &[]).await?;
     Ok(Filled {
         bytes: (after - before) / count as f64,
         at_rest,
