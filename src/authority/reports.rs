@@ -68,7 +68,7 @@ impl Authority {
         let own = || usage::endpoint(patterns.texts(), method.as_deref(), path.as_deref());
         let folded = self.folded(path.as_deref(), own);
         // A path that is longer than any that is told apart shall be seen to be.
-        let path = beginning(folded, ENDPOINT_BYTES_MAX + 4).to_owned();
+        let path = beginning(&folded, ENDPOINT_BYTES_MAX + 4).to_owned();
         let end = End {
             token: id,
             namespace: token.namespace.clone(),

@@ -14,6 +14,7 @@ mod report;
 mod rows;
 mod summed;
 mod terms;
+mod withheld;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use recent::Recent;
 pub use report::{Report, Window};
 pub use rows::{Add, Rows};
 pub use terms::{ClientAddresses, Templates, UsageTerms};
+pub use withheld::withheld;
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
 pub const ENDPOINTS_MAX: usize = 64;

@@ -214,6 +214,7 @@ on_both_stores! {
         what_was_counted_before_a_stop_is_kept,
         where_no_usage_is_kept_asking_is_refused,
         no_more_is_kept_of_clients_than_is_wanted,
+        no_secret_is_kept_that_a_path_or_a_user_agent_holds,
     }
     reports {
         reports_complete_what_was_judged,
