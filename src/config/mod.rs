@@ -273,12 +273,9 @@ impl File {
         }
         let protection = server.protection(tls.is_some());
         let server = server.parse(tls.is_some())?;
-        let ext_authz = ext_authz.parse(protection)?;
-        let elsewhere = ext_authz.listen.iter().flatten().chain(&server.listen);
-        let elsewhere: Vec<Listen> = elsewhere.cloned().collect();
         Ok(Config {
-            forward_auth: forward_auth.parse(protection, &elsewhere)?,
-            ext_authz,
+            forward_auth: forward_auth.parse(protection, &server.listen)?,
+            ext_authz: ext_authz.parse()?,
             server,
             tls,
             store: store.parse()?,
