@@ -62,7 +62,7 @@ impl Desk {
             return Err(Refusal::stranger().into());
         }
         let terms = &self.setup.terms;
-        let headers = asked.request.headers();
+        let headers = &asked.head.headers;
         let told = held::read(headers, self.setup.trusted_hops).map_err(|flaw| {
             tracing::warn!(%flaw, "a proxy does not tell of the request that it holds as it should");
             Refusal::invalid(flaw.to_string())
@@ -103,11 +103,14 @@ impl Desk {
         if let Some(peer) = &self.peer {
             return Ok(self.setup.authority.peer_session(peer, asked.call.clone()));
         }
-        let certified = asked.connection.as_ref().is_some_and(|own| own.names().is_some());
+        let certified = asked
+            .connection
+            .as_ref()
+            .is_some_and(|own| own.names().is_some());
         if certified {
             return self.session(asked, Ok(None)).await;
         }
-        let secret = shown::of_proxy(asked.request.headers());
+        let secret = shown::of_proxy(&asked.head.headers);
         let secret = match &secret {
             Ok(secret) => Ok(secret.as_ref().map(|secret| secret.as_str())),
             Err(shown::Malformed) => Err(shown::Malformed),
@@ -121,7 +124,10 @@ impl Desk {
         let reach = reach.and_then(|peer| peer.grants.reach(Permission::Validate));
         match (&demand.namespace, reach.map(|reach| &**reach)) {
             (Namespaces::Own, Some(Reach::Only(only))) if only.len() == 1 => Demand {
-                namespace: only.first().cloned().map_or(Namespaces::Own, Namespaces::Named),
+                namespace: only
+                    .first()
+                    .cloned()
+                    .map_or(Namespaces::Own, Namespaces::Named),
                 ..demand
             },
             _ => demand,
@@ -132,7 +138,9 @@ impl Desk {
         let mut answer = Answer::bare(StatusCode::OK);
         answer.headers = Identity::of(validation).headers();
         if let Some(standing) = Standing::of(validation) {
-            answer.headers.extend(standing.headers(self.setup.terms.manner.reset));
+            answer
+                .headers
+                .extend(standing.headers(self.setup.terms.manner.reset));
         }
         answer
     }
@@ -155,6 +163,8 @@ impl Desk {
 /// the place of what its client sent.
 fn with_every_identity(mut answer: Answer) -> Answer {
     let unset: Vec<&str> = identity::unset(&answer.headers).collect();
-    answer.headers.extend(unset.into_iter().map(|name| (name, String::new())));
+    answer
+        .headers
+        .extend(unset.into_iter().map(|name| (name, String::new())));
     answer
 }

@@ -47,7 +47,9 @@ fn given(secret: Secret) -> Result<Option<Secret>, Malformed> {
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Malformed> {
     let mut values = headers.get_all(name).iter();
-    let value = values.next().map(|value| value.to_str().map_err(|_| Malformed));
+    let value = values
+        .next()
+        .map(|value| value.to_str().map_err(|_| Malformed));
     match values.next() {
         Some(_) => Err(Malformed),
         None => value.transpose(),
@@ -81,7 +83,15 @@ mod tests {
         assert_eq!(shown(&["bEARER  s"]), Ok(Some("s".into())));
         assert_eq!(shown(&["Basic dXNlcjpz"]), Ok(Some("s".into())));
         assert_eq!(shown(&["basic OmE6Yg=="]), Ok(Some("a:b".into())));
-        for wrong in ["s", "Bearer", "Bearer ", "Basic s", "Basic dXNlcg==", "Basic dXNlcjo=", "Digest s"] {
+        for wrong in [
+            "s",
+            "Bearer",
+            "Bearer ",
+            "Basic s",
+            "Basic dXNlcg==",
+            "Basic dXNlcjo=",
+            "Digest s",
+        ] {
             assert_eq!(shown(&[wrong]), Err(Malformed), "{wrong}");
         }
         assert_eq!(shown(&["Bearer s", "Bearer s"]), Err(Malformed));

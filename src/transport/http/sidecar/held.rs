@@ -64,7 +64,10 @@ pub(super) fn read(headers: &HeaderMap, hops: usize) -> Result<Held<'_>, Flaw> {
     };
     let method = one(headers, &family.method)?;
     let method = method.ok_or_else(|| {
-        Flaw::new(format!("{} must be given beside {}", family.method, family.uri))
+        Flaw::new(format!(
+            "{} must be given beside {}",
+            family.method, family.uri
+        ))
     })?;
     Ok(Held {
         method,
@@ -123,7 +126,10 @@ mod tests {
                 let name: HeaderName = name.parse().unwrap();
                 told.insert(name, HeaderValue::from_static(value));
             }
-            told.insert(FORWARDED_FOR, HeaderValue::from_static("6.6.6.6, 192.0.2.7"));
+            told.insert(
+                FORWARDED_FOR,
+                HeaderValue::from_static("6.6.6.6, 192.0.2.7"),
+            );
             let held = Held {
                 method: "GET",
                 target: "/a?b=c",
@@ -136,11 +142,17 @@ mod tests {
 
     #[test]
     fn a_client_cannot_choose_which_family_counts() {
-        let own = [("x-original-method", "DELETE"), ("x-original-uri", "/admin")];
+        let own = [
+            ("x-original-method", "DELETE"),
+            ("x-original-uri", "/admin"),
+        ];
         let sent = [("x-forwarded-method", "GET"), ("x-forwarded-host", "other")];
         let held = headers(&[own, sent].concat());
         let held = read(&held, 1).unwrap();
-        assert_eq!((held.method, held.target, held.host), ("DELETE", "/admin", ""));
+        assert_eq!(
+            (held.method, held.target, held.host),
+            ("DELETE", "/admin", "")
+        );
         let both = headers(&[&own[..], &[("x-forwarded-uri", "/admin")]].concat());
         assert!(read(&both, 1).is_err());
     }
@@ -149,15 +161,32 @@ mod tests {
     fn what_is_missing_or_told_twice_is_refused() {
         for (told, why) in [
             (&[][..], "must be given"),
-            (&[("x-original-uri", "/")], "x-original-method must be given"),
-            (&[("x-original-uri", "/"), ("x-forwarded-method", "GET")], "x-original-method must"),
             (
-                &[("x-original-uri", "/"), ("x-original-method", "GET"), ("x-original-method", "GET")],
+                &[("x-original-uri", "/")],
+                "x-original-method must be given",
+            ),
+            (
+                &[("x-original-uri", "/"), ("x-forwarded-method", "GET")],
+                "x-original-method must",
+            ),
+            (
+                &[
+                    ("x-original-uri", "/"),
+                    ("x-original-method", "GET"),
+                    ("x-original-method", "GET"),
+                ],
                 "more than once",
             ),
-            (&[("x-original-uri", "/"), ("x-original-uri", "/")], "more than once"),
             (
-                &[("x-original-uri", "/"), ("x-original-method", "GET"), ("x-forwarded-for", "me")],
+                &[("x-original-uri", "/"), ("x-original-uri", "/")],
+                "more than once",
+            ),
+            (
+                &[
+                    ("x-original-uri", "/"),
+                    ("x-original-method", "GET"),
+                    ("x-forwarded-for", "me"),
+                ],
                 "must be an address",
             ),
         ] {

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use tonic::body::Body;
 
 use crate::authority::access::Right;
 use crate::authority::act::Validate;
@@ -20,8 +21,8 @@ use super::{Asked, Desk, outage};
 impl Desk {
     /// Judges and counts as Validate does, of a request without method, path and address: a token that
     /// is restricted to some of those is not active here.
-    pub(super) async fn introspect(&self, asked: Asked) -> Answer {
-        let secret = credential::of_client(asked.request.headers());
+    pub(super) async fn introspect(&self, asked: Asked, body: Body) -> Answer {
+        let secret = credential::of_client(&asked.head.headers);
         let shown = match &secret {
             Ok(secret) => Ok(secret.as_ref().map(|secret| secret.as_str())),
             Err(Malformed) => Err(Malformed),
@@ -35,7 +36,7 @@ impl Desk {
             Ok(right) => right,
             Err(error) => return self.refusal(error),
         };
-        let form = match Form::of(asked.request).await {
+        let form = match Form::of(&asked.head.headers, body).await {
             Ok(form) => form,
             Err(Unreadable(why)) => return invalid(&why),
         };
@@ -43,7 +44,9 @@ impl Desk {
             (Ok(token), Ok(namespaces)) => (token, namespaces),
             (Err(Unreadable(why)), _) | (_, Err(Unreadable(why))) => return invalid(&why),
         };
-        let validation = authority.validate(&right, token, &question(namespaces)).await;
+        let validation = authority
+            .validate(&right, token, &question(namespaces))
+            .await;
         match right.conclude(validation) {
             Ok(validation) => Answer::of_json(StatusCode::OK, &told(&validation)),
             Err(error) => self.refusal(error),
@@ -66,7 +69,8 @@ impl Desk {
                 let challenge = format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\"");
                 refused.with("www-authenticate", challenge)
             }
-            Error::CallerLimited { retry_after, .. } | Error::FailuresLimited { retry_after, .. } => {
+            Error::CallerLimited { retry_after, .. }
+            | Error::FailuresLimited { retry_after, .. } => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Answer::error(status, "temporarily_unavailable", &why).after(retry_after)
             }
@@ -89,9 +93,10 @@ fn namespaces(form: &Form, right: &Right<Validate>) -> Result<Namespaces, Unread
     }
     Ok(match right.reach() {
         Reach::All => Namespaces::All,
-        Reach::Only(only) if only.len() == 1 => {
-            only.first().cloned().map_or(Namespaces::Own, Namespaces::Named)
-        }
+        Reach::Only(only) if only.len() == 1 => only
+            .first()
+            .cloned()
+            .map_or(Namespaces::Own, Namespaces::Named),
         Reach::Only(_) => Namespaces::Own,
     })
 }

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use axum::http::{Method, Request, Response, StatusCode};
 use tonic::body::Body;
 use tower::service_fn;
@@ -69,9 +70,9 @@ struct Desk {
     strangers: Strangers,
 }
 
-/// A request on its way, and what came with its connection.
+/// A request on its way, without its body, and what came with its connection.
 struct Asked {
-    request: Request<Body>,
+    head: Parts,
     call: Call,
     connection: Option<Arc<Connection>>,
     /// Keeps it counted as in hand.
@@ -123,25 +124,26 @@ impl Desk {
         };
         Keeper::keep(&mut request, pass.clone());
         let span = tracing::debug_span!("request", request_id = %id, path = request.uri().path());
+        let (head, body) = request.into_parts();
         let asked = Asked {
-            request,
+            head,
             call,
             connection,
             pass,
         };
-        let answer = self.routed(asked).instrument(span);
+        let answer = self.routed(asked, body).instrument(span);
         let answer = tokio::time::timeout(self.setup.deadline, answer).await;
         let late = |_| Answer::outage("the answer did not come in time");
         answer.unwrap_or_else(late).response(&id)
     }
 
-    async fn routed(&self, asked: Asked) -> Answer {
-        let posted = asked.request.method() == Method::POST;
-        match asked.request.uri().path() {
+    async fn routed(&self, asked: Asked, body: Body) -> Answer {
+        let posted = asked.head.method == Method::POST;
+        match asked.head.uri.path() {
             AUTH => self.auth(asked).await,
             INTROSPECT | REVOKE if !posted => Answer::not_posted(),
-            INTROSPECT => self.introspect(asked).await,
-            REVOKE => self.revoke(asked).await,
+            INTROSPECT => self.introspect(asked, body).await,
+            REVOKE => self.revoke(asked, body).await,
             _ => Answer::unknown_page(),
         }
     }

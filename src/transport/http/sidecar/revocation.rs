@@ -1,6 +1,7 @@
 //! Token revocation (RFC 7009): whoever has a token's secret may end it.
 
 use axum::http::StatusCode;
+use tonic::body::Body;
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
@@ -16,14 +17,14 @@ use super::{Asked, Desk, outage};
 impl Desk {
     /// Revoke by `secret`, under another name: the same answer after the same wait whatever it was,
     /// and seen through whatever becomes of the connection.
-    pub(super) async fn revoke(&self, asked: Asked) -> Answer {
+    pub(super) async fn revoke(&self, asked: Asked, body: Body) -> Answer {
         let Asked {
-            request,
+            head,
             call,
             connection: _,
             pass,
         } = asked;
-        let form = match Form::of(request).await {
+        let form = match Form::of(&head.headers, body).await {
             Ok(form) => form,
             Err(Unreadable(why)) => return invalid(&why),
         };
@@ -39,7 +40,9 @@ impl Desk {
         };
         let authority = self.setup.authority.clone();
         let change = async move {
-            let result = authority.surrender(&call, Ok((secret, Reason::default()))).await;
+            let result = authority
+                .surrender(&call, Ok((secret, Reason::default())))
+                .await;
             authority.recorded().await;
             drop(pass);
             result
