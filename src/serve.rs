@@ -296,6 +296,7 @@ async fn serve_store(
         gate: gate.clone(),
         streams: Gate::of_streams(limits.streams, limits.streams_per_address),
         bounds: bounds(limits),
+        ext_authz: sidecars::ext_authz(&config.ext_authz),
         http,
     };
     let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
