@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 
 use crate::harness::{Authority, PATIENCE, until};
 
@@ -58,7 +59,9 @@ pub(crate) fn over(
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{read:?}: {text:?}"));
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{read:?}: {text:?}"));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.get(9..12));
     let headers = lines.filter_map(|line| line.split_once(':'));
@@ -79,30 +82,43 @@ pub(crate) fn post(address: &str, path: &str, lines: &[&str], form: &str) -> Rep
 
 /// Starts an authority once more, with forward-auth on a port of its own and this configuration, and
 /// answers where that is.
-pub(crate) async fn forwarding(authority: &mut Authority, configuration: &str) -> String {
-    let path = authority.folder.path().join("forwarding.toml");
-    fs::write(&path, configuration).expect("a file");
-    authority.stop_if_running();
-    authority.add(&[
-        "--config",
-        path.to_str().expect("UTF-8"),
-        "--set",
-        "forward_auth.listen=127.0.0.1:0",
-    ]);
-    authority.start();
-    let address = forwarding_address(authority).await;
-    authority.serving(true).await;
-    address
+pub(crate) async fn forwarding(
+    mut authority: Authority,
+    configuration: &str,
+) -> (Authority, String) {
+    authority.stop("TERM");
+    let path = file(&authority);
+    let path = path.to_str().expect("UTF-8");
+    let listen = "forward_auth.listen=127.0.0.1:0";
+    let mut authority = authority.with(&["--config", path, "--set", listen]);
+    let address = started(&mut authority, configuration).await;
+    (authority, address)
 }
 
-/// Where a started authority answers proxies, as it says.
-pub(crate) async fn forwarding_address(authority: &Authority) -> String {
-    let said = || {
+/// The same of one that has forward-auth, with another configuration.
+pub(crate) async fn again(authority: &mut Authority, configuration: &str) -> String {
+    authority.stop("TERM");
+    started(authority, configuration).await
+}
+
+fn file(authority: &Authority) -> PathBuf {
+    authority.folder.path().join("forwarding.toml")
+}
+
+async fn started(authority: &mut Authority, configuration: &str) -> String {
+    fs::write(file(authority), configuration).expect("a file");
+    let places = |authority: &Authority| {
         let said = authority.stdout();
-        let mut lines = said.lines().rev();
-        lines.find_map(|line| line.strip_prefix("forward-auth on ").map(str::to_owned))
+        let lines = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("forward-auth on "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    until(said).await
+    let before = places(authority).len();
+    authority.start();
+    let address = until(|| places(authority).get(before).cloned()).await;
+    authority.serving(true).await;
+    address
 }
 
 /// Believes who asks from this machine.

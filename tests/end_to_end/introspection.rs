@@ -9,15 +9,20 @@ const PATH: &str = "/oauth2/introspect";
 
 fn introspect(address: &str, caller: &str, token: &str) -> Reply {
     let caller = format!("authorization: {caller}");
-    post(address, PATH, &[&caller], &format!("token={token}&token_type_hint=access_token"))
+    post(
+        address,
+        PATH,
+        &[&caller],
+        &format!("token={token}&token_type_hint=access_token"),
+    )
 }
 
 fn root_caller() -> String {
     format!("Bearer {ROOT_TOKEN}")
 }
 
-pub(crate) async fn a_token_in_force_is_active_and_all_else_is_not(mut authority: Authority) {
-    let forward = forwarding(&mut authority, "").await;
+pub(crate) async fn a_token_in_force_is_active_and_all_else_is_not(authority: Authority) {
+    let (authority, forward) = forwarding(authority, "").await;
     let mut root = authority.root().await;
     let asked = CreateRequest {
         namespace: "shop".into(),
@@ -43,17 +48,33 @@ pub(crate) async fn a_token_in_force_is_active_and_all_else_is_not(mut authority
     assert_eq!(told["iat"], seconds(token.create_time));
     let bare = create(&mut root, named("bare")).await.1;
     let told = introspect(&forward, &root_caller(), &bare).json();
-    assert_eq!((&told["exp"], &told["sub"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!(
+        (&told["exp"], &told["sub"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
     let restricted = CreateRequest {
         allowed_endpoints: vec!["/orders".into()],
         ..named("restricted")
     };
     let restricted = create(&mut root, restricted).await.1;
     let revoked = create(&mut root, named("revoked")).await.1;
-    assert_eq!(post(&forward, "/oauth2/revoke", &[], &format!("token={revoked}")).status, 200);
-    for token in [&*restricted, &*revoked, "rubbish", &format!("{secret}x"), &"a".repeat(600)] {
+    assert_eq!(
+        post(&forward, "/oauth2/revoke", &[], &format!("token={revoked}")).status,
+        200
+    );
+    for token in [
+        &*restricted,
+        &*revoked,
+        "rubbish",
+        &format!("{secret}x"),
+        &"a".repeat(600),
+    ] {
         let reply = introspect(&forward, &root_caller(), token);
-        assert_eq!((reply.status, &*reply.body), (200, "{\"active\":false}"), "{token}");
+        assert_eq!(
+            (reply.status, &*reply.body),
+            (200, "{\"active\":false}"),
+            "{token}"
+        );
     }
     assert!(!authority.log().contains(&secret), "a secret is logged");
 }
@@ -65,8 +86,8 @@ fn expiring() -> token_authority::transport::grpc::pb::create_request::Expiratio
     })
 }
 
-pub(crate) async fn who_asks_must_be_known_and_may_validate(mut authority: Authority) {
-    let forward = forwarding(&mut authority, TRUSTING).await;
+pub(crate) async fn who_asks_must_be_known_and_may_validate(authority: Authority) {
+    let (authority, forward) = forwarding(authority, TRUSTING).await;
     let mut root = authority.root().await;
     let judge = CreateRequest {
         namespace: "shop".into(),
@@ -81,27 +102,57 @@ pub(crate) async fn who_asks_must_be_known_and_may_validate(mut authority: Autho
     let in_shop = create(&mut root, in_shop).await.1;
     let elsewhere = create(&mut root, named("b")).await.1;
     let bearer = format!("Bearer {judge}");
-    let active = |caller: &str, token: &str| introspect(&forward, caller, token).json()["active"].clone();
+    let active =
+        |caller: &str, token: &str| introspect(&forward, caller, token).json()["active"].clone();
     assert_eq!(active(&bearer, &in_shop), true);
     assert_eq!(active(&bearer, &elsewhere), false);
-    assert_eq!(active(&format!("Basic {}", base64(&format!("resource:{judge}"))), &in_shop), true);
+    assert_eq!(
+        active(
+            &format!("Basic {}", base64(&format!("resource:{judge}"))),
+            &in_shop
+        ),
+        true
+    );
     let form = format!("token={elsewhere}&namespace=shop");
-    let named = post(&forward, PATH, &[&format!("authorization: {bearer}")], &form);
+    let named = post(
+        &forward,
+        PATH,
+        &[&format!("authorization: {bearer}")],
+        &form,
+    );
     assert_eq!(named.json()["active"], false);
     let foreign = format!("token={elsewhere}&namespace=default");
-    let foreign = post(&forward, PATH, &[&format!("authorization: {bearer}")], &foreign);
+    let foreign = post(
+        &forward,
+        PATH,
+        &[&format!("authorization: {bearer}")],
+        &foreign,
+    );
     assert_eq!(foreign.status, 403, "{foreign:?}");
     for unknown in ["Bearer rubbish", "Basic !!!", "Digest x", "Bearer "] {
         let reply = introspect(&forward, unknown, &in_shop);
         assert_eq!(reply.status, 401, "{unknown}");
         assert_eq!(reply.json()["error"], "invalid_client");
-        assert!(reply.header("www-authenticate").unwrap().contains("Basic realm="));
+        assert!(
+            reply
+                .header("www-authenticate")
+                .unwrap()
+                .contains("Basic realm=")
+        );
     }
     // That proxies are trusted there makes nobody a caller.
-    assert_eq!(post(&forward, PATH, &[], &format!("token={in_shop}")).status, 401);
+    assert_eq!(
+        post(&forward, PATH, &[], &format!("token={in_shop}")).status,
+        401
+    );
     let powerless = introspect(&forward, &format!("Bearer {in_shop}"), &in_shop);
     assert_eq!(powerless.status, 403);
-    assert!(powerless.header("www-authenticate").unwrap().contains("insufficient_scope"));
+    assert!(
+        powerless
+            .header("www-authenticate")
+            .unwrap()
+            .contains("insufficient_scope")
+    );
 }
 
 /// Base64 as Basic has it (RFC 4648, section 4).
@@ -120,12 +171,19 @@ fn base64(text: &str) -> String {
     groups.collect()
 }
 
-pub(crate) async fn what_is_no_form_is_refused(mut authority: Authority) {
-    let forward = forwarding(&mut authority, "").await;
+pub(crate) async fn what_is_no_form_is_refused(authority: Authority) {
+    let (authority, forward) = forwarding(authority, "").await;
     let root = format!("authorization: {}", root_caller());
     let large = format!("token={}", "a".repeat(9_000));
     for path in [PATH, "/oauth2/revoke"] {
-        for form in ["", "token=", "tokem=a", "token=a&token=a", "token=%zz", &large] {
+        for form in [
+            "",
+            "token=",
+            "tokem=a",
+            "token=a&token=a",
+            "token=%zz",
+            &large,
+        ] {
             let reply = post(&forward, path, &[&root], form);
             assert_eq!(reply.status, 400, "{path} {form:.20}");
             assert_eq!(reply.json()["error"], "invalid_request");
@@ -138,8 +196,8 @@ pub(crate) async fn what_is_no_form_is_refused(mut authority: Authority) {
     assert_eq!(post(&forward, "/oauth2/revoke", &[], &long).status, 400);
 }
 
-pub(crate) async fn an_introspection_counts_as_a_use(mut authority: Authority) {
-    let forward = forwarding(&mut authority, "").await;
+pub(crate) async fn an_introspection_counts_as_a_use(authority: Authority) {
+    let (authority, forward) = forwarding(authority, "").await;
     let mut root = authority.root().await;
     let asked = CreateRequest {
         rate_limits: vec![RateLimit {
@@ -153,8 +211,8 @@ pub(crate) async fn an_introspection_counts_as_a_use(mut authority: Authority) {
     assert_eq!([active(), active(), active()], [true, true, false]);
 }
 
-pub(crate) async fn a_secret_revokes_its_token_and_is_answered_as_any_other(mut authority: Authority) {
-    let forward = forwarding(&mut authority, "").await;
+pub(crate) async fn a_secret_revokes_its_token_and_is_answered_as_any_other(authority: Authority) {
+    let (authority, forward) = forwarding(authority, "").await;
     let mut root = authority.root().await;
     let secret = create(&mut root, named("a")).await.1;
     let revoke = |token: &str| post(&forward, "/oauth2/revoke", &[], &format!("token={token}"));

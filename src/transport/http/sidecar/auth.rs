@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::USER_AGENT;
 
 use crate::authority::access::Session;
-use crate::authority::act::Validate;
+use crate::authority::act::{Act, Check};
 use crate::authority::error::Error;
 use crate::authority::validate::Validation;
 use crate::domain::caller::{Namespaces, Permission, Reach};
@@ -82,7 +82,7 @@ impl Desk {
         let question = request.question(&demand)?;
         let authority = &self.setup.authority;
         let session = self.proxy(asked).await?;
-        let right = authority.permit::<Validate>(&session)?;
+        let right = authority.permit::<Check>(&session)?;
         let validation = authority.validate(&right, secret, &question).await;
         let validation = right.conclude(validation)?;
         tracing::debug!(
@@ -108,14 +108,14 @@ impl Desk {
             .as_ref()
             .is_some_and(|own| own.names().is_some());
         if certified {
-            return self.session(asked, Ok(None)).await;
+            return self.session(Check::RPC, asked, Ok(None)).await;
         }
         let secret = shown::of_proxy(&asked.head.headers);
         let secret = match &secret {
             Ok(secret) => Ok(secret.as_ref().map(|secret| secret.as_str())),
             Err(shown::Malformed) => Err(shown::Malformed),
         };
-        self.session(asked, secret).await
+        self.session(Check::RPC, asked, secret).await
     }
 
     /// Where a demand names no namespace: that of the peers' permission, if that is for one only.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::body::Body;
 
 use crate::authority::access::Right;
-use crate::authority::act::Validate;
+use crate::authority::act::{Act, Validate};
 use crate::authority::error::Error;
 use crate::authority::validate::{Question, Subject, Validation};
 use crate::domain::caller::{Namespaces, Reach};
@@ -28,7 +28,7 @@ impl Desk {
             Err(Malformed) => Err(Malformed),
         };
         let authority = &self.setup.authority;
-        let session = match self.session(&asked, shown).await {
+        let session = match self.session(Validate::RPC, &asked, shown).await {
             Ok(session) => session,
             Err(error) => return self.refusal(error),
         };

@@ -22,7 +22,6 @@ use tracing::Instrument;
 
 use crate::authority::Authority;
 use crate::authority::access::{Proof, Session};
-use crate::authority::act::{self, Act};
 use crate::authority::call::Call;
 use crate::authority::error::Error;
 use crate::domain::caller::{Caller, Grants, Identity};
@@ -148,13 +147,14 @@ impl Desk {
         }
     }
 
-    /// Finds out who asks, by what is shown.
+    /// Finds out who asks for `rpc`, by what is shown.
     async fn session(
         &self,
+        rpc: &'static str,
         asked: &Asked,
         secret: Result<Option<&str>, Malformed>,
     ) -> Result<Session, Error> {
-        let (authority, rpc) = (&self.setup.authority, act::Validate::RPC);
+        let authority = &self.setup.authority;
         let secret = secret.map_err(|Malformed| {
             let why = "the credential cannot be read, or there are two";
             authority.unknown_caller(rpc, &asked.call, Error::Unauthenticated(why.into()))
