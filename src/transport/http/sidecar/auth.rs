@@ -46,14 +46,13 @@ impl From<Error> for Stop {
 
 impl Desk {
     pub(super) async fn auth(&self, asked: Asked) -> Answer {
-        let answer = match self.judged(&asked).await {
+        match self.judged(&asked).await {
             Ok(validation) => self.allowed(&validation),
             Err(Stop::Refused(refusal)) => self.refused(&refusal),
             Err(Stop::Outage(error)) => {
                 outage(&error).with(REFUSED_STATUS, StatusCode::SERVICE_UNAVAILABLE.as_str())
             }
-        };
-        with_every_identity(answer)
+        }
     }
 
     async fn judged(&self, asked: &Asked) -> Result<Validation, Stop> {
@@ -134,9 +133,14 @@ impl Desk {
         }
     }
 
+    /// Identity headers that are not set are there, and empty: a proxy that copies them puts them in the
+    /// place of what its client sent.
     fn allowed(&self, validation: &Validation) -> Answer {
         let mut answer = Answer::bare(StatusCode::OK);
         answer.headers = Identity::of(validation).headers();
+        let unset: Vec<&str> = identity::unset(&answer.headers).collect();
+        let unset = unset.into_iter().map(|name| (name, String::new()));
+        answer.headers.extend(unset);
         if let Some(standing) = Standing::of(validation) {
             answer
                 .headers
@@ -157,14 +161,4 @@ impl Desk {
         }
         .with(REFUSED_STATUS, refusal.status.as_str())
     }
-}
-
-/// The same with the identity headers that are not set, empty: a proxy that copies them puts them in
-/// the place of what its client sent.
-fn with_every_identity(mut answer: Answer) -> Answer {
-    let unset: Vec<&str> = identity::unset(&answer.headers).collect();
-    answer
-        .headers
-        .extend(unset.into_iter().map(|name| (name, String::new())));
-    answer
 }
