@@ -51,7 +51,7 @@ pub(crate) async fn an_allowed_request_is_told_whose_it_is(authority: Authority)
         &[&bearing(&secret)],
     );
     assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
-    assert_eq!(reply.header("x-token-id"), Some(token.id.as_str()));
+    assert_eq!(reply.header("x-token-id"), Some(token.token_id.as_str()));
     assert_eq!(reply.header("x-token-owner"), Some("Ann%20%C3%9Cmit"));
     assert_eq!(reply.header("x-token-namespace"), Some("default"));
     assert_eq!(
@@ -115,7 +115,7 @@ pub(crate) async fn every_refusal_has_its_status(authority: Authority) {
     };
     let (_, secret) = create(&mut root, asked).await;
     let (gone, revoked) = create(&mut root, named("b")).await;
-    let target = Some(revoke_request::Target::TokenId(gone.id));
+    let target = Some(revoke_request::Target::TokenId(gone.token_id));
     let revocation = RevokeRequest {
         target,
         ..RevokeRequest::default()

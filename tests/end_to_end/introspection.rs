@@ -1,9 +1,12 @@
 //! Token introspection (RFC 7662) and revocation (RFC 7009), as those who speak OAuth ask them.
 
 use token_authority::transport::grpc::pb::{CreateRequest, RateLimit, Verdict};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::encrypted::Encrypted;
 use crate::forwarding::{Reply, TRUSTING, forwarding, post, send};
-use crate::harness::{Authority, ROOT_TOKEN, create, named, verdict};
+use crate::harness::{Authority, ROOT_TOKEN, create, named, until, verdict};
+use crate::support::certificates::Wanted;
 
 const PATH: &str = "/oauth2/introspect";
 
@@ -41,7 +44,7 @@ pub(crate) async fn a_token_in_force_is_active_and_all_else_is_not(authority: Au
     assert_eq!(told["active"], true);
     assert_eq!(told["scope"], "orders:read stock");
     assert_eq!(told["sub"], "ann");
-    assert_eq!(told["jti"], token.id.as_str());
+    assert_eq!(told["jti"], token.token_id.as_str());
     assert_eq!(told["token_type"], "Bearer");
     assert_eq!(told["namespace"], "shop");
     assert_eq!(told["exp"], seconds(token.expire_time));
@@ -172,7 +175,7 @@ fn base64(text: &str) -> String {
 }
 
 pub(crate) async fn what_is_no_form_is_refused(authority: Authority) {
-    let (authority, forward) = forwarding(authority, "").await;
+    let (_authority, forward) = forwarding(authority, "").await;
     let root = format!("authorization: {}", root_caller());
     let large = format!("token={}", "a".repeat(9_000));
     for path in [PATH, "/oauth2/revoke"] {
@@ -232,4 +235,38 @@ pub(crate) async fn a_secret_revokes_its_token_and_is_answered_as_any_other(auth
     assert_eq!(replies[0].status, 200);
     assert_eq!(last.status, 429, "a peer is limited");
     assert!(last.header("retry-after").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_introspects_over_tls() {
+    const CALLERS: &str = "access.certificate_callers=[\
+        { name = \"gateway\", uri = \"spiffe://example.org/gateway\", permissions = [\"validate@*\"] }]";
+    let listen = "forward_auth.listen=127.0.0.1:0";
+    let encrypted = Encrypted::mutual(&["--set", CALLERS, "--set", listen]);
+    let address = || {
+        let said = encrypted.authority.stdout();
+        let mut lines = said.lines();
+        lines.find_map(|line| line.strip_prefix("forward-auth on ").map(str::to_owned))
+    };
+    let address = until(address).await;
+    let secret = create(&mut encrypted.root().await, named("a")).await.1;
+    let form = format!("token={secret}");
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\n{form}",
+        form.len()
+    );
+    let wanted = Wanted::client().uri("spiffe://example.org/gateway");
+    let gateway = encrypted.visitor(&encrypted.clients.issue(wanted));
+    for (visitor, expected) in [
+        (gateway, "\"active\":true"),
+        (encrypted.stranger(), "invalid_client"),
+    ] {
+        let visitor = visitor.offering(&[b"http/1.1"]);
+        let mut stream = visitor.connect(&address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        let _ = stream.read_to_string(&mut reply).await;
+        assert!(reply.contains(expected), "{reply}");
+    }
 }

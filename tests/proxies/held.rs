@@ -46,7 +46,7 @@ impl Scene {
 
     async fn token(&mut self, request: CreateRequest) -> (String, String) {
         let (token, secret) = create(&mut self.root, request).await;
-        (token.id, format!("authorization: Bearer {secret}"))
+        (token.token_id, format!("authorization: Bearer {secret}"))
     }
 }
 
