@@ -29,11 +29,14 @@ mod every_method;
 mod ext_authz;
 mod ext_authz_refusals;
 mod failure_budgets;
+mod forward_auth;
+mod forwarding;
 mod gone;
 mod harness;
 mod health;
 mod healthcheck;
 mod hidden;
+mod introspection;
 mod keep_alive;
 mod leases;
 mod leasing;
@@ -183,6 +186,23 @@ on_both_stores! {
     }
     healthcheck {
         a_serving_and_a_draining_server_are_told_apart,
+    }
+    forward_auth {
+        an_allowed_request_is_told_whose_it_is,
+        every_refusal_has_its_status,
+        only_what_trusted_peers_tell_is_believed,
+        a_proxy_asks_as_its_peers_may_or_shows_a_credential,
+        limits_may_be_told_as_nginx_can_hear_them,
+        pages_and_methods_that_there_are_not_are_told,
+        it_is_asked_over_http2_and_a_unix_socket_too,
+        it_leaves_with_idle_connections_when_told_to,
+    }
+    introspection {
+        a_token_in_force_is_active_and_all_else_is_not,
+        who_asks_must_be_known_and_may_validate,
+        what_is_no_form_is_refused,
+        an_introspection_counts_as_a_use,
+        a_secret_revokes_its_token_and_is_answered_as_any_other,
     }
     pages {
         readiness_is_told_until_the_drain_and_life_to_the_end,
