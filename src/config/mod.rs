@@ -267,15 +267,18 @@ impl File {
         };
         let tls = tls.parse()?;
         let callers = certificates::parse(access.certificate_callers)?;
-        if !callers.is_empty() && tls.as_ref().is_none_or(|tls| tls.files.clients.is_none()) {
-            let why = "need tls.client_ca_file: without it no client can show a certificate";
-            return Err(ConfigError::key(certificates::KEY, why));
-        }
         let protection = server.protection(tls.is_some());
         let server = server.parse(tls.is_some())?;
+        let ext_authz = ext_authz.parse()?;
+        let shows_none = tls.as_ref().is_none_or(|tls| tls.files.clients.is_none());
+        if !callers.is_empty() && shows_none && ext_authz.certificate_peers.is_empty() {
+            let why = "need tls.client_ca_file, or ext_authz.certificate_peers: else nobody can show, \
+                       or tell of, a certificate";
+            return Err(ConfigError::key(certificates::KEY, why));
+        }
         Ok(Config {
             forward_auth: forward_auth.parse(protection, &server.listen)?,
-            ext_authz: ext_authz.parse()?,
+            ext_authz,
             server,
             tls,
             store: store.parse()?,

@@ -13,6 +13,7 @@ mod bad_limits;
 mod batches;
 mod caller_limits;
 mod certificate_reload;
+mod checking;
 mod cli_tls;
 mod client_certificates;
 mod deadlines;
@@ -25,6 +26,8 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod ext_authz;
+mod ext_authz_refusals;
 mod failure_budgets;
 mod forward_auth;
 mod forwarding;
@@ -390,6 +393,23 @@ on_both_stores! {
         a_replayed_batch_answers_the_same_tokens,
         where_there_is_no_room_for_all_none_stays,
         a_batch_that_cannot_be_says_which_field,
+    }
+    ext_authz {
+        an_allowed_request_is_told_whose_it_is_in_both_encodings,
+        what_a_client_says_of_itself_never_reaches_the_upstream,
+        the_secret_of_a_lease_is_told_with_its_fence,
+        limits_are_told_with_every_answer,
+        routes_of_envoy_say_what_they_demand,
+        what_is_checked_counts_as_what_is_validated,
+    }
+    ext_authz_refusals {
+        every_refusal_has_its_status,
+        an_unknown_secret_is_not_told_from_a_revoked_one,
+        credentials_that_differ_are_refused,
+        a_client_of_grpc_is_refused_in_its_own_language,
+        who_may_not_ask_is_refused_by_a_decision,
+        what_is_no_request_of_http_is_refused,
+        floods_are_refused_and_pass_nowhere,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,
