@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .open_files([
             "tokenauthority/v1/token_service.proto",
             "tokenauthority/v1/error_reason.proto",
+            "envoy/service/accesslog/v3/als.proto",
         ])?
         .encode_file_descriptor_set();
     fs::write(

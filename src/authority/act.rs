@@ -20,7 +20,7 @@ pub enum Needs {
 
 /// An act that needs a permission; the type of the [`super::access::Right`] to do it.
 pub trait Act: Send + Sync + 'static {
-    /// The method of `TokenService`.
+    /// The method, of `TokenService` unless it says otherwise.
     const RPC: &'static str;
     const PERMISSION: Permission;
     /// Whether each call is written to the audit log; refusals always are.
@@ -96,6 +96,8 @@ acts! {
     Overview: Read, audited true;
     /// Telling how requests ended; counted as usage, not audited.
     Report: Report, audited false;
+    /// The same of proxies, whose method is one of Envoy's access log service.
+    AccessLogs of StreamAccessLogs: Report, audited false;
 }
 
 /// Every RPC of `TokenService` and what it needs.
@@ -148,3 +150,7 @@ pub const TABLE: [(&str, Needs); 23] = [
     (Report::RPC, Needs::Permission(Report::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];
+
+/// Methods of services that others named, and what they need.
+pub const OF_OTHERS: [(&str, Needs); 1] =
+    [(AccessLogs::RPC, Needs::Permission(AccessLogs::PERMISSION))];

@@ -55,7 +55,12 @@ impl Sights {
 
 impl Observation {
     pub(super) async fn begin(config: &Config) -> Result<Self, ServeError> {
-        let metrics = Arc::new(Metrics::new(act::TABLE.map(|(rpc, _)| rpc)));
+        let metrics = Arc::new(Metrics::new(
+            act::TABLE
+                .iter()
+                .chain(&act::OF_OTHERS)
+                .map(|(rpc, _)| *rpc),
+        ));
         let listener = match &config.server.metrics {
             MetricsPlace::Own(addresses) => Some(listening::bind(addresses).await?),
             MetricsPlace::Beside | MetricsPlace::Off => None,

@@ -21,7 +21,7 @@ use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
 use super::on_hold::Heard;
-use super::{deadline, method, status};
+use super::{counted, deadline, status};
 
 /// Health must be told while draining and under load, too.
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
@@ -42,8 +42,11 @@ const JUDGING: [&str; 3] = [
     act::ValidateStream::RPC,
 ];
 
-/// The method that listens for as long as both sides want, and then answers.
-const LISTENS: &str = "/tokenauthority.v1.TokenService/Report";
+/// Methods that listen for as long as both sides want, and then answer.
+const LISTEN: [&str; 2] = [
+    "/tokenauthority.v1.TokenService/Report",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+];
 
 /// The method whose calls may wait longer than others may take.
 const WAITS: &str = "/tokenauthority.v1.TokenService/Acquire";
@@ -73,7 +76,7 @@ impl Settings {
         Begun {
             id: self.authority.call_id(own.map(|id| id.as_bytes())),
             asked: own.is_some(),
-            rpc: self.metrics.rpcs.named(method(request.uri().path())),
+            rpc: self.metrics.rpcs.named(counted(request.uri().path())),
             settings: self.clone(),
             since: Instant::now(),
             told: false,
@@ -132,7 +135,7 @@ where
         let settings = self.settings.clone();
         let begun = settings.begin(&request);
         let path = request.uri().path();
-        let listens = path == LISTENS;
+        let listens = LISTEN.contains(&path);
         let endless = listens || ENDLESS.iter().any(|method| path.starts_with(method));
         let gate = match endless {
             true => &settings.streams,

@@ -1,5 +1,6 @@
 //! gRPC: the listener's services in a named order, and their bounds; and HTTP beside them.
 
+mod access_log;
 mod call;
 mod caller;
 pub mod codec;
@@ -10,6 +11,7 @@ mod deadline;
 mod dispatch;
 mod eager;
 mod edge;
+pub mod envoy;
 mod health;
 mod keep_alive_stream;
 mod lease_calls;
@@ -39,8 +41,10 @@ use crate::transport::http::{BesideGrpc, Pages};
 
 pub use tonic_reflection::server::Error as ReflectionError;
 
+use access_log::AccessLogHandler;
 use dispatch::Dispatch;
 use edge::{EdgeLayer, Settings};
+use envoy::service::accesslog::v3::access_log_service_server as access_logs;
 use pb::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use token_service::TokenServiceHandler;
 
@@ -97,6 +101,12 @@ pub async fn serve(
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
     };
+    let logs = access_logs::AccessLogServiceServer::new(AccessLogHandler {
+        authority: authority.clone(),
+        metrics: metrics.clone(),
+        call_deadline: bounds.call_deadline,
+        message_bytes: bounds.message_bytes,
+    });
     let settings = Settings {
         authority,
         metrics,
@@ -109,6 +119,7 @@ pub async fn serve(
     let routes = Routes::new(health)
         .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
+        .add_service(logs.max_decoding_message_size(bounds.message_bytes))
         .prepare();
     let service = move || {
         let tokens = TokenServiceServer::new(tokens.clone());
@@ -133,6 +144,16 @@ pub async fn serve(
 fn method(path: &str) -> Option<&str> {
     let path = path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?;
     path.strip_prefix('/')
+}
+
+/// The same of a path of any service whose methods are told apart when they are counted.
+fn counted(path: &str) -> Option<&str> {
+    method(path).or_else(|| {
+        let path = path
+            .strip_prefix('/')?
+            .strip_prefix(access_logs::SERVICE_NAME)?;
+        path.strip_prefix('/')
+    })
 }
 
 /// All that clients may want described: our API, health, and the types of error details.

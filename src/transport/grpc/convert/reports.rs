@@ -16,9 +16,9 @@ use super::time::{instant, span};
 use super::validate::{USER_AGENT_BYTES_MAX, at_most};
 use super::{given, sound};
 
-const LATENCY_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LATENCY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The greatest number of a gRPC status.
-const GRPC_STATUS_MAX: u32 = 16;
+pub(super) const GRPC_STATUS_MAX: u32 = 16;
 
 /// The message of that number on its stream.
 pub(in crate::transport::grpc) fn told(
