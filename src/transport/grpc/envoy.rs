@@ -74,7 +74,13 @@ mod tests {
             ..HttpRequest::default()
         };
         let printed = format!("{request:?}");
-        assert!(!printed.contains("canary") && !printed.contains("99, 97"), "{printed}");
-        assert!(printed.contains("x-api-key") && printed.contains("/orders"), "{printed}");
+        assert!(
+            !printed.contains("canary") && !printed.contains("99, 97"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("x-api-key") && printed.contains("/orders"),
+            "{printed}"
+        );
     }
 }
