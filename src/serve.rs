@@ -9,6 +9,7 @@ mod listening;
 mod observing;
 mod process;
 mod root_token;
+mod sidecars;
 mod stop;
 mod stores;
 mod suggestions;
@@ -280,6 +281,7 @@ async fn serve_store(
         gate: gate.clone(),
         streams: Gate::of_streams(limits.streams, limits.streams_per_address),
         bounds: bounds(limits),
+        ext_authz: sidecars::ext_authz(&config.ext_authz),
         http,
     };
     let (supervision, homes) = (config.supervision.as_ref(), door.homes.clone());

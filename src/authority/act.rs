@@ -20,7 +20,7 @@ pub enum Needs {
 
 /// An act that needs a permission; the type of the [`super::access::Right`] to do it.
 pub trait Act: Send + Sync + 'static {
-    /// The method, of `TokenService` unless it says otherwise.
+    /// The method, of `TokenService` or of [`BESIDE`].
     const RPC: &'static str;
     const PERMISSION: Permission;
     /// Whether each call is written to the audit log; refusals always are.
@@ -52,6 +52,8 @@ acts! {
     BatchValidate: Validate, audited false;
     /// Judging secrets over one stream.
     ValidateStream: Validate, audited false;
+    /// Judging what a request carries that a proxy holds.
+    Check: Validate, audited false;
     /// Issuing tokens.
     Create: Create, audited true;
     /// Reading one token.
@@ -151,6 +153,13 @@ pub const TABLE: [(&str, Needs); 23] = [
     ("WhoAmI", Needs::Credential),
 ];
 
-/// Methods of services that others named, and what they need.
-pub const OF_OTHERS: [(&str, Needs); 1] =
-    [(AccessLogs::RPC, Needs::Permission(AccessLogs::PERMISSION))];
+/// Methods of other services, and what they need: names of their own among those of [`TABLE`].
+pub const BESIDE: [(&str, Needs); 2] = [
+    (Check::RPC, Needs::Permission(Check::PERMISSION)),
+    (AccessLogs::RPC, Needs::Permission(AccessLogs::PERMISSION)),
+];
+
+/// The names of all methods that are told apart.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    TABLE.into_iter().chain(BESIDE).map(|(rpc, _)| rpc)
+}

@@ -19,9 +19,13 @@ use super::envoy::data::accesslog::v3::HttpAccessLogEntry;
 use super::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
 use super::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use super::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
+use super::ext_authz::ExtAuthzTerms;
 use super::standing::{Standing, Trouble};
 use super::status;
 use super::usage_calls::{explained, leaving};
+
+/// The path of its one method.
+pub(super) const PATH: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
 /// Takes access logs.
 #[derive(Clone)]
@@ -30,6 +34,7 @@ pub(super) struct AccessLogHandler {
     pub(super) metrics: Arc<Metrics>,
     pub(super) call_deadline: Duration,
     pub(super) message_bytes: usize,
+    pub(super) terms: Arc<ExtAuthzTerms>,
 }
 
 #[tonic::async_trait]
@@ -39,7 +44,12 @@ impl AccessLogService for AccessLogHandler {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let shown = Shown::by(act::AccessLogs::RPC, &request, &self.authority)?;
+        let shown = Shown::behind(
+            act::AccessLogs::RPC,
+            &request,
+            &self.authority,
+            &self.terms.certificate_peers,
+        )?;
         let leaving = leaving(&request);
         let lasting = request.extensions().get::<Lasting>().cloned();
         // A proxy that has nothing to log says nothing.

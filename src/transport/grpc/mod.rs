@@ -12,6 +12,7 @@ mod dispatch;
 mod eager;
 mod edge;
 pub mod envoy;
+mod ext_authz;
 mod health;
 mod keep_alive_stream;
 mod lease_calls;
@@ -33,6 +34,7 @@ use tonic::service::Routes;
 use tower::Layer;
 
 use crate::authority::Authority;
+use crate::authority::act::{self, Act};
 use crate::authority::readiness::Readiness;
 use crate::metrics::Metrics;
 use crate::transport::connections::Door;
@@ -45,6 +47,8 @@ use access_log::AccessLogHandler;
 use dispatch::Dispatch;
 use edge::{EdgeLayer, Settings};
 use envoy::service::accesslog::v3::access_log_service_server as access_logs;
+use ext_authz::ExtAuthz;
+pub use ext_authz::ExtAuthzTerms;
 use pb::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use token_service::TokenServiceHandler;
 
@@ -67,6 +71,7 @@ pub struct Setup {
     pub gate: Arc<Gate>,
     pub streams: Arc<Gate>,
     pub bounds: Bounds,
+    pub ext_authz: ExtAuthzTerms,
     /// What is answered to plain HTTP on the same listener.
     pub http: Pages,
 }
@@ -87,6 +92,7 @@ pub async fn serve(
         gate,
         streams,
         bounds,
+        ext_authz,
         http,
     } = setup;
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -101,12 +107,15 @@ pub async fn serve(
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
     };
+    let ext_authz = Arc::new(ext_authz);
     let logs = access_logs::AccessLogServiceServer::new(AccessLogHandler {
         authority: authority.clone(),
         metrics: metrics.clone(),
         call_deadline: bounds.call_deadline,
         message_bytes: bounds.message_bytes,
+        terms: ext_authz.clone(),
     });
+    let ext_authz = ExtAuthz::new(authority.clone(), ext_authz, bounds.message_bytes);
     let settings = Settings {
         authority,
         metrics,
@@ -125,6 +134,7 @@ pub async fn serve(
         let tokens = TokenServiceServer::new(tokens.clone());
         let dispatch = Dispatch {
             tokens: tokens.max_decoding_message_size(bounds.message_bytes),
+            ext_authz: ext_authz.clone(),
             routes: Arc::new(routes.clone()),
         };
         let edge = EdgeLayer(Arc::new(settings.clone())).layer(dispatch);
@@ -146,20 +156,21 @@ fn method(path: &str) -> Option<&str> {
     path.strip_prefix('/')
 }
 
-/// The same of a path of any service whose methods are told apart when they are counted.
-fn counted(path: &str) -> Option<&str> {
-    method(path).or_else(|| {
-        let path = path
-            .strip_prefix('/')?
-            .strip_prefix(access_logs::SERVICE_NAME)?;
-        path.strip_prefix('/')
-    })
+/// The method that a path names, of all that are told apart.
+fn known(path: &str) -> Option<&str> {
+    match method(path) {
+        // Whatever services beside it have.
+        Some(name) => Some(name).filter(|name| act::BESIDE.iter().all(|(rpc, _)| rpc != name)),
+        None if path == ext_authz::PATH => Some(act::Check::RPC),
+        None => (path == access_log::PATH).then_some(act::AccessLogs::RPC),
+    }
 }
 
-/// All that clients may want described: our API, health, and the types of error details.
+/// All that clients may want described: our API, what of Envoy's is served, health, and the types of error details.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(envoy::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -131,7 +131,10 @@ mod tests {
     fn either_header_carries_it_and_the_scheme_may_be_written_in_any_case() {
         assert_eq!(found(&[]), Ok(None));
         for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
-            assert_eq!(found(&[("authorization", &format!("{scheme} s"))]), one("s"));
+            assert_eq!(
+                found(&[("authorization", &format!("{scheme} s"))]),
+                one("s")
+            );
         }
         assert_eq!(found(&[("authorization", "Bearer   s ")]), one("s"));
         assert_eq!(found(&[("authorization", "Bearer\ts")]), one("s"));
@@ -142,7 +145,10 @@ mod tests {
 
     #[test]
     fn the_same_twice_is_one_and_two_different_ones_conflict() {
-        assert_eq!(found(&[("x-api-key", "s"), ("authorization", "Bearer s")]), one("s"));
+        assert_eq!(
+            found(&[("x-api-key", "s"), ("authorization", "Bearer s")]),
+            one("s")
+        );
         assert_eq!(found(&[("authorization", "Bearer s,bearer s")]), one("s"));
         assert_eq!(found(&[("x-api-key", "s,"), ("x-api-key", "s")]), one("s"));
         for two in [
@@ -163,11 +169,17 @@ mod tests {
     #[test]
     fn another_scheme_is_none_of_ours_unless_it_comes_beside_a_bearer() {
         assert_eq!(found(&[("authorization", "Basic czpz")]), Ok(None));
-        assert_eq!(found(&[("authorization", "Basic czpz"), ("x-api-key", "s")]), one("s"));
+        assert_eq!(
+            found(&[("authorization", "Basic czpz"), ("x-api-key", "s")]),
+            one("s")
+        );
         assert_eq!(found(&[("authorization", "s")]), Ok(None));
         assert_eq!(found(&[("authorization", "Basic czpz, Bearer s")]), Err(()));
         assert_eq!(
-            found(&[("authorization", "Bearer s"), ("authorization", "Basic czpz")]),
+            found(&[
+                ("authorization", "Bearer s"),
+                ("authorization", "Basic czpz")
+            ]),
             Err(())
         );
     }

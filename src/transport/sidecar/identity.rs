@@ -51,7 +51,12 @@ impl Identity {
             (OWNER, encoded(&self.owner)),
             (NAMESPACE, encoded(&self.namespace)),
             (SCOPES, scopes.join(" ")),
-            (FENCE, self.fence.map(|fence| fence.to_string()).unwrap_or_default()),
+            (
+                FENCE,
+                self.fence
+                    .map(|fence| fence.to_string())
+                    .unwrap_or_default(),
+            ),
             (VALIDATION_ID, encoded(&self.validation_id)),
         ];
         all.into_iter()
@@ -81,7 +86,12 @@ fn known(subject: &Subject) -> Identity {
         About::Token(token) => (
             token.namespace.as_str(),
             token.profile.owner_text(),
-            token.profile.scopes.iter().map(ToString::to_string).collect(),
+            token
+                .profile
+                .scopes
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         ),
     };
     Identity {
@@ -130,7 +140,11 @@ fn twins(name: &str) -> Vec<String> {
                 return letter;
             }
             number += 1;
-            if changed >> (number - 1) & 1 == 1 { '_' } else { '-' }
+            if changed >> (number - 1) & 1 == 1 {
+                '_'
+            } else {
+                '-'
+            }
         };
         name.chars().map(letter).collect()
     };
@@ -198,13 +212,24 @@ mod tests {
     fn every_twin_of_every_name_is_removed() {
         let removed = always_removed(&[HeaderName::from_static("x-api-key")]);
         for twin in [
-            "x-api-key", "x_api_key", "x-api_key", "x_api-key", "x_token_id", "x-token_id",
-            "x_token-id", "x_validation_id", "x_token-scopes",
+            "x-api-key",
+            "x_api_key",
+            "x-api_key",
+            "x_api-key",
+            "x_token_id",
+            "x-token_id",
+            "x_token-id",
+            "x_validation_id",
+            "x_token-scopes",
         ] {
             assert!(removed.iter().any(|name| name == twin), "{twin}");
         }
         // What we set must stay: removing comes after setting.
-        assert!(NAMES.iter().all(|name| removed.iter().all(|gone| gone != name)));
+        assert!(
+            NAMES
+                .iter()
+                .all(|name| removed.iter().all(|gone| gone != name))
+        );
         assert_eq!(removed.len(), 1 + 3 + 6 * 3);
     }
 

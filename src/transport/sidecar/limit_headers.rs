@@ -200,7 +200,9 @@ mod tests {
     /// Judged ten seconds after it was issued, with so many uses spent of each rate limit.
     fn judged(token: Token, spent: &[u64], quota: Option<u64>, verdict: Verdict) -> Validation {
         let limits = token.profile.rate_limits.iter();
-        let backlogs = limits.zip(spent).map(|(limit, uses)| limit.pace().step * uses);
+        let backlogs = limits
+            .zip(spent)
+            .map(|(limit, uses)| limit.pace().step * uses);
         let left = Left {
             now: at(11),
             backlogs: backlogs.collect(),
@@ -210,7 +212,10 @@ mod tests {
             verdict,
             subject: Some(Subject {
                 about: About::Token(Arc::new(token)),
-                credential: Credential::Own { version: 1, until: None },
+                credential: Credential::Own {
+                    version: 1,
+                    until: None,
+                },
                 now: at(11),
                 left: Some(left),
             }),
@@ -223,7 +228,9 @@ mod tests {
 
     fn told(validation: &Validation, reset: Reset) -> String {
         let headers = Standing::of(validation).unwrap().headers(reset);
-        let lines = headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -267,7 +274,12 @@ mod tests {
     #[test]
     fn a_quota_is_told_as_the_last_policy_and_comes_back_with_its_period_or_never() {
         let refilling = Quota::new(5, Some(Duration::from_secs(30))).unwrap();
-        let spent = judged(token(Vec::new(), Some(refilling)), &[], Some(0), Verdict::QuotaExhausted);
+        let spent = judged(
+            token(Vec::new(), Some(refilling)),
+            &[],
+            Some(0),
+            Verdict::QuotaExhausted,
+        );
         assert_eq!(
             told(&spent, Reset::Seconds),
             "x-ratelimit-limit: 5\n\
@@ -278,7 +290,10 @@ mod tests {
         );
         let after = Standing::of(&spent).unwrap().retry_after;
         assert_eq!(after, Some(Duration::from_secs(20)));
-        let once = token(vec![rate("a", 9, 60, 9)], Some(Quota::new(Quota::LIMIT_MAX, None).unwrap()));
+        let once = token(
+            vec![rate("a", 9, 60, 9)],
+            Some(Quota::new(Quota::LIMIT_MAX, None).unwrap()),
+        );
         let spent = judged(once, &[0], Some(0), Verdict::QuotaExhausted);
         assert_eq!(
             told(&spent, Reset::Seconds),

@@ -20,7 +20,9 @@ fn manner() -> Manner {
 }
 
 fn question(scopes: &[&str]) -> Question {
-    let scopes = scopes.iter().map(|scope| RequiredScope::parse(scope).unwrap());
+    let scopes = scopes
+        .iter()
+        .map(|scope| RequiredScope::parse(scope).unwrap());
     Question {
         namespaces: Namespaces::Own,
         request: Request {
@@ -46,7 +48,11 @@ fn judged(verdict: Verdict) -> Validation {
 }
 
 fn refused(verdict: Verdict) -> Refusal {
-    Refusal::of(&judged(verdict), &question(&["orders:read", "orders:write"])).unwrap()
+    Refusal::of(
+        &judged(verdict),
+        &question(&["orders:read", "orders:write"]),
+    )
+    .unwrap()
 }
 
 /// The comment of each verdict in the API, by its name there.
@@ -55,10 +61,20 @@ fn promised(verdict: Verdict) -> String {
     let verdicts = pool.get_enum_by_name("tokenauthority.v1.Verdict").unwrap();
     let own = verdicts.get_value(i32::from(verdict.number())).unwrap();
     let file = verdicts.parent_file();
-    let info = file.file_descriptor_proto().source_code_info.clone().unwrap();
+    let info = file
+        .file_descriptor_proto()
+        .source_code_info
+        .clone()
+        .unwrap();
     let mut locations = info.location.into_iter();
-    let location = locations.find(|location| location.path == own.path()).unwrap();
-    location.leading_comments().split_whitespace().collect::<Vec<_>>().join(" ")
+    let location = locations
+        .find(|location| location.path == own.path())
+        .unwrap();
+    location
+        .leading_comments()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
@@ -107,7 +123,10 @@ fn an_unknown_token_is_not_told_from_one_that_was() {
             refusal.body(),
         )
     });
-    assert_eq!(BTreeSet::from(answers.map(|answer| format!("{answer:?}"))).len(), 1);
+    assert_eq!(
+        BTreeSet::from(answers.map(|answer| format!("{answer:?}"))).len(),
+        1
+    );
 }
 
 #[test]
@@ -120,8 +139,14 @@ fn challenges_are_those_of_rfc_6750() {
     let realm = r#"Bearer realm="a \"shop\"""#;
     let told = |rest: &str| Some(format!("{realm}{rest}"));
     assert_eq!(challenge(Refusal::without_credential()), told(""));
-    assert_eq!(challenge(refused(Verdict::Revoked)), told(r#", error="invalid_token""#));
-    assert_eq!(challenge(Refusal::two_credentials()), told(r#", error="invalid_request""#));
+    assert_eq!(
+        challenge(refused(Verdict::Revoked)),
+        told(r#", error="invalid_token""#)
+    );
+    assert_eq!(
+        challenge(Refusal::two_credentials()),
+        told(r#", error="invalid_request""#)
+    );
     assert_eq!(
         challenge(refused(Verdict::ScopeDenied)),
         told(r#", error="insufficient_scope", scope="orders:read orders:write""#)
@@ -152,11 +177,14 @@ fn who_asks_too_much_is_refused_and_an_outage_stays_one() {
     let shed = Refusal::instead_of(Error::FailuresLimited {
         retry_after,
         per_minute: 1,
-        from: AddressKind::Client,
+        from: AddressKind::None,
     });
     let shed = shed.unwrap();
     assert_eq!(shed.status, StatusCode::TOO_MANY_REQUESTS);
-    assert!(shed.headers(&manner()).contains(&("retry-after", "2".to_owned())));
+    assert!(
+        shed.headers(&manner())
+            .contains(&("retry-after", "2".to_owned()))
+    );
     for (error, status) in [
         (Error::Unauthenticated("".into()), StatusCode::FORBIDDEN),
         (
