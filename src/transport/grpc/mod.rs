@@ -107,15 +107,17 @@ pub async fn serve(
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
     };
-    let ext_authz = Arc::new(ext_authz);
+    let terms = Arc::new(ext_authz);
+    // What a client says of itself is in an entry, as it is in what Check is asked.
+    let log_bytes = bounds.message_bytes.max(ext_authz::MESSAGE_BYTES_LEAST);
     let logs = access_logs::AccessLogServiceServer::new(AccessLogHandler {
         authority: authority.clone(),
         metrics: metrics.clone(),
         call_deadline: bounds.call_deadline,
-        message_bytes: bounds.message_bytes,
-        terms: ext_authz.clone(),
+        message_bytes: log_bytes,
+        terms: terms.clone(),
     });
-    let ext_authz = ExtAuthz::new(authority.clone(), ext_authz, bounds.message_bytes);
+    let ext_authz = ExtAuthz::new(authority.clone(), terms, bounds.message_bytes);
     let settings = Settings {
         authority,
         metrics,
@@ -128,7 +130,7 @@ pub async fn serve(
     let routes = Routes::new(health)
         .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
-        .add_service(logs.max_decoding_message_size(bounds.message_bytes))
+        .add_service(logs.max_decoding_message_size(log_bytes))
         .prepare();
     let service = move || {
         let tokens = TokenServiceServer::new(tokens.clone());
