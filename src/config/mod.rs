@@ -269,16 +269,10 @@ impl File {
         let callers = certificates::parse(access.certificate_callers)?;
         let protection = server.protection(tls.is_some());
         let server = server.parse(tls.is_some())?;
-        let ext_authz = ext_authz.parse(protection)?;
-        let shows = tls.as_ref().is_some_and(|tls| tls.files.clients.is_some());
-        if !callers.is_empty() && !shows && ext_authz.certificate_peers.is_empty() {
-            let why = "need tls.client_ca_file, or ext_authz.certificate_peers: without either no client can show a certificate";
-            return Err(ConfigError::key(certificates::KEY, why));
-        }
-        let elsewhere = ext_authz.listen.iter().flatten().chain(&server.listen);
-        let elsewhere: Vec<Listen> = elsewhere.cloned().collect();
+        let ext_authz = ext_authz.parse()?;
+        certificates::can_be_shown(&callers, tls.as_ref(), &ext_authz.certificate_peers)?;
         Ok(Config {
-            forward_auth: forward_auth.parse(protection, &elsewhere)?,
+            forward_auth: forward_auth.parse(protection, &server.listen)?,
             ext_authz,
             server,
             tls,

@@ -38,8 +38,6 @@ pub struct ExtAuthzConfig {
     /// What `www-authenticate` names; without quotes and backslashes.
     pub realm: String,
     pub routes: Routes,
-    /// `None` for where TokenService listens.
-    pub listen: Option<Vec<Listen>>,
 }
 
 /// How `x-ratelimit-reset` is written.
@@ -77,7 +75,6 @@ pub enum Limited {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExtAuthzTable {
-    listen: String,
     credential_headers: Vec<Value>,
     trusted_hops: i64,
     certificate_peers: Vec<Value>,
@@ -98,9 +95,8 @@ pub(super) struct ForwardAuthTable {
 }
 
 impl ExtAuthzTable {
-    pub(super) fn parse(self, protection: Protection) -> Result<ExtAuthzConfig, ConfigError> {
+    pub(super) fn parse(self) -> Result<ExtAuthzConfig, ConfigError> {
         let Self {
-            listen,
             credential_headers,
             trusted_hops,
             certificate_peers,
@@ -115,10 +111,6 @@ impl ExtAuthzTable {
             reset: self::reset(&reset)?,
             realm: self::realm(realm)?,
             routes: routes::parse(route)?,
-            listen: match listen.as_str() {
-                "" => None,
-                listen => Some(listen::places("ext_authz.listen", listen, protection)?),
-            },
         })
     }
 }
