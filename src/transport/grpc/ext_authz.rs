@@ -42,7 +42,7 @@ pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Least room for a message, in bytes: proxies accept requests with 60 KiB of headers as a rule, and
 /// tell of them and of what is around them. What is larger is refused, since clients choose it.
-const MESSAGE_BYTES_LEAST: usize = 256 << 10;
+pub(super) const MESSAGE_BYTES_LEAST: usize = 256 << 10;
 
 /// What the configuration says of Check.
 #[derive(Clone, Debug)]
