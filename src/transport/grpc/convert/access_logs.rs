@@ -9,7 +9,7 @@ use crate::authority::reports::{Reported, Told};
 use crate::domain::address::client_address;
 use crate::domain::endpoint::PATH_BYTES_MAX;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Outcome, beginning};
+use crate::domain::usage::{Outcome, beginning, withheld};
 use crate::domain::validation_id::ValidationId;
 use crate::transport::grpc::envoy::config::core::v3::address::Address as Place;
 use crate::transport::grpc::envoy::config::core::v3::{
@@ -20,7 +20,7 @@ use crate::transport::grpc::envoy::data::accesslog::v3::{
     HttpResponseProperties,
 };
 
-use super::reports::{GRPC_STATUS_MAX, LATENCY_MAX};
+use super::reports::{BODY_BYTES_MAX, GRPC_STATUS_MAX, LATENCY_MAX};
 use super::time::{instant, span};
 
 /// Under this name Envoy keeps what the answer of Check told it of a request.
@@ -88,7 +88,9 @@ pub(in crate::transport::grpc) fn logged(entry: HttpAccessLogEntry) -> Result<To
     } else {
         original_path
     };
-    tracing::debug!(validation_id = name.text(), user_agent, "logged");
+    let sound = |bytes: u64| if bytes <= BODY_BYTES_MAX { bytes } else { 0 };
+    let user_agent = withheld(&user_agent);
+    tracing::debug!(validation_id = name.text(), user_agent = &*user_agent, "logged");
     Ok(Told {
         about: Reported::Judged(name),
         method: method(request_method),
@@ -100,8 +102,8 @@ pub(in crate::transport::grpc) fn logged(entry: HttpAccessLogEntry) -> Result<To
                 .and_then(|code| code.parse().ok())
                 .filter(|code| *code <= GRPC_STATUS_MAX),
             latency: latency.filter(|latency| *latency <= LATENCY_MAX),
-            request_bytes: request_body_bytes,
-            response_bytes: response_body_bytes,
+            request_bytes: sound(request_body_bytes),
+            response_bytes: sound(response_body_bytes),
         },
         client: address(downstream_remote_address)
             .or_else(|| address(downstream_direct_remote_address)),
@@ -286,9 +288,11 @@ mod tests {
         });
         let request = absurd.request.as_mut().unwrap();
         request.request_method = 99;
+        request.request_body_bytes = BODY_BYTES_MAX + 1;
         request.path = "/é".repeat(PATH_BYTES_MAX);
         absurd.response = Some(HttpResponseProperties {
             response_code: Some(6000),
+            response_body_bytes: u64::MAX,
             response_headers: BTreeMap::from([("grpc-status".to_owned(), "17".to_owned())]),
             ..HttpResponseProperties::default()
         });

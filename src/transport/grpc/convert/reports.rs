@@ -21,7 +21,7 @@ pub(super) const LATENCY_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) const GRPC_STATUS_MAX: u32 = 16;
 /// 1 PiB. A length that is not known is -1 in many libraries; as a number without a sign it would fill
 /// the sums of its namespace up for as long as they are kept.
-const BODY_BYTES_MAX: u64 = 1 << 50;
+pub(super) const BODY_BYTES_MAX: u64 = 1 << 50;
 
 /// The message of that number on its stream.
 pub(in crate::transport::grpc) fn told(
