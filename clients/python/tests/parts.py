@@ -86,6 +86,12 @@ class Parts(unittest.TestCase):
         assert refused is not None
         self.assertEqual(refused.code, grpc.StatusCode.PERMISSION_DENIED)
 
+    def test_a_limit_that_no_use_will_ever_pass_ends_the_attempts(self) -> None:
+        answer = validation_pb2.ValidateResponse(verdict=validation_pb2.VERDICT_RATE_LIMITED)
+        refused = refusal.of_answer(answer)
+        assert refused is not None
+        self.assertEqual(dict(refused.trailing_metadata())["grpc-retry-pushback-ms"], "-1")
+
 
 if __name__ == "__main__":
     unittest.main()

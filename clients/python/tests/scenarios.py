@@ -241,6 +241,7 @@ class Leases(_Scenario):
                         lambda: second.check() == 0
                     ))
                     self.assertLess(time.monotonic() - begun, 3.1)
+                    self.assertTrue(second.lost.wait(2))
 
 
 @contextlib.contextmanager

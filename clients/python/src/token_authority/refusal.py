@@ -52,8 +52,10 @@ class Refusal:
         trailing: list[tuple[str, str | bytes]] = []
         if self.retry_after is not None:
             details.append(error_details_pb2.RetryInfo(retry_delay=self.retry_after))
-            if self.pushback:
-                trailing.append((_PUSHBACK, str(_millis_up(self.retry_after))))
+        if self.pushback:
+            # -1: no attempt will ever pass.
+            millis = -1 if self.retry_after is None else _millis_up(self.retry_after)
+            trailing.append((_PUSHBACK, str(millis)))
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in details:
             packed = any_pb2.Any()
@@ -93,7 +95,8 @@ def of_error(error: grpc.RpcError) -> Refusal:
     else:
         code, reason = grpc.StatusCode.UNAVAILABLE, AUTHORITY_UNAVAILABLE
         told = "the call could not be judged"
-    return Refusal(code, told, reason, details.retry_after, pushback=details.reason == guessed)
+    limited = details.reason == guessed and details.retry_after is not None
+    return Refusal(code, told, reason, details.retry_after, pushback=limited)
 
 
 def no_credential() -> Refusal:

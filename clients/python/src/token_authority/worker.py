@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import threading
 import time
 import uuid
@@ -61,12 +62,14 @@ class Worker:
         acquired = self._authority.Acquire(request, timeout=timeout, metadata=self._metadata)
         return HeldLease(self, acquired)
 
-    def beat(self, lease_id: str) -> tuple[float, float]:
-        """Keeps a lease alive; answers when it is due again, and when it will be over, by this
-        machine's monotonic clock. Counted from before the call, it is never over earlier."""
+    def beat(self, lease_id: str, left: float = math.inf) -> tuple[float, float]:
+        """Keeps a lease alive that has `left` seconds; answers when it is due again, and when it will
+        be over, by this machine's monotonic clock. Counted from before the call, it is never over
+        earlier."""
         begun = time.monotonic()
         request = leases_pb2.KeepAliveRequest(lease_id=lease_id)
-        kept = self._authority.KeepAlive(request, timeout=self._deadline, metadata=self._metadata)
+        timeout = min(self._deadline, left)
+        kept = self._authority.KeepAlive(request, timeout=timeout, metadata=self._metadata)
         third = kept.next_beat_after.ToNanoseconds() / 1e9
         return begun + third, begun + 3 * third
 
@@ -120,10 +123,11 @@ class HeldLease:
 
     def _keep(self) -> None:
         while not self._done.wait(max(0.0, min(self._due, self._over) - time.monotonic())):
-            if time.monotonic() >= self._over:
+            left = self._over - time.monotonic()
+            if left <= 0:
                 break
             try:
-                self._due, self._over = self._worker.beat(self._lease_id)
+                self._due, self._over = self._worker.beat(self._lease_id, left)
             except grpc.RpcError as error:
                 if self._done.is_set():
                     return
