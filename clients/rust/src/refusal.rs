@@ -59,7 +59,14 @@ pub(crate) fn of_error(error: &Status) -> Status {
         .is_some_and(|info| info.domain == DOMAIN && info.reason == guessed);
     if limited {
         let told = "too many unknown secrets came from this address";
-        status(Code::ResourceExhausted, told, guessed, retry_after, true)
+        let pushback = retry_after.is_some();
+        status(
+            Code::ResourceExhausted,
+            told,
+            guessed,
+            retry_after,
+            pushback,
+        )
     } else {
         let told = "the call could not be judged";
         let reason = AUTHORITY_UNAVAILABLE;
@@ -99,11 +106,13 @@ fn status(
     let mut metadata = MetadataMap::new();
     if let Some(wait) = retry_after {
         details.set_retry_info(Some(wait));
-        if pushback {
-            let millis = wait.as_nanos().div_ceil(1_000_000).to_string();
-            if let Ok(millis) = millis.parse() {
-                metadata.insert(PUSHBACK, millis);
-            }
+    }
+    if pushback {
+        // -1: no attempt will ever pass.
+        let millis = retry_after.map(|wait| wait.as_nanos().div_ceil(1_000_000).to_string());
+        let millis = millis.as_deref().unwrap_or("-1");
+        if let Ok(millis) = millis.parse() {
+            metadata.insert(PUSHBACK, millis);
         }
     }
     Status::with_error_details_and_metadata(code, told, details, metadata)
@@ -127,5 +136,16 @@ mod tests {
         };
         let refused = unless(odd).expect_err("unknown");
         assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn a_limit_that_no_use_will_ever_pass_ends_the_attempts() {
+        let never = ValidateResponse {
+            verdict: Verdict::RateLimited.into(),
+            ..ValidateResponse::default()
+        };
+        let refused = unless(never).expect_err("limited");
+        let pushback = refused.metadata().get(PUSHBACK).expect("told");
+        assert_eq!(pushback, "-1");
     }
 }

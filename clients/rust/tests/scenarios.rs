@@ -293,6 +293,8 @@ async fn lease_lost() {
     let begun = Instant::now();
     authority.hanging(silence(&second)).await;
     assert!(begun.elapsed() < Duration::from_millis(3_100));
+    let known = tokio::time::timeout(Duration::from_secs(2), second.lost()).await;
+    known.expect("known with its time");
 }
 
 async fn silence(lease: &HeldLease) {

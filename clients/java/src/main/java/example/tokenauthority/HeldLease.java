@@ -27,7 +27,7 @@ public final class HeldLease implements AutoCloseable {
     this.acquired = acquired;
     // How long the answer was under way nobody knows; this beat tells how long the lease lasts.
     try {
-      Worker.Beat first = worker.beat(acquired.getLease().getLeaseId());
+      Worker.Beat first = worker.beat(acquired.getLease().getLeaseId(), Long.MAX_VALUE);
       over = first.over();
       next(first.due());
     } catch (StatusRuntimeException error) {
@@ -84,12 +84,13 @@ public final class HeldLease implements AutoCloseable {
   }
 
   private void beat() {
-    if (System.nanoTime() - over >= 0) {
+    long left = over - System.nanoTime();
+    if (left <= 0) {
       lost.complete(null);
       return;
     }
     try {
-      Worker.Beat beat = worker.beat(acquired.getLease().getLeaseId());
+      Worker.Beat beat = worker.beat(acquired.getLease().getLeaseId(), left);
       over = beat.over();
       next(beat.due());
     } catch (StatusRuntimeException error) {

@@ -40,9 +40,11 @@ final class Refusal extends Exception {
     Metadata trailers = new Metadata();
     if (retryAfter != null) {
       details.addDetails(Any.pack(RetryInfo.newBuilder().setRetryDelay(retryAfter).build()));
-      if (pushback) {
-        trailers.put(PUSHBACK, Long.toString((Durations.toNanos(retryAfter) + 999_999) / 1_000_000));
-      }
+    }
+    if (pushback) {
+      // -1: no attempt will ever pass.
+      long millis = retryAfter == null ? -1 : (Durations.toNanos(retryAfter) + 999_999) / 1_000_000;
+      trailers.put(PUSHBACK, Long.toString(millis));
     }
     status = StatusProto.toStatusRuntimeException(details.build(), trailers);
   }
@@ -92,7 +94,7 @@ final class Refusal extends Exception {
             "too many unknown secrets came from this address",
             guessed,
             retryAfter,
-            true)
+            retryAfter != null)
         : new Refusal(
             Status.Code.UNAVAILABLE,
             "the call could not be judged",

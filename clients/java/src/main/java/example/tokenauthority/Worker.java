@@ -40,12 +40,13 @@ public final class Worker {
   }
 
   /**
-   * Keeps a lease alive; answers when that is due again, and when it will be over, in {@link System#nanoTime}. Counted
+   * Keeps a lease alive that has {@code left} nanoseconds; answers when that is due again, and when it will be over, in {@link System#nanoTime}. Counted
    * from before the call, it is never over earlier.
    */
-  Beat beat(String leaseId) {
+  Beat beat(String leaseId, long left) {
     long begun = System.nanoTime();
-    var kept = within(deadline.toNanos()).keepAlive(KeepAliveRequest.newBuilder().setLeaseId(leaseId).build());
+    var request = KeepAliveRequest.newBuilder().setLeaseId(leaseId).build();
+    var kept = within(Math.min(deadline.toNanos(), left)).keepAlive(request);
     long third = Durations.toNanos(kept.getNextBeatAfter());
     return new Beat(begun + third, begun + 3 * third);
   }

@@ -119,4 +119,11 @@ class PartsTest {
     Refusal refusal = assertThrows(Refusal.class, () -> Refusal.unless(odd));
     assertEquals(Status.Code.PERMISSION_DENIED, refusal.status().getCode());
   }
+
+  @Test
+  void aLimitThatNoUseWillEverPassEndsTheAttempts() {
+    var never = ValidateResponse.newBuilder().setVerdict(Verdict.VERDICT_RATE_LIMITED).build();
+    Refusal refusal = assertThrows(Refusal.class, () -> Refusal.unless(never));
+    assertEquals("-1", refusal.trailers().get(Refusal.PUSHBACK));
+  }
 }

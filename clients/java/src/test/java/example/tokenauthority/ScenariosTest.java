@@ -247,6 +247,7 @@ class ScenariosTest {
             long begun = System.nanoTime();
             until(() -> lost(second), MILLIS_MAX);
             assertTrue(System.nanoTime() - begun < TimeUnit.MILLISECONDS.toNanos(3_100));
+            second.lost().get(2, TimeUnit.SECONDS);
           });
     }
   }
