@@ -22,6 +22,7 @@ use crate::transport::grpc::envoy::data::accesslog::v3::{
 
 use super::reports::{GRPC_STATUS_MAX, LATENCY_MAX};
 use super::time::{instant, span};
+use super::validate::USER_AGENT_BYTES_MAX;
 
 /// Under this name Envoy keeps what the answer of Check told it of a request.
 const CHECK: &str = "envoy.filters.http.ext_authz";
@@ -88,6 +89,7 @@ pub(in crate::transport::grpc) fn logged(entry: HttpAccessLogEntry) -> Result<To
     } else {
         original_path
     };
+    let user_agent = beginning(&user_agent, USER_AGENT_BYTES_MAX);
     tracing::debug!(validation_id = name.text(), user_agent, "logged");
     Ok(Told {
         about: Reported::Judged(name),
