@@ -364,3 +364,23 @@ async fn a_proxy_without_a_credential_is_known_by_the_certificate_that_its_sidec
     let told = usage_once(&mut root, &token, |totals| totals.completed >= 1).await;
     assert_eq!(totals(&told).completed, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_stream_of_access_logs_outlasts_the_deadline_of_calls() {
+    let quickly = ["--set", "limits.call_deadline=500ms"];
+    let mut authority = Authority::before_sqlite_start().with(&quickly);
+    authority.start();
+    let mut root = authority.root().await;
+    let (token, used) = create(&mut root, named("used")).await;
+    let judged = ask(&mut root, presenting(&used)).await.validation_id;
+    let (messages, ending) = open(&reporter(&authority, "").await);
+    let message = || of_http(vec![entry(&judged, 200, 1)]);
+    messages.send(message()).await.unwrap();
+    usage_once(&mut root, &token, |totals| totals.completed == 1).await;
+    // Longer than any other call may take, and be overdue.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    messages.send(message()).await.unwrap();
+    usage_once(&mut root, &token, |totals| totals.completed == 2).await;
+    drop(messages);
+    end(ending).await.expect("it went on");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_authority::transport::grpc::pb::{Token, UsageRequest, UsageResponse, UsageTotals};
 
-use crate::client;
+use crate::client::{self, bearer};
 use crate::grpc_clients::health_through;
 use crate::harness::{Client, PATIENCE, named};
 use crate::kinds::kinds;
@@ -39,7 +39,8 @@ async fn requests_through_envoy_are_counted_with_how_they_ended() {
         let (victim, _) = mesh.token(named("victim")).await;
         let mut received = 0;
         for _ in 0..5 {
-            let told = mesh.get("/orders?page=2", &secret).await;
+            let asked = [bearer(&secret), "user-agent: shop-app/7".to_owned()];
+            let told = client::ask(mesh.ingress(), "GET", "/orders?page=2", &asked).await;
             received += told.body.len() as u64;
         }
         // Refused, with a token that is known; and what names no token, with the name of another's judgement.
@@ -75,6 +76,7 @@ async fn requests_through_envoy_are_counted_with_how_they_ended() {
             (Some(200), "GET")
         );
         assert!(passed.latency.is_some() && passed.response_bytes > 0);
+        assert_eq!(passed.user_agent, "shop-app/7");
         let none = usage_once(&mut mesh.root, &victim, |_| true).await;
         assert_eq!(none.totals.expect("totals").completed, 0, "{kind:?}");
         let scrape = Scrape::of(&mesh.authority);

@@ -22,6 +22,7 @@ use crate::transport::grpc::envoy::data::accesslog::v3::{
 
 use super::reports::{BODY_BYTES_MAX, GRPC_STATUS_MAX, LATENCY_MAX};
 use super::time::{instant, span};
+use super::validate::USER_AGENT_BYTES_MAX;
 
 /// Under this name Envoy keeps what the answer of Check told it of a request.
 const CHECK: &str = "envoy.filters.http.ext_authz";
@@ -89,7 +90,7 @@ pub(in crate::transport::grpc) fn logged(entry: HttpAccessLogEntry) -> Result<To
         original_path
     };
     let sound = |bytes: u64| if bytes <= BODY_BYTES_MAX { bytes } else { 0 };
-    let user_agent = withheld(&user_agent);
+    let user_agent = withheld(beginning(&user_agent, USER_AGENT_BYTES_MAX));
     tracing::debug!(validation_id = name.text(), user_agent = &*user_agent, "logged");
     Ok(Told {
         about: Reported::Judged(name),
