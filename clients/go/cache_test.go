@@ -1,12 +1,16 @@
 package tokenauthority
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 	pb "tokenauthority.example/go/gen/tokenauthority/v1"
 )
@@ -115,6 +119,25 @@ func TestALimitThatNeverPassesIsNotToBeTriedAgain(t *testing.T) {
 	no := refused(limited)
 	if got := no.trailer.Get(pushbackKey); len(got) != 1 || got[0] != "-1" || len(no.status.Details()) != 1 {
 		t.Fatalf("%v %v", got, no.status)
+	}
+}
+
+func TestOnlyGuessingIsTheCallersAffair(t *testing.T) {
+	told := func(code codes.Code, reason string) error {
+		details := []protoadapt.MessageV1{errorInfo(reason), &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Microsecond)}}
+		return with(status.New(code, "of the authority"), details).Err()
+	}
+	guessed := unanswered(t.Context(), told(codes.ResourceExhausted, reasonGuessed))
+	if guessed.status.Code() != codes.ResourceExhausted || guessed.trailer.Get(pushbackKey)[0] != "2" {
+		t.Fatalf("%v %v", guessed.status, guessed.trailer)
+	}
+	for _, err := range []error{
+		told(codes.Unauthenticated, reasonCredential), told(codes.ResourceExhausted, "ERROR_REASON_CALLER_LIMITED"),
+		status.Error(codes.PermissionDenied, ""), context.DeadlineExceeded,
+	} {
+		if no := unanswered(t.Context(), err); no.status.Code() != codes.Unavailable {
+			t.Errorf("%v becomes %v", err, no.status)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,9 @@ func NewGuard(authority pb.TokenServiceClient, options ...Option) *Guard {
 func (g *Guard) judge(ctx context.Context, fullMethod string) (*pb.ValidateResponse, *refusal) {
 	asked := g.questionAbout(ctx, fullMethod)
 	if asked == nil {
+		return nil, unasked()
+	}
+	if len(asked.GetSecret()) > secretBytesMax {
 		return nil, refused(&pb.ValidateResponse{Verdict: pb.Verdict_VERDICT_MALFORMED})
 	}
 	answer, err := g.ask(ctx, asked)
@@ -109,7 +113,7 @@ func (g *Guard) ask(ctx context.Context, asked *pb.ValidateRequest) (*pb.Validat
 	return answer, err
 }
 
-// questionAbout is nil where the call presents no secret, two different ones, or one that cannot be one.
+// questionAbout is nil where the call presents no secret, or two different ones.
 func (g *Guard) questionAbout(ctx context.Context, fullMethod string) *pb.ValidateRequest {
 	headers, _ := metadata.FromIncomingContext(ctx)
 	secret, one := presented(headers)
@@ -130,22 +134,18 @@ func (g *Guard) questionAbout(ctx context.Context, fullMethod string) *pb.Valida
 
 // presented is the one secret in `authorization: Bearer` and `x-api-key`.
 func presented(headers metadata.MD) (string, bool) {
-	found := ""
+	found := headers.Get("x-api-key")
 	for _, value := range headers.Get("authorization") {
-		scheme, secret, _ := strings.Cut(value, " ")
-		secret = strings.TrimLeft(secret, " ")
-		if !strings.EqualFold(scheme, "Bearer") || (found != "" && found != secret) {
-			return "", false
+		if scheme, secret, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
+			found = append(found, strings.TrimSpace(secret))
 		}
-		found = secret
 	}
-	for _, secret := range headers.Get("x-api-key") {
-		if found != "" && found != secret {
-			return "", false
-		}
-		found = secret
+	slices.Sort(found)
+	found = slices.Compact(found)
+	if len(found) != 1 {
+		return "", false
 	}
-	return found, found != "" && len(found) <= secretBytesMax
+	return found[0], found[0] != ""
 }
 
 // addressOf is that of the peer, and empty where it has none, as on a Unix socket. Behind a proxy it is

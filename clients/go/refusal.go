@@ -23,6 +23,9 @@ const (
 	// the name of the verdict.
 	ReasonUnavailable = "AUTHORITY_UNAVAILABLE"
 
+	reasonCredential = "ERROR_REASON_CREDENTIAL_INVALID"
+	reasonGuessed    = "ERROR_REASON_FAILURES_LIMITED"
+
 	// pushbackKey tells gRPC clients with a retry policy when to try again (gRFC A6).
 	pushbackKey = "grpc-retry-pushback-ms"
 )
@@ -63,14 +66,12 @@ func refused(answer *pb.ValidateResponse) *refusal {
 	details := []protoadapt.MessageV1{errorInfo(verdict.String())}
 	var trailer metadata.MD
 	if verdict == pb.Verdict_VERDICT_RATE_LIMITED {
-		// -1 keeps clients from trying again: the cost is above a burst, and never passes.
-		pushback := "-1"
-		if after, ever := retryAfter(answer.GetRateLimits()); ever {
+		after, ever := retryAfter(answer.GetRateLimits())
+		if ever {
 			details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
-			milliseconds := (after + time.Millisecond - 1) / time.Millisecond
-			pushback = strconv.FormatInt(int64(milliseconds), 10)
 		}
-		trailer = metadata.Pairs(pushbackKey, pushback)
+		// A cost above a burst never passes.
+		trailer = pushback(after, ever)
 	}
 	return &refusal{with(status.New(code, "the token may not do this: "+verdict.String()), details), trailer}
 }
@@ -88,18 +89,49 @@ func retryAfter(limits []*pb.RateLimitStatus) (time.Duration, bool) {
 }
 
 // unanswered is what a call ends with that could not be judged. Whatever the authority said of this
-// server, such as that its own credential is not in force, is not the caller's affair.
+// server, such as that its own credential is not in force, is not the caller's affair; that too many
+// wrong secrets came from the caller's address is.
 func unanswered(ctx context.Context, err error) *refusal {
 	if cause := ctx.Err(); cause != nil && errors.Is(cause, context.Canceled) {
 		return &refusal{status: status.FromContextError(cause)}
 	}
-	details := []protoadapt.MessageV1{errorInfo(ReasonUnavailable)}
+	guessed := false
+	var hint *errdetails.RetryInfo
 	for _, detail := range status.Convert(err).Details() {
-		if retry, is := detail.(*errdetails.RetryInfo); is {
-			details = append(details, retry)
+		switch detail := detail.(type) {
+		case *errdetails.RetryInfo:
+			hint = detail
+		case *errdetails.ErrorInfo:
+			guessed = detail.GetDomain() == Domain && detail.GetReason() == reasonGuessed
 		}
 	}
-	return &refusal{status: with(status.New(codes.Unavailable, "the token cannot be judged now"), details)}
+	var hints []protoadapt.MessageV1
+	if hint != nil {
+		hints = append(hints, hint)
+	}
+	if !guessed {
+		details := append([]protoadapt.MessageV1{errorInfo(ReasonUnavailable)}, hints...)
+		return &refusal{status: with(status.New(codes.Unavailable, "the token cannot be judged now"), details)}
+	}
+	details := append([]protoadapt.MessageV1{errorInfo(reasonGuessed)}, hints...)
+	told := status.New(codes.ResourceExhausted, "too many unknown secrets came from this address")
+	return &refusal{with(told, details), pushback(hint.GetRetryDelay().AsDuration(), hint != nil)}
+}
+
+// unasked is what a call ends with that presents no secret, or two different ones.
+func unasked() *refusal {
+	told := "present one token, in `authorization` (`Bearer <secret>`) or in `x-api-key`"
+	details := []protoadapt.MessageV1{errorInfo(reasonCredential)}
+	return &refusal{status: with(status.New(codes.Unauthenticated, told), details)}
+}
+
+// pushback says when to try again; -1 keeps clients from it.
+func pushback(after time.Duration, ever bool) metadata.MD {
+	if !ever {
+		return metadata.Pairs(pushbackKey, "-1")
+	}
+	milliseconds := (after + time.Millisecond - 1) / time.Millisecond
+	return metadata.Pairs(pushbackKey, strconv.FormatInt(int64(milliseconds), 10))
 }
 
 func errorInfo(reason string) *errdetails.ErrorInfo {

@@ -95,10 +95,12 @@ func valid(t *testing.T) {
 	expect(t, err, codes.PermissionDenied, "VERDICT_ENDPOINT_DENIED")
 
 	err, _ = call(t, service, "")
+	expect(t, err, codes.Unauthenticated, "ERROR_REASON_CREDENTIAL_INVALID")
+	err, _ = call(t, service, strings.Repeat("x", 513))
 	expect(t, err, codes.Unauthenticated, "VERDICT_MALFORMED")
 	both := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer another")
 	_, err = service.Check(both, &grpc_health_v1.HealthCheckRequest{})
-	expect(t, err, codes.Unauthenticated, "VERDICT_MALFORMED")
+	expect(t, err, codes.Unauthenticated, "ERROR_REASON_CREDENTIAL_INVALID")
 }
 
 func revoked(t *testing.T) {

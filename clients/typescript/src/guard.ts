@@ -12,7 +12,7 @@ import { Cache, questionOf } from "./cache.js";
 import { pause, unary, within } from "./calls.js";
 import type { TokenServiceClient } from "./gen/tokenauthority/v1/token_service.js";
 import { ValidateRequest, type ValidateResponse } from "./gen/tokenauthority/v1/validation.js";
-import { malformed, refusalOf, unanswered, type Refusal } from "./refusal.js";
+import { malformed, refusalOf, unanswered, unasked, type Refusal } from "./refusal.js";
 
 const SECRET_BYTES_MAX = 512;
 const USER_AGENT_CHARACTERS_MAX = 128;
@@ -162,7 +162,8 @@ export class Guard {
   async #judge(incoming: Incoming, cancelled: AbortSignal): Promise<Refusal | undefined> {
     try {
       const asked = this.#questionAbout(incoming);
-      if (!asked) return malformed();
+      if (!asked) return unasked();
+      if (Buffer.byteLength(asked.secret) > SECRET_BYTES_MAX) return malformed();
       const answer = await this.#ask(asked, incoming.deadline, cancelled);
       this.#answers.set(incoming.headers, answer);
       return refusalOf(answer);
@@ -207,15 +208,13 @@ export class Guard {
 
 /** The one secret in `authorization: Bearer` and `x-api-key`; undefined where there is none, or another. */
 function presented(headers: Metadata): string | undefined {
-  const found = new Set<string>();
+  const found = new Set(headers.get("x-api-key").map(String));
   for (const value of headers.get("authorization")) {
-    const bearer = /^bearer +(.*)$/i.exec(value.toString());
-    found.add(bearer?.[1] ?? "");
+    const bearer = /^bearer(?: +(.*))?$/i.exec(value.toString());
+    if (bearer) found.add(bearer[1]?.trim() ?? "");
   }
-  for (const value of headers.get("x-api-key")) found.add(value.toString());
   const [secret] = found;
-  if (found.size !== 1 || !secret || Buffer.byteLength(secret) > SECRET_BYTES_MAX) return undefined;
-  return secret;
+  return found.size === 1 && secret ? secret : undefined;
 }
 
 /** The peer's address, and empty where it has none, as on a Unix socket. Behind a proxy it is the proxy's. */

@@ -1,4 +1,4 @@
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Metadata, status, type ServiceError } from "@grpc/grpc-js";
 import { milliseconds } from "./calls.js";
 import { Any } from "./gen/google/protobuf/any.js";
@@ -12,6 +12,9 @@ export const DOMAIN = "tokenauthority";
 
 /** Reason of the `ErrorInfo` where no verdict was to be had; else it is the name of the verdict. */
 export const REASON_UNAVAILABLE = "AUTHORITY_UNAVAILABLE";
+
+const REASON_CREDENTIAL = "ERROR_REASON_CREDENTIAL_INVALID";
+const REASON_GUESSED = "ERROR_REASON_FAILURES_LIMITED";
 
 /** Tells gRPC clients with a retry policy when to try again (gRFC A6). */
 const PUSHBACK = "grpc-retry-pushback-ms";
@@ -66,14 +69,28 @@ export function malformed(): Refusal {
   return refusal(status.UNAUTHENTICATED, Verdict.VERDICT_MALFORMED);
 }
 
+/** Refuses a call that presents no secret, or two different ones. */
+export function unasked(): Refusal {
+  const told = "present one token, in `authorization` (`Bearer <secret>`) or in `x-api-key`";
+  return withDetails(status.UNAUTHENTICATED, told, [errorInfo(REASON_CREDENTIAL)]);
+}
+
 /**
  * What a call ends with that could not be judged. Whatever the authority said of this server, such as
- * that its own credential is not in force, is not the caller's affair.
+ * that its own credential is not in force, is not the caller's affair; that too many wrong secrets came
+ * from the caller's address is.
  */
 export function unanswered(error: unknown): Refusal {
-  const hints = detailsOf(error).filter((detail) => detail.typeUrl === RETRY_INFO);
-  const details = [errorInfo(REASON_UNAVAILABLE), ...hints];
-  return withDetails(status.UNAVAILABLE, "the token cannot be judged now", details);
+  const details = detailsOf(error);
+  const hints = details.filter((detail) => detail.typeUrl === RETRY_INFO);
+  const guessed = errorInfo(REASON_GUESSED);
+  if (!details.some((detail) => detail.typeUrl === ERROR_INFO && detail.value.includes(guessed.value))) {
+    return withDetails(status.UNAVAILABLE, "the token cannot be judged now", [errorInfo(REASON_UNAVAILABLE), ...hints]);
+  }
+  const told = "too many unknown secrets came from this address";
+  const refused = withDetails(status.RESOURCE_EXHAUSTED, told, [guessed, ...hints]);
+  refused.metadata.set(PUSHBACK, pushback(hints[0] ? delayOf(hints[0]) : "never"));
+  return refused;
 }
 
 type RetryAfter = Duration | "never";
@@ -83,9 +100,19 @@ function refusal(code: status, verdict: Verdict, after?: RetryAfter): Refusal {
   const details = [errorInfo(name)];
   if (after && after !== "never") details.push(retryInfo(after));
   const refused = withDetails(code, `the token may not do this: ${name}`, details);
-  // A negative pushback keeps clients from trying again: the cost is above a burst, and never passes.
-  if (after) refused.metadata.set(PUSHBACK, after === "never" ? "-1" : String(Math.ceil(milliseconds(after))));
+  // A cost above a burst never passes.
+  if (after) refused.metadata.set(PUSHBACK, pushback(after));
   return refused;
+}
+
+/** When to try again; a negative one keeps clients from it. */
+function pushback(after: RetryAfter): string {
+  return after === "never" ? "-1" : String(Math.ceil(milliseconds(after)));
+}
+
+function delayOf(retryInfo: Any): RetryAfter {
+  const reader = new BinaryReader(retryInfo.value);
+  return reader.pos < reader.len && reader.uint32() === 10 ? Duration.decode(reader, reader.uint32()) : "never";
 }
 
 /** When all limits that refused would let the call pass. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Cache, questionOf } from "../src/cache.js";
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
+import { Status } from "../src/gen/google/rpc/status.js";
 import { Verdict, ValidateRequest, ValidateResponse } from "../src/gen/tokenauthority/v1/validation.js";
-import { codeOf, refusalOf } from "../src/refusal.js";
+import { codeOf, refusalOf, unanswered } from "../src/refusal.js";
 
 const answered = (tokenId: string, seconds: bigint) =>
   ValidateResponse.fromPartial({ valid: true, token: { tokenId }, cacheTtl: { seconds, nanos: 0 } });
@@ -72,3 +73,28 @@ test("a limit that never passes is not to be tried again", () => {
   const refusal = refusalOf(ValidateResponse.fromPartial(limited));
   assert.deepEqual(refusal?.metadata.get("grpc-retry-pushback-ms"), ["-1"]);
 });
+
+test("only guessing is the caller's affair", () => {
+  const told = (reason: string) => {
+    const domain = "tokenauthority";
+    const info = Buffer.concat([text(1, reason), text(2, domain)]);
+    const delay = Buffer.from([10, 4, 16, 0xe0, 0xc6, 0x5b]);
+    const details = [
+      { typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: info },
+      { typeUrl: "type.googleapis.com/google.rpc.RetryInfo", value: delay },
+    ];
+    const metadata = new Metadata();
+    metadata.set("grpc-status-details-bin", Buffer.from(Status.encode({ code: 8, message: "", details }).finish()));
+    return Object.assign(new Error(), { metadata });
+  };
+  const guessed = unanswered(told("ERROR_REASON_FAILURES_LIMITED"));
+  assert.equal(guessed.code, status.RESOURCE_EXHAUSTED);
+  assert.deepEqual(guessed.metadata.get("grpc-retry-pushback-ms"), ["2"]);
+  for (const error of [told("ERROR_REASON_CALLER_LIMITED"), told("ERROR_REASON_CREDENTIAL_INVALID"), new Error()]) {
+    assert.equal(unanswered(error).code, status.UNAVAILABLE);
+  }
+});
+
+function text(field: number, value: string): Buffer {
+  return Buffer.concat([Buffer.from([field * 8 + 2, value.length]), Buffer.from(value)]);
+}

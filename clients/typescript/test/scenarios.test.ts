@@ -30,9 +30,10 @@ test("valid", async (t) => {
   assert.deepEqual([...paths], [GET]);
   assert.equal(await shop.get({ "x-api-key": secret }), id);
   await refused(shop.list(bearing(secret)), status.PERMISSION_DENIED, "VERDICT_ENDPOINT_DENIED");
-  await refused(shop.get({}), status.UNAUTHENTICATED, "VERDICT_MALFORMED");
+  await refused(shop.get({}), status.UNAUTHENTICATED, "ERROR_REASON_CREDENTIAL_INVALID");
   const two = { ...bearing(secret), "x-api-key": "another" };
-  await refused(shop.get(two), status.UNAUTHENTICATED, "VERDICT_MALFORMED");
+  await refused(shop.get(two), status.UNAUTHENTICATED, "ERROR_REASON_CREDENTIAL_INVALID");
+  await refused(shop.get(bearing("x".repeat(513))), status.UNAUTHENTICATED, "VERDICT_MALFORMED");
 
   const anywhere = await authority.token({ scopes: ["orders:*"] });
   assert.equal(await shop.list(bearing(anywhere.secret)), anywhere.id);
