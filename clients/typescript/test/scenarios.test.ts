@@ -99,6 +99,8 @@ test("lease_lost", async (t) => {
   assert.throws(() => gate.admit(id, first.fence), FencedError);
   await until("the loss is noticed", () => first.signal.aborted);
   assert(first.signal.reason instanceof LeaseLostError);
+  // A beat was told so; it did not wait for its time to pass.
+  assert.equal((first.signal.reason.cause as ServiceError).code, status.FAILED_PRECONDITION);
   assert.throws(() => first.check(), LeaseLostError);
   await first.release();
   second.check();
