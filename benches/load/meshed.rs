@@ -85,7 +85,7 @@ struct Envoy {
 
 /// Measures both in turn, round by round; answers the table.
 pub(crate) async fn run(options: &Options, program: &Path) -> Result<String, Fault> {
-    let server = Server::on_sqlite(options.connections).await?;
+    let server = Server::on_sqlite(options.connections, &[]).await?;
     let root = Caller::bearing(ROOT_TOKEN);
     let over = &server.connections;
     let gateway = asking::create(over, &root, 1, 1, |_| asking::gateway_token()).await?;
