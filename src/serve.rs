@@ -40,6 +40,7 @@ use crate::telemetry;
 use crate::transport::connections::{Door, Homes, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
+use crate::transport::http::sidecar::ForwardAuth;
 
 use counting::Counting;
 use hangup::Hangups;
@@ -205,6 +206,23 @@ struct Doors {
     forward_auth: Option<Door>,
 }
 
+impl Doors {
+    /// Answers at all of them until `stopped` is heard and every connection has gone.
+    async fn serve(
+        self,
+        calls: Setup,
+        forwarding: ForwardAuth,
+        (readiness, draining): (watch::Receiver<Readiness>, watch::Receiver<bool>),
+        stopped: oneshot::Receiver<()>,
+    ) -> Result<(), ReflectionError> {
+        let leaving = stop::shared(stopped);
+        let grpc = grpc::serve(self.grpc, calls, readiness, draining, leaving());
+        let forwarding = sidecars::serve(forwarding, self.forward_auth, leaving());
+        let (served, ()) = tokio::join!(grpc, forwarding);
+        served
+    }
+}
+
 /// The authority over a store, as the configuration says.
 fn authority(
     config: &Config,
@@ -301,13 +319,7 @@ async fn serve_store(
     };
     let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
     supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
-    let leaving = stop::shared(stopped);
-    let grpc = grpc::serve(doors.grpc, setup, readiness, draining, leaving());
-    let forwarding = sidecars::serve(forwarding, doors.forward_auth, leaving());
-    let serving = async {
-        let (served, ()) = tokio::join!(grpc, forwarding);
-        served
-    };
+    let serving = doors.serve(setup, forwarding, (readiness, draining), stopped);
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {
