@@ -39,6 +39,10 @@ pub(crate) fn usual() -> Kind {
     kinds().swap_remove(0)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is the tests' own variable, no configuration"
+)]
 fn programs() -> Vec<PathBuf> {
     let named = std::env::var("TOKEN_AUTHORITY_TEST_ENVOY").unwrap_or_default();
     let mut programs: Vec<_> = named
