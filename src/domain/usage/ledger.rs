@@ -70,7 +70,8 @@ impl Default for Keeping {
 /// What one process counted of one subject, and adds at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gain {
-    pub hours: BTreeMap<Hour, Use>,
+    /// Mostly one: each hour once, in their order.
+    pub hours: Vec<(Hour, Use)>,
     /// Of tokens only; the oldest first.
     pub recent: VecDeque<Recent>,
     /// Of tokens only; the oldest first.
@@ -85,12 +86,20 @@ impl Gain {
             ended,
         } = other;
         for (hour, used) in hours {
-            self.hours.entry(hour).or_default().add(used);
+            self.add_hour(hour, used);
         }
         self.recent.extend(recent);
         last_of(&mut self.recent, |recent| recent.at);
         self.ended.extend(ended);
         last_of(&mut self.ended, |ended| ended.at);
+    }
+
+    /// Adds what was counted within an hour.
+    pub fn add_hour(&mut self, hour: Hour, used: Use) {
+        match self.hours.binary_search_by_key(&hour, |(known, _)| *known) {
+            Ok(at) => self.hours[at].1.add(used),
+            Err(at) => self.hours.insert(at, (hour, used)),
+        }
     }
 }
 

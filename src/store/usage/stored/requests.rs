@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::{address_bytes, corrupt, read_address};
+use super::{corrupt, read_address};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Ended, Judged, Outcome, Recent};
 use crate::domain::verdict::Verdict;
 use crate::store::StoreError;
 
+/// Only read: they are written as [`super::recents`] tells.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StoredRecent {
     #[prost(uint64, tag = "1")]
@@ -47,20 +48,6 @@ pub(super) struct StoredEnded {
     request_bytes: u64,
     #[prost(uint64, tag = "8")]
     response_bytes: u64,
-}
-
-impl From<&Recent> for StoredRecent {
-    fn from(recent: &Recent) -> Self {
-        Self {
-            at: recent.at.micros(),
-            verdict: recent.verdict.number().into(),
-            validation_id: recent.validation_id().to_owned(),
-            method: recent.method().to_owned(),
-            path: recent.path().to_owned(),
-            client: address_bytes(recent.client),
-            user_agent: recent.user_agent().to_owned(),
-        }
-    }
 }
 
 impl StoredRecent {

@@ -52,9 +52,10 @@ fn gain_of(requests: &[Drawn]) -> Gain {
         }
         let token = TokenId::parse("0123456789ABCDEFGHIJKL").unwrap();
         let counts = own.used.counts.clone();
-        own.used.tokens.of(&token, || token).add(counts);
+        let tokens = own.used.tokens.get_or_insert_default();
+        tokens.of(&token, || token).add(counts);
         gain.add(Gain {
-            hours: BTreeMap::from([(Hour::of(at), own.used)]),
+            hours: vec![(Hour::of(at), own.used)],
             recent: own.recent,
             ended,
         });
