@@ -15,8 +15,8 @@ use crate::domain::usage::{Book, Gain, Hour, Mark, Subject, Summary};
 use super::StoreError;
 
 pub use stored::{
-    decode_days, decode_hours, decode_ledger, encode_days, encode_gain, encode_hour, encode_ledger,
-    write_gain,
+    add_frames, decode_days, decode_hours, decode_ledger, encode_days, encode_gain, encode_hour,
+    encode_ledger, write_gain,
 };
 
 /// The acts on usage.

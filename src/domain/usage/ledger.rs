@@ -148,16 +148,10 @@ impl Ledger {
     /// A process's gains come in the order of their numbers: it sends none before the one before has
     /// arrived, or was given up for good.
     pub fn add(&mut self, mark: Mark, gain: Gain) -> bool {
-        let known = self
-            .marks
-            .iter()
-            .position(|known| known.process == mark.process);
-        if let Some(at) = known {
-            if self.marks[at].sequence >= mark.sequence {
-                return false;
-            }
-            self.marks.remove(at);
+        if self.knows(mark) {
+            return false;
         }
+        self.marks.retain(|known| known.process != mark.process);
         self.marks.push(mark);
         let beyond = self.marks.len().saturating_sub(MARKS_MAX);
         self.marks.drain(..beyond);
@@ -189,6 +183,12 @@ impl Ledger {
         self.ended.extend(ended);
         last_of(&mut self.ended, |ended| ended.at);
         true
+    }
+
+    /// Whether the gain under this mark was added before.
+    pub fn knows(&self, mark: Mark) -> bool {
+        let mut marks = self.marks.iter();
+        marks.any(|known| known.process == mark.process && known.sequence >= mark.sequence)
     }
 
     /// Takes out the hours that are over at `now`, to be put beside it, and drops what is too old. Of

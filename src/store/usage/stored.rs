@@ -182,6 +182,12 @@ pub fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
 /// Reads a ledger from all of its frames; an empty one from none.
 pub fn decode_ledger(frames: &[u8]) -> Result<Ledger, StoreError> {
     let mut ledger = Ledger::default();
+    add_frames(&mut ledger, frames)?;
+    Ok(ledger)
+}
+
+/// Reads more frames of a ledger.
+pub fn add_frames(ledger: &mut Ledger, frames: &[u8]) -> Result<(), StoreError> {
     for frame in Frames::<StoredFrame>::of(frames) {
         let StoredFrame {
             folded,
@@ -210,10 +216,10 @@ pub fn decode_ledger(frames: &[u8]) -> Result<Ledger, StoreError> {
             None => {
                 ledger.add(Mark { process, sequence }, gain);
             }
-            Some(folded) => ledger = folded.read(gain)?,
+            Some(folded) => *ledger = folded.read(gain)?,
         }
     }
-    Ok(ledger)
+    Ok(())
 }
 
 /// A closed hour's details, as they are appended to what was put there before.

@@ -5,6 +5,7 @@ use rusqlite::types::Null;
 
 use super::super::fold::{DUE, LEDGER};
 use super::super::in_force::{EXPIRING, OUT};
+use super::super::journal::Lot;
 use super::super::unfolded::{MEMORY_MAX, STEP_BYTES};
 use super::*;
 use crate::domain::usage::{ENDPOINT_BYTES_MAX, USER_AGENT_BYTES_MAX};
@@ -16,9 +17,13 @@ async fn a_step_is_small_and_memory_bounded() {
     let subjects: Vec<Subject> = (0..3 * STEP)
         .map(|_| Subject::Token(entropy::token_id().unwrap()))
         .collect();
-    let rows = |bytes: usize| -> Vec<(Subject, Vec<u8>)> {
-        let row = |subject: &Subject| (subject.clone(), vec![0; bytes]);
-        subjects.iter().map(row).collect()
+    let rows = |bytes: usize| {
+        let mut lot = Lot::default();
+        let frames = vec![0; bytes];
+        subjects
+            .iter()
+            .for_each(|subject| lot.add_frames(subject, &frames));
+        lot
     };
     unfolded.added(unfolded.number(), rows(10));
     unfolded.settle();
@@ -88,7 +93,8 @@ async fn a_million_paths_of_a_token_take_no_more_than_some() {
             gains: [(Subject::Token(id), gain)].into(),
         };
         store.add_usage(&flush).await.unwrap();
-        let frames = store.inner.unfolded.frames(&Subject::Token(id)).len();
+        let [_, fresh] = store.inner.unfolded.items(&Subject::Token(id));
+        let frames = fresh.bytes.len();
         assert!(
             frames - before < FLUSH_MOST,
             "{} bytes of a flush",
