@@ -12,7 +12,7 @@ use crate::domain::alphabet;
 use crate::domain::name::Namespace;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
-use crate::domain::usage::{Add, Counts, Gain, Hour, Judged, Recent, TokenUse, Use};
+use crate::domain::usage::{Add, Gain, Hour, Judged, Recent, TokenUse, Use};
 use crate::domain::verdict::Verdict;
 use crate::store::StoreError;
 
