@@ -37,7 +37,8 @@ pub(super) struct Made {
 #[derive(Debug, Default)]
 struct Sum {
     counts: Counts,
-    endpoints: HashMap<Endpoint, Counts, RandomState>,
+    /// Hashed with care, since callers choose them.
+    endpoints: HashMap<Endpoint, Counts>,
     other: Counts,
     /// The busiest, and some others.
     tokens: Vec<(TokenId, Counts)>,

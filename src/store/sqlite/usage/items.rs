@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use prost::encoding::encode_varint;
 
 use super::plain::{self, Kind, varint};
@@ -17,7 +16,8 @@ use crate::store::usage::add_frames;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Legend {
     kinds: Vec<Arc<Kind>>,
-    places: HashMap<Arc<Kind>, u64, RandomState>,
+    /// Hashed with care, since callers choose most of it.
+    places: HashMap<Arc<Kind>, u64>,
     marks: Vec<Mark>,
 }
 

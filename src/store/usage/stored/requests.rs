@@ -14,19 +14,19 @@ use crate::store::StoreError;
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StoredRecent {
     #[prost(uint64, tag = "1")]
-    at: u64,
+    pub(super) at: u64,
     #[prost(uint32, tag = "2")]
-    verdict: u32,
+    pub(super) verdict: u32,
     #[prost(string, tag = "3")]
-    validation_id: String,
+    pub(super) validation_id: String,
     #[prost(string, tag = "4")]
-    method: String,
+    pub(super) method: String,
     #[prost(string, tag = "5")]
-    path: String,
+    pub(super) path: String,
     #[prost(bytes = "vec", tag = "6")]
-    client: Vec<u8>,
+    pub(super) client: Vec<u8>,
     #[prost(string, tag = "7")]
-    user_agent: String,
+    pub(super) user_agent: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

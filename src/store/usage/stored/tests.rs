@@ -126,6 +126,36 @@ proptest! {
 }
 
 #[test]
+fn last_requests_are_read_as_they_were_written_before() {
+    let mut gain = gain_of(&[(1, 0, 1, 1, None), (2, 3, 2, 2, None)]);
+    let stored = |recent: &Recent| StoredRecent {
+        at: recent.at.micros(),
+        verdict: recent.verdict.number().into(),
+        validation_id: recent.validation_id().to_owned(),
+        method: recent.method().to_owned(),
+        path: recent.path().to_owned(),
+        client: match recent.client {
+            Some(IpAddr::V4(address)) => address.octets().to_vec(),
+            _ => Vec::new(),
+        },
+        user_agent: recent.user_agent().to_owned(),
+    };
+    let frame = StoredFrame {
+        process: 1,
+        sequence: 1,
+        recent: gain.recent.iter().map(stored).collect(),
+        ..StoredFrame::default()
+    };
+    let ledger = decode_ledger(&frame.encode_length_delimited_to_vec()).unwrap();
+    gain.hours.clear();
+    assert_eq!(
+        ledger,
+        decode_ledger(&encode_gain(mark(1, 1), &gain)).unwrap()
+    );
+    assert_eq!(ledger.recent.len(), 2);
+}
+
+#[test]
 fn an_empty_ledger_is_read_from_nothing() {
     assert_eq!(decode_ledger(&[]).unwrap(), Ledger::default());
     assert_eq!(

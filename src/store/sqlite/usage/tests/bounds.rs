@@ -117,10 +117,31 @@ async fn a_million_paths_of_a_token_take_no_more_than_some() {
     assert!(ledger < LEDGER_MOST, "{ledger} bytes of a ledger");
 }
 
+/// What a plain gain takes in the journal, and in memory beside what its token does.
+const PLAIN_ON_DISK: usize = 48;
+const PLAIN_IN_MEMORY: usize = 20;
+
+#[tokio::test]
+async fn a_request_of_each_of_many_tokens_takes_some_dozen_bytes() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let tokens = tokens(&store, 500).await;
+    add(&store, 1, &tokens).await;
+    let row = "SELECT sum(length(gains)) FROM usage_journal";
+    let row: i64 = bench.raw().query_row(row, [], |row| row.get(0)).unwrap();
+    let each = usize::try_from(row).unwrap() / tokens.len();
+    assert!(each <= PLAIN_ON_DISK, "{each} bytes of the journal");
+    for id in &tokens {
+        let [_, fresh] = store.inner.unfolded.items(&Subject::Token(*id));
+        let bytes = fresh.bytes.len();
+        assert!(bytes <= PLAIN_IN_MEMORY, "{bytes} bytes of memory");
+    }
+}
+
 /// Bytes of disk of an hour in which a token was used on three endpoints from one address, and of the
 /// ledger of such a token, beside its hours: as the description of the store says.
 const DISK_OF_AN_HOUR: i64 = 200;
-const DISK_OF_A_LEDGER: i64 = 3_000;
+const DISK_OF_A_LEDGER: i64 = 800;
 
 #[tokio::test]
 async fn a_busy_hour_takes_no_more_disk_than_is_said() {
