@@ -148,7 +148,9 @@ impl Report {
             report.hourly.push((hour, counts));
             endpoints.add(by_endpoint);
             clients.add(by_client);
-            tokens.add(by_token);
+            if let Some(by_token) = by_token {
+                tokens.add(*by_token);
+            }
             versions.add(by_version);
         }
         report.endpoints = endpoints.listed(Self::ROWS_MAX);
