@@ -84,18 +84,17 @@ pub(in crate::transport::grpc) fn logged(entry: HttpAccessLogEntry) -> Result<To
     let grpc_status = response_trailers
         .get("grpc-status")
         .or_else(|| response_headers.get("grpc-status"));
-    let path = if original_path.is_empty() {
-        path
-    } else {
-        original_path
-    };
+    let path = [original_path, path]
+        .into_iter()
+        .find(|path| !path.is_empty());
     let sound = |bytes: u64| if bytes <= BODY_BYTES_MAX { bytes } else { 0 };
     let user_agent = withheld(beginning(&user_agent, USER_AGENT_BYTES_MAX));
-    tracing::debug!(validation_id = name.text(), user_agent = &*user_agent, "logged");
+    let validation_id = name.text();
+    tracing::debug!(validation_id, user_agent = &*user_agent, "logged");
     Ok(Told {
         about: Reported::Judged(name),
         method: method(request_method),
-        path: (!path.is_empty()).then(|| beginning(&path, PATH_BYTES_MAX).to_owned()),
+        path: path.map(|path| beginning(&path, PATH_BYTES_MAX).to_owned()),
         outcome: Outcome {
             verdict: None,
             status: response_code.and_then(status),
