@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::{env, error::Error, fs};
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
 
 /// Messages and oneofs that carry a secret, or the name of a lease: their `Debug` is written by hand, in pb.rs.
 const SECRET_BEARERS: [&str; 11] = [
@@ -20,29 +21,48 @@ const SECRET_BEARERS: [&str; 11] = [
     ".tokenauthority.v1.ValidateRequest",
 ];
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "Cargo says in the environment where to write"
-)]
+/// The same of Envoy's, in envoy.rs.
+const ENVOYS_SECRET_BEARERS: [&str; 2] = [
+    ".envoy.config.core.v3.HeaderValue",
+    ".envoy.service.auth.v3.AttributeContext.HttpRequest",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::Compiler::new(["proto"])?
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files([
-            "tokenauthority/v1/token_service.proto",
-            "tokenauthority/v1/error_reason.proto",
-        ])?
-        .encode_file_descriptor_set();
-    fs::write(
-        PathBuf::from(env::var("OUT_DIR")?).join("tokenauthority.bin"),
-        &files,
-    )?;
+    let own = [
+        "tokenauthority/v1/token_service.proto",
+        "tokenauthority/v1/error_reason.proto",
+    ];
+    generated()
+        .skip_debug(SECRET_BEARERS)
+        .compile_fds(described(&own, "tokenauthority.bin")?)?;
+    let envoys = ["envoy/service/auth/v3/external_auth.proto"];
+    // Its packages name each other by where they stand among modules.
+    generated()
+        .skip_debug(ENVOYS_SECRET_BEARERS)
+        .include_file("envoy_packages.rs")
+        .compile_fds(described(&envoys, "envoy.bin")?)?;
+    Ok(())
+}
+
+fn generated() -> tonic_prost_build::Builder {
     tonic_prost_build::configure()
         .btree_map(".")
         .extern_path(".google.rpc", "::tonic_types::pb")
         .codec_path("crate::transport::grpc::codec::EdgeCodec")
-        .skip_debug(SECRET_BEARERS)
-        .compile_fds(prost_types::FileDescriptorSet::decode(files.as_slice())?)?;
-    Ok(())
+}
+
+/// Describes files and those they import, and keeps that under a name.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Cargo says in the environment where to write"
+)]
+fn described(files: &[&str], name: &str) -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let described = protox::Compiler::new(["proto"])?
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(files)?
+        .encode_file_descriptor_set();
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join(name), &described)?;
+    Ok(FileDescriptorSet::decode(described.as_slice())?)
 }

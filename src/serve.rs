@@ -9,6 +9,7 @@ mod listening;
 mod observing;
 mod process;
 mod root_token;
+mod sidecars;
 mod stop;
 mod stores;
 mod suggestions;
@@ -36,13 +37,14 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::measured::Measured;
 use crate::telemetry;
-use crate::transport::connections::{Door, Homes, Listener, Place};
+use crate::transport::connections::{Door, Homes, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 
 use counting::Counting;
 use hangup::Hangups;
 use observing::{Observation, Sights};
+use sidecars::ForwardDoor;
 use stop::{Caught, Signals};
 use suggestions::Acquaintance;
 use workers::Threads;
@@ -157,11 +159,11 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "starting");
     // Before the store, which may be made anew: a start that cannot succeed leaves nothing behind.
     let tls = encryption::load(&config)?;
-    let listeners = listening::bind_all(&config).await?;
-    let places = listeners.iter().map(Listener::place);
-    let places: Vec<Place> = places
-        .collect::<Result<_, _>>()
-        .map_err(|error| ServeError::Failed(error.to_string()))?;
+    let mode = config.server.unix_mode;
+    let listeners = listening::bind_places(&config.server.listen, mode).await?;
+    let places = listening::places(&listeners)?;
+    let forward = ForwardDoor::bind(&config).await?;
+    let forward_places = forward.as_ref().map(ForwardDoor::places).transpose()?;
     let observation = Observation::begin(&config).await?;
     let fresh = encryption::keep_fresh(&config, tls.as_ref(), &observation.metrics);
     hangups.attend(observation.audit_file(&config), fresh);
@@ -175,7 +177,12 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     // Else machines read standard error.
     let people = !config.log.json;
     let known = people.then(|| Acquaintance::of(&config, roots.file.clone(), tls.as_deref()));
-    listening::announce(&places, observation.place().as_ref(), known.as_ref());
+    listening::announce(
+        &places,
+        &forward_places.unwrap_or_default(),
+        observation.place().as_ref(),
+        known.as_ref(),
+    );
     let store = Arc::new(Measured::new(store, observation.metrics.clone()));
     let door = Door {
         listeners,
@@ -184,7 +191,18 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
         homes: Homes::on(workers, &observation.metrics.connections),
         metrics: observation.metrics.clone(),
     };
-    serve_store(config, store, roots.tokens, door, observation, signals).await
+    let doors = Doors {
+        forward_auth: forward.map(|forward| forward.beside(&door)),
+        grpc: door,
+    };
+    serve_store(config, store, roots.tokens, doors, observation, signals).await
+}
+
+/// Where calls come from.
+struct Doors {
+    grpc: Door,
+    /// `None` where it is off.
+    forward_auth: Option<Door>,
 }
 
 /// The authority over a store, as the configuration says.
@@ -245,7 +263,7 @@ async fn serve_store(
     config: Config,
     store: Arc<dyn Store>,
     roots: Vec<RootToken>,
-    door: Door,
+    doors: Doors,
     observation: Observation,
     mut signals: Signals,
 ) -> Result<(), ServeError> {
@@ -262,10 +280,6 @@ async fn serve_store(
     let gate = Gate::of_calls(limits.calls_in_flight, limits.calls_per_address);
     let (drain, draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel::<()>();
-    let stopping = async {
-        // An error means that the sender is gone: time to stop all the same.
-        let _ = stopped.await;
-    };
     let sights = Sights {
         gate: gate.clone(),
         store: store.clone(),
@@ -274,17 +288,26 @@ async fn serve_store(
         draining: draining.clone(),
     };
     let (http, showing) = observation.show(&config, sights);
+    let authority = Arc::new(authority);
+    let forwarding = sidecars::forward_auth(&config, &authority, &gate);
     let setup = Setup {
-        authority: Arc::new(authority),
+        authority,
         metrics,
         gate: gate.clone(),
         streams: Gate::of_streams(limits.streams, limits.streams_per_address),
         bounds: bounds(limits),
+        ext_authz: sidecars::ext_authz(&config.ext_authz),
         http,
     };
-    let (supervision, homes) = (config.supervision.as_ref(), door.homes.clone());
+    let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
     supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
-    let serving = grpc::serve(door, setup, readiness, draining, stopping);
+    let leaving = stop::shared(stopped);
+    let grpc = grpc::serve(doors.grpc, setup, readiness, draining, leaving());
+    let forwarding = sidecars::serve(forwarding, doors.forward_auth, leaving());
+    let serving = async {
+        let (served, ()) = tokio::join!(grpc, forwarding);
+        served
+    };
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {

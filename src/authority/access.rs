@@ -129,6 +129,15 @@ impl Authority {
         }
     }
 
+    /// The session of a caller who is known by its address alone, as the configuration says.
+    pub fn peer_session(&self, caller: &Arc<Caller>, call: Call) -> Session {
+        Session {
+            caller: caller.clone(),
+            call,
+            own: None,
+        }
+    }
+
     /// Writes the audit line of a caller who could not be known, and hands the error on.
     pub fn unknown_caller(&self, rpc: &'static str, call: &Call, error: Error) -> Error {
         audit::refused(&self.trail, call, rpc, &"unknown", &error);

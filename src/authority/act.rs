@@ -20,7 +20,7 @@ pub enum Needs {
 
 /// An act that needs a permission; the type of the [`super::access::Right`] to do it.
 pub trait Act: Send + Sync + 'static {
-    /// The method of `TokenService`.
+    /// The method, of `TokenService` or of [`BESIDE`].
     const RPC: &'static str;
     const PERMISSION: Permission;
     /// Whether each call is written to the audit log; refusals always are.
@@ -52,6 +52,8 @@ acts! {
     BatchValidate: Validate, audited false;
     /// Judging secrets over one stream.
     ValidateStream: Validate, audited false;
+    /// Judging what a request carries that a proxy holds.
+    Check: Validate, audited false;
     /// Issuing tokens.
     Create: Create, audited true;
     /// Reading one token.
@@ -148,3 +150,11 @@ pub const TABLE: [(&str, Needs); 23] = [
     (Report::RPC, Needs::Permission(Report::PERMISSION)),
     ("WhoAmI", Needs::Credential),
 ];
+
+/// Methods of other services, and what they need: names of their own among those of [`TABLE`].
+pub const BESIDE: [(&str, Needs); 1] = [(Check::RPC, Needs::Permission(Check::PERMISSION))];
+
+/// The names of all methods that are told apart.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    TABLE.into_iter().chain(BESIDE).map(|(rpc, _)| rpc)
+}

@@ -124,6 +124,7 @@ pub trait Judges: Act {}
 impl Judges for act::Validate {}
 impl Judges for act::BatchValidate {}
 impl Judges for act::ValidateStream {}
+impl Judges for act::Check {}
 
 impl Authority {
     /// Judges a presented secret of a token in the asked namespaces, where the right covers them. An

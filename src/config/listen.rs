@@ -68,6 +68,17 @@ pub(super) fn taken(places: &[Listen], addresses: &[SocketAddr]) -> Option<Socke
     })
 }
 
+/// The first part of `place` that cannot be bound beside `places`.
+pub(super) fn met(places: &[Listen], place: &Listen) -> Option<String> {
+    match place {
+        Listen::Tcp(addresses) => taken(places, addresses).map(|address| address.to_string()),
+        Listen::Unix(path) => {
+            let meets = places.contains(place);
+            meets.then(|| format!("unix:{}", path.display()))
+        }
+    }
+}
+
 /// The addresses of `place` with port 0, which is another port each time.
 fn free_port(place: &Listen) -> Vec<SocketAddr> {
     match place {

@@ -15,7 +15,9 @@ mod peppers;
 mod problems;
 mod retention;
 mod roots;
+mod routes;
 mod server;
+mod sidecars;
 mod sources;
 mod store;
 mod supervision;
@@ -49,6 +51,7 @@ pub use namespaces::NAMESPACE_KEYS;
 pub use retention::RetentionConfig;
 pub use roots::RootToken;
 pub use server::{MetricsPlace, RuntimeShape, ServerConfig};
+pub use sidecars::{ExtAuthzConfig, ForwardAuthConfig, Limited, Reset};
 pub use sources::Sources;
 pub use store::{RedisTlsFiles, StoreConfig, StoreUrl};
 pub use supervision::Supervision;
@@ -63,6 +66,7 @@ use leases::LeasesTable;
 use limits::LimitsTable;
 use retention::RetentionTable;
 use server::ServerTable;
+use sidecars::{ExtAuthzTable, ForwardAuthTable};
 use store::StoreTable;
 use tls::TlsTable;
 use usage::UsageTable;
@@ -123,6 +127,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub log: LogConfig,
     pub audit: AuditPlace,
+    pub ext_authz: ExtAuthzConfig,
+    pub forward_auth: ForwardAuthConfig,
     pub policies: Policies,
     /// `None` where no service manager wants to be told.
     pub supervision: Option<Supervision>,
@@ -184,6 +190,8 @@ struct File {
     limits: LimitsTable,
     log: LogTable,
     audit: AuditTable,
+    ext_authz: ExtAuthzTable,
+    forward_auth: ForwardAuthTable,
     // Read by hand: serde's errors would not name the key.
     namespaces: toml::Table,
 }
@@ -238,6 +246,8 @@ impl File {
             limits,
             log,
             audit,
+            ext_authz,
+            forward_auth,
             namespaces,
         } = self;
         let brand =
@@ -257,12 +267,19 @@ impl File {
         };
         let tls = tls.parse()?;
         let callers = certificates::parse(access.certificate_callers)?;
-        if !callers.is_empty() && tls.as_ref().is_none_or(|tls| tls.files.clients.is_none()) {
-            let why = "need tls.client_ca_file: without it no client can show a certificate";
+        let protection = server.protection(tls.is_some());
+        let server = server.parse(tls.is_some())?;
+        let ext_authz = ext_authz.parse()?;
+        let shows_none = tls.as_ref().is_none_or(|tls| tls.files.clients.is_none());
+        if !callers.is_empty() && shows_none && ext_authz.certificate_peers.is_empty() {
+            let why = "need tls.client_ca_file, or ext_authz.certificate_peers: else nobody can show, \
+                       or tell of, a certificate";
             return Err(ConfigError::key(certificates::KEY, why));
         }
         Ok(Config {
-            server: server.parse(tls.is_some())?,
+            forward_auth: forward_auth.parse(protection, &server.listen)?,
+            ext_authz,
+            server,
             tls,
             store: store.parse()?,
             retention: retention.parse()?,

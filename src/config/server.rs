@@ -67,23 +67,29 @@ pub(super) struct ServerTable {
 }
 
 impl ServerTable {
+    /// What protects connections where TLS is spoken, if `tls` says that it is.
+    pub(super) fn protection(&self, tls: bool) -> Protection {
+        match (tls, self.allow_plaintext) {
+            (true, _) => Protection::Tls,
+            (false, true) => Protection::Elsewhere,
+            (false, false) => Protection::None,
+        }
+    }
+
     /// `tls` says whether TLS is spoken where gRPC listens.
     pub(super) fn parse(self, tls: bool) -> Result<ServerConfig, ConfigError> {
+        let protection = self.protection(tls);
+        let plaintext = self.protection(false);
         let Self {
             listen,
             unix_mode,
             metrics_listen,
-            allow_plaintext,
             runtime,
             workers,
             drain_delay,
             drain_deadline,
+            ..
         } = self;
-        let plaintext = match allow_plaintext {
-            true => Protection::Elsewhere,
-            false => Protection::None,
-        };
-        let protection = if tls { Protection::Tls } else { plaintext };
         // Pages are never served with TLS on a listener of their own.
         let own = |listen: &str| listen::bindable(METRICS_LISTEN, listen, plaintext);
         let metrics = match metrics_listen.as_str() {

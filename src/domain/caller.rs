@@ -171,6 +171,8 @@ pub enum Identity {
     Root { name: String },
     /// By the certificate of its connection, under its name in the configuration.
     Certificate { name: String },
+    /// By its address, under a name for all that the configuration trusts there.
+    Peer { name: String },
     /// By a token of this authority.
     Token { id: TokenId, namespace: Namespace },
 }
@@ -186,7 +188,7 @@ impl Identity {
     /// The namespace of the caller's token; `None` for callers that are none.
     pub fn own_namespace(&self) -> Option<&Namespace> {
         match self {
-            Self::Root { .. } | Self::Certificate { .. } => None,
+            Self::Root { .. } | Self::Certificate { .. } | Self::Peer { .. } => None,
             Self::Token { namespace, .. } => Some(namespace),
         }
     }
@@ -204,6 +206,7 @@ impl fmt::Display for Identity {
         match self {
             Self::Root { name } => write!(f, "root:{name}"),
             Self::Certificate { name } => write!(f, "certificate:{name}"),
+            Self::Peer { name } => write!(f, "peer:{name}"),
             Self::Token { id, .. } => write!(f, "token:{id}"),
         }
     }

@@ -98,6 +98,16 @@ impl Pattern {
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
+
+    /// Whether it matches calls of one method only.
+    pub fn names_method(&self) -> bool {
+        parts(&self.0).0.is_some()
+    }
+
+    /// Whether its path matches, whatever method it names.
+    pub(super) fn covers(&self, path: &JudgedPath<'_>) -> bool {
+        matches(parts(&self.0).1, path)
+    }
 }
 
 /// The method that a pattern names, if it names one, and its path.
@@ -232,13 +242,13 @@ pub fn parse_method(text: &str) -> Result<String, Flaw> {
 }
 
 /// A path that reads one way only: percent-decoded, without its first slash.
-struct JudgedPath<'a>(Cow<'a, str>);
+pub(super) struct JudgedPath<'a>(Cow<'a, str>);
 
 impl<'a> JudgedPath<'a> {
     /// Reads a path as it came on the wire; `None` for whatever proxies and servers are known to
     /// read differently: dot segments, empty segments, encoded slashes, dots and percent signs,
     /// backslashes, control characters, fragments, undecodable bytes.
-    fn read(raw: &'a str) -> Option<Self> {
+    pub(super) fn read(raw: &'a str) -> Option<Self> {
         let path = raw.split('?').next().unwrap_or_default();
         if path.len() > PATH_BYTES_MAX {
             return None;

@@ -73,6 +73,10 @@ impl RequiredScope {
     pub fn parse(text: &str) -> Result<Self, Flaw> {
         scope_token(text).map(|()| Self(text.to_owned()))
     }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 fn scope_token(text: &str) -> Result<(), Flaw> {

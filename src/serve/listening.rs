@@ -9,21 +9,30 @@ use crate::transport::connections::{Bounds, Listener, Place};
 use super::ServeError;
 use super::suggestions::Acquaintance;
 
-/// Binds everything that gRPC listens on.
-pub(super) async fn bind_all(config: &Config) -> Result<Vec<Listener>, ServeError> {
+/// Binds all of these places; Unix sockets for those whom `mode` lets write.
+pub(super) async fn bind_places(places: &[Listen], mode: u32) -> Result<Vec<Listener>, ServeError> {
     let mut listeners = Vec::new();
-    for place in &config.server.listen {
+    for place in places {
         listeners.push(match place {
             Listen::Tcp(addresses) => bind(addresses).await?,
-            Listen::Unix(path) => Listener::unix(path, config.server.unix_mode)
-                .await
-                .map_err(|error| ServeError::Listen {
-                    place: Place::Unix(path.clone()),
-                    error,
-                })?,
+            Listen::Unix(path) => {
+                Listener::unix(path, mode)
+                    .await
+                    .map_err(|error| ServeError::Listen {
+                        place: Place::Unix(path.clone()),
+                        error,
+                    })?
+            }
         });
     }
     Ok(listeners)
+}
+
+/// Where they are bound.
+pub(super) fn places(listeners: &[Listener]) -> Result<Vec<Place>, ServeError> {
+    let places = listeners.iter().map(Listener::place);
+    let places: Result<Vec<Place>, _> = places.collect();
+    places.map_err(|error| ServeError::Failed(error.to_string()))
 }
 
 /// Bounds on the connections of each listener.
@@ -63,11 +72,21 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Listener, ServeErro
     Err(refused.unwrap_or_else(|| ServeError::Failed("no address to listen on".to_owned())))
 }
 
-/// Says on standard output, each alone on a line, where the sockets are, and where that of the
-/// metrics is if it is another; and, where people read standard error, how to call the server.
-pub(super) fn announce(places: &[Place], metrics: Option<&Place>, known: Option<&Acquaintance>) {
+/// Says on standard output, each alone on a line, where the sockets are, and where those of forward-auth
+/// and of the metrics are if they have their own; and, where people read standard error, how to call
+/// the server.
+pub(super) fn announce(
+    places: &[Place],
+    forward_auth: &[Place],
+    metrics: Option<&Place>,
+    known: Option<&Acquaintance>,
+) {
     let lines = places.iter().map(|place| format!("listening on {place}\n"));
     let mut text: String = lines.collect();
+    for place in forward_auth {
+        tracing::info!(address = %place, "forward-auth");
+        text.push_str(&format!("forward-auth on {place}\n"));
+    }
     if let Some(metrics) = metrics {
         tracing::info!(address = %metrics, "metrics");
         text.push_str(&format!("metrics on {metrics}\n"));

@@ -55,7 +55,7 @@ impl Sights {
 
 impl Observation {
     pub(super) async fn begin(config: &Config) -> Result<Self, ServeError> {
-        let metrics = Arc::new(Metrics::new(act::TABLE.map(|(rpc, _)| rpc)));
+        let metrics = Arc::new(Metrics::new(act::methods()));
         let listener = match &config.server.metrics {
             MetricsPlace::Own(addresses) => Some(listening::bind(addresses).await?),
             MetricsPlace::Beside | MetricsPlace::Off => None,

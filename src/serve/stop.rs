@@ -1,10 +1,11 @@
 //! Being told to stop, and what is still done then.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::ServerConfig;
 use crate::transport::gate::Gate;
@@ -61,6 +62,22 @@ impl Signals {
             _ = self.terminate.recv() => Caught::Terminate,
             _ = self.interrupt.recv() => Caught::Interrupt,
         }
+    }
+}
+
+/// Waits, as often as is asked for, for one word to stop, or for whoever would say it to be gone.
+pub(super) fn shared(
+    stopped: oneshot::Receiver<()>,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (stop, stopping) = watch::channel(());
+    tokio::spawn(async move {
+        // Either way it is time to stop.
+        let _ = stopped.await;
+        drop(stop);
+    });
+    move || {
+        let mut stopping = stopping.clone();
+        Box::pin(async move { while stopping.changed().await.is_ok() {} })
     }
 }
 

@@ -4,3 +4,4 @@ pub mod connections;
 pub mod gate;
 pub mod grpc;
 pub mod http;
+pub mod sidecar;

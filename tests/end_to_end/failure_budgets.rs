@@ -39,7 +39,7 @@ async fn allowing(mut authority: Authority, per_minute: u32) -> Authority {
 }
 
 /// A well-formed secret that nobody was given: of this token, or of none.
-fn wrong_secret(of: Option<&Token>) -> String {
+pub(crate) fn wrong_secret(of: Option<&Token>) -> String {
     let id = match of {
         Some(token) => TokenId::parse(&token.token_id).unwrap(),
         None => entropy::token_id().unwrap(),

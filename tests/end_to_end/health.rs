@@ -13,6 +13,7 @@ pub(crate) async fn health_is_told_of_every_name(authority: Authority) {
     authority.serving(true).await;
     for name in [
         "",
+        "envoy.service.auth.v3.Authorization",
         "tokenauthority.v1.TokenService",
         "tokenauthority.v1.TokenService.management",
     ] {
@@ -25,10 +26,11 @@ pub(crate) async fn health_is_told_of_every_name(authority: Authority) {
     assert_eq!(authority.health("unknown").await, None);
 }
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "tokenauthority.v1.TokenService",
+    "envoy.service.auth.v3.Authorization",
     "google.rpc.BadRequest",
 ];
 
@@ -64,7 +66,7 @@ pub(crate) async fn both_reflections_describe_every_service_with_comments(author
         .map(|service| service.name)
         .collect();
     assert!(
-        SERVICES[..3]
+        SERVICES[..4]
             .iter()
             .filter(|name| !name.contains("reflection"))
             .all(|name| names.contains(*name)),

@@ -13,6 +13,7 @@ mod bad_limits;
 mod batches;
 mod caller_limits;
 mod certificate_reload;
+mod checking;
 mod cli_tls;
 mod client_certificates;
 mod deadlines;
@@ -25,12 +26,17 @@ mod drain;
 mod encrypted;
 mod escalation;
 mod every_method;
+mod ext_authz;
+mod ext_authz_refusals;
 mod failure_budgets;
+mod forward_auth;
+mod forwarding;
 mod gone;
 mod harness;
 mod health;
 mod healthcheck;
 mod hidden;
+mod introspection;
 mod keep_alive;
 mod leases;
 mod leasing;
@@ -180,6 +186,23 @@ on_both_stores! {
     }
     healthcheck {
         a_serving_and_a_draining_server_are_told_apart,
+    }
+    forward_auth {
+        an_allowed_request_is_told_whose_it_is,
+        every_refusal_has_its_status,
+        only_what_trusted_peers_tell_is_believed,
+        a_proxy_asks_as_its_peers_may_or_shows_a_credential,
+        limits_may_be_told_as_nginx_can_hear_them,
+        pages_and_methods_that_there_are_not_are_told,
+        it_is_asked_over_http2_and_a_unix_socket_too,
+        it_leaves_with_idle_connections_when_told_to,
+    }
+    introspection {
+        a_token_in_force_is_active_and_all_else_is_not,
+        who_asks_must_be_known_and_may_validate,
+        what_is_no_form_is_refused,
+        an_introspection_counts_as_a_use,
+        a_secret_revokes_its_token_and_is_answered_as_any_other,
     }
     pages {
         readiness_is_told_until_the_drain_and_life_to_the_end,
@@ -370,6 +393,23 @@ on_both_stores! {
         a_replayed_batch_answers_the_same_tokens,
         where_there_is_no_room_for_all_none_stays,
         a_batch_that_cannot_be_says_which_field,
+    }
+    ext_authz {
+        an_allowed_request_is_told_whose_it_is_in_both_encodings,
+        what_a_client_says_of_itself_never_reaches_the_upstream,
+        the_secret_of_a_lease_is_told_with_its_fence,
+        limits_are_told_with_every_answer,
+        routes_of_envoy_say_what_they_demand,
+        what_is_checked_counts_as_what_is_validated,
+    }
+    ext_authz_refusals {
+        every_refusal_has_its_status,
+        an_unknown_secret_is_not_told_from_a_revoked_one,
+        credentials_that_differ_are_refused,
+        a_client_of_grpc_is_refused_in_its_own_language,
+        who_may_not_ask_is_refused_by_a_decision,
+        what_is_no_request_of_http_is_refused,
+        floods_are_refused_and_pass_nowhere,
     }
     secrecy {
         no_secret_is_kept_or_logged_anywhere,

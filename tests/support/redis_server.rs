@@ -234,13 +234,13 @@ fn greeted(mut stream: impl Read + Write) -> io::Result<bool> {
 
 /// A free port of loopback that no other test of this kind takes meanwhile, whichever process it
 /// runs in: two servers that race for one port would be mistaken for each other.
-struct ReservedPort {
-    port: u16,
+pub(crate) struct ReservedPort {
+    pub(crate) port: u16,
     _lock: File,
 }
 
 impl ReservedPort {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = std::env::temp_dir().join("token-authority-test-ports");
         fs::create_dir_all(&folder).expect("a folder for locks");
         for _ in 0..1000 {

@@ -15,7 +15,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::config::{Listen, MetricsPlace};
+use crate::config::{Config, Listen, MetricsPlace};
 use crate::tls::{certificates, presented_on};
 use crate::transport::connections::channel_over;
 
@@ -40,7 +40,29 @@ pub(super) async fn check(case: Arc<Case>) -> Findings {
         }
     }
     if let MetricsPlace::Own(addresses) = &case.config.server.metrics {
-        findings.push(metrics(addresses));
+        findings.push(beside("server.metrics_listen", addresses));
+    }
+    findings.extend(forward_auth(&case.config));
+    findings
+}
+
+/// Where forward-auth listens, and whether anybody may ask it.
+fn forward_auth(config: &Config) -> Findings {
+    const SUBJECT: &str = "forward_auth.listen";
+    let forward_auth = &config.forward_auth;
+    let mut findings = Vec::new();
+    for place in &forward_auth.listen {
+        findings.push(match place {
+            Listen::Tcp(addresses) => beside(SUBJECT, addresses),
+            Listen::Unix(path) => files::workable(SUBJECT, files::folder(path)),
+        });
+    }
+    if !forward_auth.listen.is_empty() && forward_auth.trusted_peers.is_empty() {
+        findings.push(Finding::warn(
+            "forward_auth.trusted_peers",
+            "names nobody, so that /auth refuses everybody".to_owned(),
+            "name the proxies that ask; introspection and revocation need none",
+        ));
     }
     findings
 }
@@ -83,19 +105,19 @@ fn unbound(subject: &str, address: SocketAddr, error: &io::Error) -> Finding {
     )
 }
 
-fn metrics(addresses: &[SocketAddr]) -> Finding {
-    const SUBJECT: &str = "server.metrics_listen";
+/// A listener beside that for calls.
+fn beside(subject: &str, addresses: &[SocketAddr]) -> Finding {
     match chosen(addresses) {
-        (Some(address), Ok(())) => Finding::ok(SUBJECT, format!("{address} is free")),
+        (Some(address), Ok(())) => Finding::ok(subject, format!("{address} is free")),
         (Some(address), Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
             // Whoever listens for calls knows who this is.
             Finding::ok(
-                SUBJECT,
+                subject,
                 format!("{address} is in use, as by a running server"),
             )
         }
-        (Some(address), Err(error)) => unbound(SUBJECT, address, &error),
-        (None, _) => Finding::ok(SUBJECT, "nowhere"),
+        (Some(address), Err(error)) => unbound(subject, address, &error),
+        (None, _) => Finding::ok(subject, "nowhere"),
     }
 }
 

@@ -63,7 +63,9 @@ fn secret_flags(sources: &Sources) -> Option<Finding> {
 fn protection(config: &Config) -> Finding {
     const SUBJECT: &str = "protection";
     let beyond = |address: &&std::net::SocketAddr| !address.ip().is_loopback();
-    let grpc = config.server.listen.iter().find_map(|place| match place {
+    let places = config.server.listen.iter();
+    let mut places = places.chain(&config.forward_auth.listen);
+    let grpc = places.find_map(|place| match place {
         Listen::Tcp(addresses) => addresses.iter().find(beyond),
         Listen::Unix(_) => None,
     });

@@ -11,10 +11,16 @@ use crate::authority::Authority;
 use crate::authority::access::{Proof, Session};
 use crate::authority::call::Call;
 use crate::authority::error::Error;
+use crate::domain::peer_name::PeerName;
 use crate::transport::connections::Connection;
 use crate::transport::gate::Pass;
+use crate::transport::sidecar::peers::Peers;
+use crate::transport::sidecar::xfcc;
 
 use super::{call, credential};
+
+/// What a proxy tells of its peer's certificate.
+const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// A call, and what its caller shows.
 pub(super) struct Shown {
@@ -82,6 +88,54 @@ fn proof_of<'a, T>(
         secret,
         certificate: connection.and_then(|own| own.names()),
     })
+}
+
+/// What a caller shows behind a proxy that may have taken its certificate.
+pub(super) struct Behind<'a> {
+    proof: Proof<'a>,
+    seen: Option<Vec<PeerName>>,
+}
+
+impl Behind<'_> {
+    pub(super) fn proof(&self) -> Proof<'_> {
+        Proof {
+            secret: self.proof.secret,
+            certificate: self.seen.as_deref().or(self.proof.certificate),
+        }
+    }
+}
+
+/// What the caller shows; of a peer that is `believed`, in the place of its own certificate the one
+/// that it saw, where it says so (`x-forwarded-client-cert`).
+pub(super) fn proof_behind<'a, T>(
+    rpc: &'static str,
+    request: &'a Request<T>,
+    call: &Call,
+    authority: &Authority,
+    believed: &Peers,
+) -> Result<Behind<'a>, Error> {
+    let proof = proof_of(rpc, request, call, authority)?;
+    let seen = match believed.include(call.peer) {
+        true => seen(request).map_err(|error| authority.unknown_caller(rpc, call, error))?,
+        false => None,
+    };
+    Ok(Behind { proof, seen })
+}
+
+/// The names in the last certificate that proxies before the peer saw; `None` where they tell of none.
+fn seen<T>(request: &Request<T>) -> Result<Option<Vec<PeerName>>, Error> {
+    let unread = |why: String| Error::Unauthenticated(why.into());
+    let values = request.metadata().get_all(FORWARDED_CERTIFICATE).iter();
+    let values: Vec<&str> = values
+        .map(|value| value.to_str())
+        .collect::<Result<_, _>>()
+        .map_err(|_| unread(format!("{FORWARDED_CERTIFICATE} is not text")))?;
+    match values.as_slice() {
+        [] => Ok(None),
+        values => xfcc::names(&values.join(","))
+            .map(Some)
+            .map_err(|flaw| unread(flaw.to_string())),
+    }
 }
 
 /// The call that a request is.

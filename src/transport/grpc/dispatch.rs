@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
+use super::ext_authz::{self, ExtAuthz};
 use super::method;
 use super::pb::token_service_server::TokenServiceServer;
 use super::token_service::TokenServiceHandler;
@@ -19,6 +20,7 @@ use super::token_service::TokenServiceHandler;
 #[derive(Clone)]
 pub(super) struct Dispatch {
     pub(super) tokens: TokenServiceServer<TokenServiceHandler>,
+    pub(super) ext_authz: ExtAuthz,
     /// In a place of its own, as it is cloned with each call.
     pub(super) routes: Arc<Routes>,
 }
@@ -36,6 +38,9 @@ impl Service<Request<Body>> for Dispatch {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match method(request.uri().path()) {
             Some(_) => self.tokens.call(request),
+            None if request.uri().path() == ext_authz::PATH => {
+                Box::pin(self.ext_authz.clone().call(request))
+            }
             None => {
                 let mut routes = Routes::clone(&self.routes);
                 Box::pin(async move { Service::call(&mut routes, request).await })

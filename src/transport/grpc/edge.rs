@@ -21,7 +21,7 @@ use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
 use super::on_hold::Heard;
-use super::{deadline, method, status};
+use super::{deadline, known, status};
 
 /// Health must be told while draining and under load, too.
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
@@ -36,8 +36,9 @@ const ENDLESS: [&str; 5] = [
 ];
 
 /// Methods that judge secrets, which leave no audit lines as a rule.
-const JUDGING: [&str; 3] = [
+const JUDGING: [&str; 4] = [
     act::Validate::RPC,
+    act::Check::RPC,
     act::BatchValidate::RPC,
     act::ValidateStream::RPC,
 ];
@@ -73,7 +74,7 @@ impl Settings {
         Begun {
             id: self.authority.call_id(own.map(|id| id.as_bytes())),
             asked: own.is_some(),
-            rpc: self.metrics.rpcs.named(method(request.uri().path())),
+            rpc: self.metrics.rpcs.named(known(request.uri().path())),
             settings: self.clone(),
             since: Instant::now(),
             told: false,
@@ -84,6 +85,14 @@ impl Settings {
     fn manages(&self, rpc: Rpc) -> bool {
         let rpcs = &self.metrics.rpcs;
         rpc != rpcs.other() && !JUDGING.contains(&rpcs.name(rpc))
+    }
+
+    /// The status of a call that was not answered. Where a proxy asks, it is an outage whatever it is.
+    fn trouble(&self, rpc: Rpc, status: Status) -> Status {
+        match self.metrics.rpcs.name(rpc) == act::Check::RPC {
+            true => status::unavailable(status),
+            false => status,
+        }
     }
 
     /// What log lines of the call stand in; for Validate only where somebody looks closely.
@@ -146,7 +155,9 @@ where
             Err(closed) => {
                 let refused = begun.naming(|| match closed {
                     Closed::Draining => status::draining(),
-                    Closed::Full { limit, key } => status::overloaded(limit, key),
+                    Closed::Full { limit, key } => {
+                        settings.trouble(begun.rpc, status::overloaded(limit, key))
+                    }
                 });
                 return Box::pin(ready(Ok(begun.answer(refused.into_http(), None))));
             }
@@ -191,7 +202,10 @@ where
                         .into_http(),
                     None => response,
                 },
-                None => begun.naming(status::deadline_exceeded).into_http(),
+                None => {
+                    let late = begun.naming(status::deadline_exceeded);
+                    settings.trouble(begun.rpc, late).into_http()
+                }
             };
             if settings.manages(begun.rpc) {
                 settings.authority.recorded().await;

@@ -7,7 +7,11 @@ use tonic_health::server::HealthReporter;
 use crate::authority::readiness::Readiness;
 
 /// Whether Validate can answer.
-const VALIDATES: [&str; 2] = ["", "tokenauthority.v1.TokenService"];
+const VALIDATES: [&str; 3] = [
+    "",
+    "envoy.service.auth.v3.Authorization",
+    "tokenauthority.v1.TokenService",
+];
 /// Whether changes can be kept.
 const MANAGES: &str = "tokenauthority.v1.TokenService.management";
 

@@ -10,6 +10,8 @@ mod deadline;
 mod dispatch;
 mod eager;
 mod edge;
+pub mod envoy;
+mod ext_authz;
 mod health;
 mod keep_alive_stream;
 mod lease_calls;
@@ -31,6 +33,7 @@ use tonic::service::Routes;
 use tower::Layer;
 
 use crate::authority::Authority;
+use crate::authority::act::{self, Act};
 use crate::authority::readiness::Readiness;
 use crate::metrics::Metrics;
 use crate::transport::connections::Door;
@@ -41,6 +44,8 @@ pub use tonic_reflection::server::Error as ReflectionError;
 
 use dispatch::Dispatch;
 use edge::{EdgeLayer, Settings};
+use ext_authz::ExtAuthz;
+pub use ext_authz::ExtAuthzTerms;
 use pb::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use token_service::TokenServiceHandler;
 
@@ -63,6 +68,7 @@ pub struct Setup {
     pub gate: Arc<Gate>,
     pub streams: Arc<Gate>,
     pub bounds: Bounds,
+    pub ext_authz: ExtAuthzTerms,
     /// What is answered to plain HTTP on the same listener.
     pub http: Pages,
 }
@@ -83,6 +89,7 @@ pub async fn serve(
         gate,
         streams,
         bounds,
+        ext_authz,
         http,
     } = setup;
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -97,6 +104,7 @@ pub async fn serve(
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
     };
+    let ext_authz = ExtAuthz::new(authority.clone(), Arc::new(ext_authz), bounds.message_bytes);
     let settings = Settings {
         authority,
         metrics,
@@ -114,6 +122,7 @@ pub async fn serve(
         let tokens = TokenServiceServer::new(tokens.clone());
         let dispatch = Dispatch {
             tokens: tokens.max_decoding_message_size(bounds.message_bytes),
+            ext_authz: ext_authz.clone(),
             routes: Arc::new(routes.clone()),
         };
         let edge = EdgeLayer(Arc::new(settings.clone())).layer(dispatch);
@@ -135,10 +144,20 @@ fn method(path: &str) -> Option<&str> {
     path.strip_prefix('/')
 }
 
-/// All that clients may want described: our API, health, and the types of error details.
+/// The method that a path names, of all that are told apart.
+fn known(path: &str) -> Option<&str> {
+    match method(path) {
+        // Whatever services beside it have.
+        Some(name) => Some(name).filter(|name| act::BESIDE.iter().all(|(rpc, _)| rpc != name)),
+        None => (path == ext_authz::PATH).then_some(act::Check::RPC),
+    }
+}
+
+/// All that clients may want described: our API, what of Envoy's is served, health, and the types of error details.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(envoy::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -172,6 +172,36 @@ pub(super) fn in_band(status: &Status) -> WireStatus {
     })
 }
 
+/// What the client of a service behind a proxy is told that is refused.
+pub(super) fn refused(
+    code: Code,
+    reason: ErrorReason,
+    metadata: &[(&str, String)],
+    message: String,
+    retry_after: Option<Duration>,
+) -> Status {
+    let mut details = ErrorDetails::new();
+    if let Some(after) = retry_after {
+        details.set_retry_info(Some(after));
+    }
+    if let ErrorReason::RateLimited | ErrorReason::QuotaExhausted = reason {
+        details.add_quota_failure_violation("token", message.clone());
+    }
+    with(details, code, reason, metadata, cut(&message).to_owned())
+}
+
+/// The same trouble as no answer at all, for those who take every other error for one.
+pub(super) fn unavailable(trouble: Status) -> Status {
+    if trouble.code() == Code::Unavailable {
+        return trouble;
+    }
+    let (message, metadata) = (trouble.message().to_owned(), trouble.metadata().clone());
+    let mut told = in_band(&trouble);
+    told.code = Code::Unavailable.into();
+    let details = told.encode_to_vec().into();
+    Status::with_details_and_metadata(Code::Unavailable, message, details, metadata)
+}
+
 /// No such method.
 pub(super) fn unknown_method(path: &str) -> Status {
     let message = format!("there is no method {}", quoted(path));

@@ -3,6 +3,7 @@
 mod beside;
 mod metrics;
 mod probes;
+pub mod sidecar;
 
 use std::convert::Infallible;
 use std::future::Future;

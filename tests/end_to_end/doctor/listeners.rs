@@ -88,3 +88,13 @@ async fn unix_sockets_are_told_by_what_they_are() {
         .asks(&[])
         .only("warn", "server.unix_mode", "has mode 0600");
 }
+
+#[tokio::test]
+async fn forward_auth_that_believes_nobody_is_told() {
+    let patient = Patient::new().set("forward_auth.listen=127.0.0.1:0");
+    let said = patient.asks(&[]);
+    said.only("warn", "forward_auth.trusted_peers", "refuses everybody");
+    said.tells("ok", "forward_auth.listen", "is free");
+    let named = patient.set("forward_auth.trusted_peers=[\"unix\"]");
+    named.asks(&[]).nothing();
+}

@@ -37,7 +37,7 @@ pub(super) use reports::told;
 pub(super) use time::timestamp;
 pub(super) use token::{whole_token, wire_state};
 pub(super) use usage::{overview_query, overview_told, usage_query, usage_told};
-pub(super) use validate::{Asked, question, validation};
+pub(super) use validate::{Asked, question, validation, wire_verdict};
 
 /// The parsed request, if nothing was wrong with it.
 fn sound<T>(parsed: Option<T>, violations: Violations) -> Result<T, Error> {

@@ -185,7 +185,7 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
     }
 }
 
-pub(super) fn wire_verdict(verdict: Verdict) -> pb::Verdict {
+pub(in crate::transport::grpc) fn wire_verdict(verdict: Verdict) -> pb::Verdict {
     match verdict {
         Verdict::Valid => pb::Verdict::Valid,
         Verdict::Malformed => pb::Verdict::Malformed,
