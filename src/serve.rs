@@ -1,6 +1,7 @@
 //! The composition root: configuration, store, authority, listener, drain. Nothing else knows all of
 //! them, and nothing else names a concrete store.
 
+mod consoles;
 mod counting;
 pub mod doctor;
 mod encryption;
@@ -44,7 +45,7 @@ use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
 use counting::Counting;
 use hangup::Hangups;
 use observing::{Observation, Sights};
-use sidecars::ForwardDoor;
+use sidecars::SideDoor;
 use stop::{Caught, Signals};
 use suggestions::Acquaintance;
 use workers::Threads;
@@ -162,8 +163,13 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     let mode = config.server.unix_mode;
     let listeners = listening::bind_places(&config.server.listen, mode).await?;
     let places = listening::places(&listeners)?;
-    let forward = ForwardDoor::bind(&config).await?;
-    let forward_places = forward.as_ref().map(ForwardDoor::places).transpose()?;
+    let forward = SideDoor::bind(&config, &config.forward_auth.listen).await?;
+    let console = SideDoor::bind(&config, &config.console.listen).await?;
+    let placed = |door: Option<&SideDoor>| door.map_or(Ok(Vec::new()), SideDoor::places);
+    let mut further = vec![
+        ("forward-auth", placed(forward.as_ref())?),
+        ("console", placed(console.as_ref())?),
+    ];
     let observation = Observation::begin(&config).await?;
     let fresh = encryption::keep_fresh(&config, tls.as_ref(), &observation.metrics);
     hangups.attend(observation.audit_file(&config), fresh);
@@ -177,12 +183,8 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     // Else machines read standard error.
     let people = !config.log.json;
     let known = people.then(|| Acquaintance::of(&config, roots.file.clone(), tls.as_deref()));
-    listening::announce(
-        &places,
-        &forward_places.unwrap_or_default(),
-        observation.place().as_ref(),
-        known.as_ref(),
-    );
+    further.push(("metrics", observation.place().into_iter().collect()));
+    listening::announce(&places, &further, known.as_ref());
     let store = Arc::new(Measured::new(store, observation.metrics.clone()));
     let door = Door {
         listeners,
@@ -193,6 +195,7 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     };
     let doors = Doors {
         forward_auth: forward.map(|forward| forward.beside(&door)),
+        console: console.map(|console| console.beside(&door)),
         grpc: door,
     };
     serve_store(config, store, roots.tokens, doors, observation, signals).await
@@ -203,6 +206,8 @@ struct Doors {
     grpc: Door,
     /// `None` where it is off.
     forward_auth: Option<Door>,
+    /// The same.
+    console: Option<Door>,
 }
 
 /// The authority over a store, as the configuration says.
@@ -287,9 +292,11 @@ async fn serve_store(
         readiness: readiness.clone(),
         draining: draining.clone(),
     };
-    let (http, showing) = observation.show(&config, sights);
+    let sights = Arc::new(sights);
+    let (http, showing) = observation.show(&config, sights.clone());
     let authority = Arc::new(authority);
     let forwarding = sidecars::forward_auth(&config, &authority, &gate);
+    let console = consoles::console(&config, &authority, &gate, sights);
     let setup = Setup {
         authority,
         metrics,
@@ -304,8 +311,9 @@ async fn serve_store(
     let leaving = stop::shared(stopped);
     let grpc = grpc::serve(doors.grpc, setup, readiness, draining, leaving());
     let forwarding = sidecars::serve(forwarding, doors.forward_auth, leaving());
+    let console = consoles::serve(console, doors.console, leaving());
     let serving = async {
-        let (served, ()) = tokio::join!(grpc, forwarding);
+        let (served, (), ()) = tokio::join!(grpc, forwarding, console);
         served
     };
     let mut serving = std::pin::pin!(serving);
