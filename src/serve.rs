@@ -41,6 +41,8 @@ use crate::telemetry;
 use crate::transport::connections::{Door, Homes, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
+use crate::transport::http::console::Console;
+use crate::transport::http::sidecar::ForwardAuth;
 
 use counting::Counting;
 use hangup::Hangups;
@@ -210,6 +212,24 @@ struct Doors {
     console: Option<Door>,
 }
 
+impl Doors {
+    /// Answers at all of them until `stopped` is heard and every connection has gone.
+    async fn serve(
+        self,
+        calls: Setup,
+        (forwarding, console): (ForwardAuth, Console),
+        (readiness, draining): (watch::Receiver<Readiness>, watch::Receiver<bool>),
+        stopped: oneshot::Receiver<()>,
+    ) -> Result<(), ReflectionError> {
+        let leaving = stop::shared(stopped);
+        let grpc = grpc::serve(self.grpc, calls, readiness, draining, leaving());
+        let forwarding = sidecars::serve(forwarding, self.forward_auth, leaving());
+        let console = consoles::serve(console, self.console, leaving());
+        let (served, (), ()) = tokio::join!(grpc, forwarding, console);
+        served
+    }
+}
+
 /// The authority over a store, as the configuration says.
 fn authority(
     config: &Config,
@@ -308,14 +328,8 @@ async fn serve_store(
     };
     let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
     supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
-    let leaving = stop::shared(stopped);
-    let grpc = grpc::serve(doors.grpc, setup, readiness, draining, leaving());
-    let forwarding = sidecars::serve(forwarding, doors.forward_auth, leaving());
-    let console = consoles::serve(console, doors.console, leaving());
-    let serving = async {
-        let (served, (), ()) = tokio::join!(grpc, forwarding, console);
-        served
-    };
+    let answering = (forwarding, console);
+    let serving = doors.serve(setup, answering, (readiness, draining), stopped);
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {

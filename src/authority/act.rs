@@ -158,3 +158,16 @@ pub const BESIDE: [(&str, Needs); 1] = [(Check::RPC, Needs::Permission(Check::PE
 pub fn methods() -> impl Iterator<Item = &'static str> {
     TABLE.into_iter().chain(BESIDE).map(|(rpc, _)| rpc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_methods_go_by_one_name() {
+        let mut names: Vec<&str> = methods().collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len() + BESIDE.len());
+    }
+}

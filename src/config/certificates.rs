@@ -6,8 +6,9 @@ use toml::Value;
 use crate::domain::caller::Grants;
 use crate::domain::flaw::quoted;
 use crate::domain::peer_name::PeerName;
+use crate::domain::peers::Peers;
 
-use super::ConfigError;
+use super::{ConfigError, TlsConfig};
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,21 @@ struct Entry {
     uri: Option<String>,
     dns: Option<String>,
     permissions: Vec<String>,
+}
+
+/// Refuses callers of whom nobody could show, or tell of, a certificate: their entries would do nothing.
+pub(super) fn can_be_shown(
+    callers: &[CertificateCaller],
+    tls: Option<&TlsConfig>,
+    tellers: &Peers,
+) -> Result<(), ConfigError> {
+    let asked_for = tls.is_some_and(|tls| tls.files.clients.is_some());
+    if callers.is_empty() || asked_for || !tellers.is_empty() {
+        return Ok(());
+    }
+    let why = "need tls.client_ca_file: without it no client can show a certificate; or \
+               ext_authz.certificate_peers, who tell of those they saw";
+    Err(ConfigError::key(KEY, why))
 }
 
 pub(super) fn parse(values: Vec<Value>) -> Result<Vec<CertificateCaller>, ConfigError> {

@@ -276,12 +276,7 @@ impl File {
         let protection = server.protection(tls.is_some());
         let server = server.parse(tls.is_some())?;
         let ext_authz = ext_authz.parse()?;
-        let shows_none = tls.as_ref().is_none_or(|tls| tls.files.clients.is_none());
-        if !callers.is_empty() && shows_none && ext_authz.certificate_peers.is_empty() {
-            let why = "need tls.client_ca_file, or ext_authz.certificate_peers: else nobody can show, \
-                       or tell of, a certificate";
-            return Err(ConfigError::key(certificates::KEY, why));
-        }
+        certificates::can_be_shown(&callers, tls.as_ref(), &ext_authz.certificate_peers)?;
         let forward_auth = forward_auth.parse(protection, &server.listen)?;
         let elsewhere = server.listen.iter().chain(&forward_auth.listen);
         Ok(Config {

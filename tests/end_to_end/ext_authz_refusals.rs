@@ -1,6 +1,6 @@
 //! Check, where it refuses: each refusal in the client's own language, and no error that would let pass.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use token_authority::transport::grpc::envoy::service::auth::v3::CheckRequest;
 use token_authority::transport::grpc::envoy::service::auth::v3::authorization_client::AuthorizationClient;
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::checking::{Answer, Held, as_root, check, check_bytes, proxy, revoke, undecided};
-use crate::harness::{Authority, ROOT_TOKEN, create, named, presenting, reason, span};
+use crate::harness::{Authority, PATIENCE, ROOT_TOKEN, create, named, presenting, reason, span};
 
 pub(crate) async fn every_refusal_has_its_status(authority: Authority) {
     let mut root = authority.root().await;
@@ -392,6 +392,12 @@ async fn an_outage_is_never_a_decision() {
     assert_eq!(check(&mut proxy, Held::of(&secret)).await.status, 200);
     authority.redis.as_mut().unwrap().kill();
     authority.serving(false).await;
+    // What is in memory may be answered until its lease ends, a second later at the most.
+    let patience = Instant::now() + PATIENCE;
+    while proxy.check(Held::of(&secret).message()).await.is_ok() {
+        assert!(Instant::now() < patience, "it is decided without the store");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let unknown = crate::failure_budgets::wrong_secret(None);
     for held in [Held::of(&secret), Held::of(&unknown)] {
         let status = undecided(&mut proxy, held).await;

@@ -406,7 +406,9 @@ pub(crate) async fn it_leaves_with_idle_connections_when_told_to(authority: Auth
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_never_a_verdict() {
     let authority = Authority::on_redis();
-    let (mut authority, forward) = forwarding(authority, TRUSTING).await;
+    // What memory knows it may answer for a moment longer.
+    let forgetful = format!("{TRUSTING}[cache]\nmax_entries = 0\n");
+    let (mut authority, forward) = forwarding(authority, &forgetful).await;
     let mut root = authority.root().await;
     let (_, secret) = create(&mut root, named("a")).await;
     assert_eq!(held(&forward, "GET", "/", &[&bearing(&secret)]).status, 200);

@@ -42,14 +42,15 @@ impl Proxy {
     fn try_start(kind: Kind, authority: &str, service: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let reserved = ReservedPort::new();
-        let address = format!("127.0.0.1:{}", reserved.port);
+        let port = format!(":{}", reserved.port);
+        let address = format!("127.0.0.1{port}");
         let example = match kind {
             Kind::Nginx => include_str!("../../deploy/nginx/nginx.conf"),
             Kind::Caddy => include_str!("../../deploy/caddy/Caddyfile"),
         };
         let mut configuration = example.to_owned();
         for (example, own) in [
-            ("127.0.0.1:8080", &*address),
+            (":8080", &*port),
             ("127.0.0.1:50052", authority),
             ("127.0.0.1:9090", service),
         ] {

@@ -64,6 +64,11 @@ impl Begun {
         naming(self.id.clone(), make)
     }
 
+    /// The same of the status of a call that was not answered.
+    pub(super) fn trouble(&self, make: impl FnOnce() -> Status) -> Status {
+        self.settings.trouble(self.rpc, self.naming(make))
+    }
+
     /// The same for what takes its time.
     pub(super) fn scope<F: Future>(&self, make: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(self.id.clone(), make)

@@ -88,7 +88,7 @@ impl Settings {
     }
 
     /// The status of a call that was not answered. Where a proxy asks, it is an outage whatever it is.
-    fn trouble(&self, rpc: Rpc, status: Status) -> Status {
+    pub(super) fn trouble(&self, rpc: Rpc, status: Status) -> Status {
         match self.metrics.rpcs.name(rpc) == act::Check::RPC {
             true => status::unavailable(status),
             false => status,
@@ -153,11 +153,9 @@ where
         let pass = match gate.enter(neighbours) {
             Ok(pass) => Arc::new(pass),
             Err(closed) => {
-                let refused = begun.naming(|| match closed {
+                let refused = begun.trouble(|| match closed {
                     Closed::Draining => status::draining(),
-                    Closed::Full { limit, key } => {
-                        settings.trouble(begun.rpc, status::overloaded(limit, key))
-                    }
+                    Closed::Full { limit, key } => status::overloaded(limit, key),
                 });
                 return Box::pin(ready(Ok(begun.answer(refused.into_http(), None))));
             }
@@ -198,14 +196,11 @@ where
             let response = match in_time(answer, longest, unheard).await {
                 Some(Ok(response)) => match bare_status(&response) {
                     Some(bare) => begun
-                        .naming(|| explained(bare, path.as_deref(), &settings))
+                        .trouble(|| explained(bare, path.as_deref(), &settings))
                         .into_http(),
                     None => response,
                 },
-                None => {
-                    let late = begun.naming(status::deadline_exceeded);
-                    settings.trouble(begun.rpc, late).into_http()
-                }
+                None => begun.trouble(status::deadline_exceeded).into_http(),
             };
             if settings.manages(begun.rpc) {
                 settings.authority.recorded().await;

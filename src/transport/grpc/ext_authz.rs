@@ -24,6 +24,7 @@ use crate::authority::access::{Right, Session};
 use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 use crate::authority::validate::{Question, Validation};
+use crate::domain::flaw::quoted;
 use crate::domain::route::Demand;
 use crate::transport::sidecar::peers::Peers;
 use crate::transport::sidecar::question::HeldRequest;
@@ -111,14 +112,12 @@ impl ExtAuthz {
             Ok(right) => self.decide(right, &held).await,
             Err(error) => Err(error),
         };
-        match decided.or_else(|error| Refusal::instead_of(error).map(Decision::Unjudged)) {
-            Ok(Decision::Judged(validation, question)) => {
-                Ok(match Refusal::of(&validation, &question) {
-                    None => answer::allow(&validation, &self.terms.held),
-                    Some(refusal) => self.deny(&refusal, held.is_grpc(), Some(&validation)),
-                })
-            }
-            Ok(Decision::Unjudged(refusal)) => Ok(self.deny(&refusal, held.is_grpc(), None)),
+        match decided.or_else(|error| Refusal::instead_of(error).map(Err)) {
+            Ok(Ok((validation, question))) => Ok(match Refusal::of(&validation, &question) {
+                None => answer::allow(&validation, &self.terms.held),
+                Some(refusal) => self.deny(&refusal, held.is_grpc(), Some(&validation)),
+            }),
+            Ok(Err(refusal)) => Ok(self.deny(&refusal, held.is_grpc(), None)),
             Err(outage) => Err(status::unavailable(outage.into())),
         }
     }
@@ -140,7 +139,7 @@ impl ExtAuthz {
     async fn decide(&self, right: Right<act::Check>, held: &Held<'_>) -> Result<Decision, Error> {
         let (secret, question) = match self.question(held) {
             Ok(asked) => asked,
-            Err(refusal) => return Ok(Decision::Unjudged(refusal)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let judged = self.authority.validate(&right, secret, &question).await;
         let validation = right.conclude(judged)?;
@@ -153,7 +152,7 @@ impl ExtAuthz {
             user_agent = question.user_agent,
             "checked"
         );
-        Ok(Decision::Judged(validation, question))
+        Ok(Ok((validation, question)))
     }
 
     fn question<'a>(&self, held: &'a Held<'_>) -> Result<(&'a str, Question), Refusal> {
@@ -169,7 +168,7 @@ impl ExtAuthz {
     /// What the proxy's own route says, where none of the configuration matches.
     fn demand(&self, request: &HeldRequest<'_>, held: &Held<'_>) -> Result<Demand, Refusal> {
         context::demand(held.extensions()).map_err(|(key, flaw)| {
-            tracing::warn!(host = request.host, key, %flaw, "context_extensions cannot be read");
+            tracing::warn!(host = quoted(request.host), key, %flaw, "context_extensions cannot be read");
             Refusal::unreadable_demand()
         })
     }
@@ -179,11 +178,8 @@ impl ExtAuthz {
     }
 }
 
-/// What becomes of a held request.
-enum Decision {
-    Judged(Validation, Question),
-    Unjudged(Refusal),
-}
+/// What was judged of which question, or a refusal where nothing was.
+type Decision = Result<(Validation, Question), Refusal>;
 
 impl ClientStreamingService<CheckRequest> for ExtAuthz {
     type Response = CheckResponse;

@@ -437,3 +437,25 @@ fn invalid(violations: &Violations) -> Status {
     let (code, reason) = (Code::InvalidArgument, ErrorReason::InvalidRequest);
     with(details, code, reason, &[], message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_trouble_with_a_proxys_question_is_an_outage_that_says_what_it_was() {
+        for (trouble, reason) in [
+            (overloaded(1, "x"), ErrorReason::Overloaded),
+            (deadline_exceeded(), ErrorReason::DeadlineExceeded),
+            (internal("x"), ErrorReason::Internal),
+            (draining(), ErrorReason::Draining),
+        ] {
+            let told = unavailable(trouble);
+            assert_eq!(told.code(), Code::Unavailable);
+            assert_eq!(in_band(&told).code, i32::from(Code::Unavailable));
+            let info = told.get_details_error_info().map(|info| info.reason);
+            assert_eq!(info.as_deref(), Some(reason.as_str_name()));
+        }
+        assert_eq!(unavailable(Status::internal("")).code(), Code::Unavailable);
+    }
+}

@@ -38,7 +38,8 @@ pub(in crate::transport) struct Refusal {
     pub(in crate::transport) missing_scopes: Option<String>,
     error: &'static str,
     challenge: Challenge,
-    standing: Option<Standing>,
+    /// Apart, as most have none.
+    standing: Option<Box<Standing>>,
 }
 
 /// Whether `www-authenticate` is sent, and what it says besides the realm (RFC 6750, section 3).
@@ -129,7 +130,7 @@ impl Refusal {
         }
         let (status, code) = meaning(verdict);
         let (error, message, reason) = words(verdict);
-        let standing = Standing::of(validation);
+        let standing = Standing::of(validation).map(Box::new);
         let scopes = question.request.required_scopes.iter();
         let scopes = scopes.map(|scope| scope.as_str()).collect::<Vec<_>>();
         let missing = verdict == Verdict::ScopeDenied;

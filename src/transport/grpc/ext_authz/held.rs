@@ -6,6 +6,7 @@ use http::{HeaderName, header};
 use zeroize::Zeroize;
 
 use crate::domain::address::client_address;
+use crate::domain::name::RequestId;
 use crate::transport::grpc::envoy::config::core::v3::HeaderMap;
 use crate::transport::grpc::envoy::config::core::v3::address::Address;
 use crate::transport::grpc::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer};
@@ -83,10 +84,11 @@ impl<'a> Held<'a> {
         })
     }
 
-    /// The name that its client, or a proxy before this one, gave it.
+    /// The name that its client, or a proxy before this one, gave it, if that can be one.
     pub(super) fn request_id(&self) -> Option<String> {
         let id = self.http()?.values(&REQUEST_ID).next()?;
-        std::str::from_utf8(id).ok().map(str::to_owned)
+        let id = RequestId::parse(std::str::from_utf8(id).ok()?).ok()?;
+        Some(id.as_str().to_owned())
     }
 
     /// What the proxy's route says about it.

@@ -23,12 +23,13 @@ pub(super) fn of_client(headers: &HeaderMap) -> Result<Option<Secret>, Malformed
     };
     let (scheme, shown) = value.split_once(' ').ok_or(Malformed)?;
     let shown = shown.trim();
-    let secret = match () {
-        () if scheme.eq_ignore_ascii_case("bearer") => Zeroizing::new(shown.to_owned()),
-        () if scheme.eq_ignore_ascii_case("basic") => password(shown).ok_or(Malformed)?,
-        () => return Err(Malformed),
-    };
-    given(secret)
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return given(Zeroizing::new(shown.to_owned()));
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        return given(password(shown).ok_or(Malformed)?);
+    }
+    Err(Malformed)
 }
 
 /// The secret that a proxy shows of itself.
