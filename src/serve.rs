@@ -1,6 +1,7 @@
 //! The composition root: configuration, store, authority, listener, drain. Nothing else knows all of
 //! them, and nothing else names a concrete store.
 
+mod consoles;
 mod counting;
 pub mod doctor;
 mod encryption;
@@ -40,12 +41,13 @@ use crate::telemetry;
 use crate::transport::connections::{Door, Homes, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::{self, Bounds, ReflectionError, Setup};
+use crate::transport::http::console::Console;
 use crate::transport::http::sidecar::ForwardAuth;
 
 use counting::Counting;
 use hangup::Hangups;
 use observing::{Observation, Sights};
-use sidecars::ForwardDoor;
+use sidecars::SideDoor;
 use stop::{Caught, Signals};
 use suggestions::Acquaintance;
 use workers::Threads;
@@ -163,8 +165,13 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     let mode = config.server.unix_mode;
     let listeners = listening::bind_places(&config.server.listen, mode).await?;
     let places = listening::places(&listeners)?;
-    let forward = ForwardDoor::bind(&config).await?;
-    let forward_places = forward.as_ref().map(ForwardDoor::places).transpose()?;
+    let forward = SideDoor::bind(&config, &config.forward_auth.listen).await?;
+    let console = SideDoor::bind(&config, &config.console.listen).await?;
+    let placed = |door: Option<&SideDoor>| door.map_or(Ok(Vec::new()), SideDoor::places);
+    let mut further = vec![
+        ("forward-auth", placed(forward.as_ref())?),
+        ("console", placed(console.as_ref())?),
+    ];
     let observation = Observation::begin(&config).await?;
     let fresh = encryption::keep_fresh(&config, tls.as_ref(), &observation.metrics);
     hangups.attend(observation.audit_file(&config), fresh);
@@ -178,12 +185,8 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     // Else machines read standard error.
     let people = !config.log.json;
     let known = people.then(|| Acquaintance::of(&config, roots.file.clone(), tls.as_deref()));
-    listening::announce(
-        &places,
-        &forward_places.unwrap_or_default(),
-        observation.place().as_ref(),
-        known.as_ref(),
-    );
+    further.push(("metrics", observation.place().into_iter().collect()));
+    listening::announce(&places, &further, known.as_ref());
     let store = Arc::new(Measured::new(store, observation.metrics.clone()));
     let door = Door {
         listeners,
@@ -194,6 +197,7 @@ async fn run(config: Config, init_store: bool, workers: Vec<Handle>) -> Result<(
     };
     let doors = Doors {
         forward_auth: forward.map(|forward| forward.beside(&door)),
+        console: console.map(|console| console.beside(&door)),
         grpc: door,
     };
     serve_store(config, store, roots.tokens, doors, observation, signals).await
@@ -204,6 +208,8 @@ struct Doors {
     grpc: Door,
     /// `None` where it is off.
     forward_auth: Option<Door>,
+    /// The same.
+    console: Option<Door>,
 }
 
 impl Doors {
@@ -211,14 +217,15 @@ impl Doors {
     async fn serve(
         self,
         calls: Setup,
-        forwarding: ForwardAuth,
+        (forwarding, console): (ForwardAuth, Console),
         (readiness, draining): (watch::Receiver<Readiness>, watch::Receiver<bool>),
         stopped: oneshot::Receiver<()>,
     ) -> Result<(), ReflectionError> {
         let leaving = stop::shared(stopped);
         let grpc = grpc::serve(self.grpc, calls, readiness, draining, leaving());
         let forwarding = sidecars::serve(forwarding, self.forward_auth, leaving());
-        let (served, ()) = tokio::join!(grpc, forwarding);
+        let console = consoles::serve(console, self.console, leaving());
+        let (served, (), ()) = tokio::join!(grpc, forwarding, console);
         served
     }
 }
@@ -245,6 +252,20 @@ fn authority(
         .with_usage(config.usage.terms.clone())
         .with_leases(config.leases.terms, config.leases.waiting_max)
         .with_certificates(encryption::callers(config)))
+}
+
+/// What answers over HTTP at doors of its own.
+fn over_http(
+    config: &Config,
+    authority: &Arc<Authority>,
+    gate: &Arc<Gate>,
+    sights: Arc<Sights>,
+) -> (ForwardAuth, Console) {
+    let forward_auth = sidecars::forward_auth(config, authority, gate);
+    (
+        forward_auth,
+        consoles::console(config, authority, gate, sights),
+    )
 }
 
 fn bounds(limits: &LimitsConfig) -> Bounds {
@@ -305,9 +326,10 @@ async fn serve_store(
         readiness: readiness.clone(),
         draining: draining.clone(),
     };
-    let (http, showing) = observation.show(&config, sights);
+    let sights = Arc::new(sights);
+    let (http, showing) = observation.show(&config, sights.clone());
     let authority = Arc::new(authority);
-    let forwarding = sidecars::forward_auth(&config, &authority, &gate);
+    let over_http = over_http(&config, &authority, &gate, sights);
     let setup = Setup {
         authority,
         metrics,
@@ -319,7 +341,7 @@ async fn serve_store(
     };
     let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
     supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
-    let serving = doors.serve(setup, forwarding, (readiness, draining), stopped);
+    let serving = doors.serve(setup, over_http, (readiness, draining), stopped);
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {

@@ -101,8 +101,8 @@ pub enum Error {
     /// Other changes of the same token came between, again and again.
     #[error("other calls changed the token at the same time; try again")]
     Contended,
-    /// The peer has used up its budget of surrendered secrets.
-    #[error("too many secrets were presented for revocation from this address")]
+    /// The peer has used up its budget of surrendered secrets, or of signing in.
+    #[error("too many secrets were presented from this address")]
     PeerLimited { retry_after: Duration },
     /// The store is not read for a client of whom so many secrets were not in force.
     #[error(

@@ -30,9 +30,11 @@ pub mod readiness;
 pub mod recorder;
 mod recurring;
 mod refusal;
+pub mod replicas;
 pub mod reports;
 pub mod seen;
 mod shares;
+mod signing_in;
 mod surrender;
 pub mod sweeper;
 pub mod telling;
@@ -80,6 +82,7 @@ pub struct Authority {
     validation_ids: Numbering,
     call_ids: Numbering,
     surrenders: PeerBudgets,
+    sign_ins: PeerBudgets,
     shares: Shares,
     recorder: Arc<Recorder>,
     usage: UsageTerms,
@@ -111,6 +114,7 @@ impl Authority {
             validation_ids: Numbering::new()?,
             call_ids: Numbering::new()?,
             surrenders: PeerBudgets::default(),
+            sign_ins: PeerBudgets::default(),
             shares: Shares::default(),
             recorder: Arc::new(Recorder::new(metrics.clone())),
             usage: UsageTerms::default(),

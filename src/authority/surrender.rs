@@ -125,7 +125,7 @@ impl Authority {
     }
 }
 
-/// How many secrets each peer may still surrender.
+/// How many secrets each peer may still try where that tells it something.
 #[derive(Debug)]
 pub(super) struct PeerBudgets(Budgets<Option<IpAddr>>);
 
@@ -136,7 +136,7 @@ impl Default for PeerBudgets {
 }
 
 impl PeerBudgets {
-    fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
+    pub(super) fn admit(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Error> {
         let taken = self.0.take(peer.map(subscriber), now);
         taken.map_err(|retry_after| Error::PeerLimited { retry_after })
     }

@@ -17,7 +17,6 @@ mod lease;
 mod lease_args;
 mod lease_keeper;
 mod lease_run;
-mod limit_spec;
 mod limit_state;
 mod namespace;
 mod output;
@@ -26,7 +25,6 @@ mod pool;
 mod secret;
 mod server;
 mod slept;
-mod span;
 mod table;
 mod token;
 mod token_args;
@@ -41,6 +39,7 @@ use std::process::ExitCode;
 
 use crate::config::{self, Environment};
 use crate::serve;
+use crate::transport::grpc::pb::{limit_spec, span};
 
 use args::{Cli, ClientArgs, Command};
 use client::Client;

@@ -17,6 +17,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
 
+    /// Where the console listens, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    pub console: Option<String>,
+
     /// Where tokens are kept: sqlite:PATH or redis://host:port [env: TOKEN_AUTHORITY_STORE]
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
@@ -62,6 +66,7 @@ impl ServeArgs {
         let Self {
             config: _,
             listen,
+            console,
             store,
             store_id,
             min_durability,
@@ -73,6 +78,7 @@ impl ServeArgs {
         } = self;
         let texts = [
             ("server.listen", listen),
+            ("console.listen", console),
             ("store.url", store),
             ("store.id", store_id),
             ("store.min_durability", min_durability),

@@ -5,6 +5,7 @@ mod at_hand;
 mod audit;
 mod cache;
 mod certificates;
+mod console;
 mod events;
 mod layers;
 mod leases;
@@ -42,6 +43,7 @@ pub use at_hand::AtHand;
 pub use audit::AuditPlace;
 pub use cache::CacheConfig;
 pub use certificates::CertificateCaller;
+pub use console::ConsoleConfig;
 pub use events::EventsConfig;
 pub use layers::DEFAULTS;
 pub use leases::LeasesConfig;
@@ -61,6 +63,7 @@ pub use usage::UsageConfig;
 use args::ServeArgs;
 use audit::AuditTable;
 use cache::CacheTable;
+use console::ConsoleTable;
 use events::EventsTable;
 use leases::LeasesTable;
 use limits::LimitsTable;
@@ -129,6 +132,7 @@ pub struct Config {
     pub audit: AuditPlace,
     pub ext_authz: ExtAuthzConfig,
     pub forward_auth: ForwardAuthConfig,
+    pub console: ConsoleConfig,
     pub policies: Policies,
     /// `None` where no service manager wants to be told.
     pub supervision: Option<Supervision>,
@@ -192,6 +196,7 @@ struct File {
     audit: AuditTable,
     ext_authz: ExtAuthzTable,
     forward_auth: ForwardAuthTable,
+    console: ConsoleTable,
     // Read by hand: serde's errors would not name the key.
     namespaces: toml::Table,
 }
@@ -248,6 +253,7 @@ impl File {
             audit,
             ext_authz,
             forward_auth,
+            console,
             namespaces,
         } = self;
         let brand =
@@ -271,8 +277,11 @@ impl File {
         let server = server.parse(tls.is_some())?;
         let ext_authz = ext_authz.parse()?;
         certificates::can_be_shown(&callers, tls.as_ref(), &ext_authz.certificate_peers)?;
+        let forward_auth = forward_auth.parse(protection, &server.listen)?;
+        let elsewhere = server.listen.iter().chain(&forward_auth.listen);
         Ok(Config {
-            forward_auth: forward_auth.parse(protection, &server.listen)?,
+            console: console.parse(protection, elsewhere)?,
+            forward_auth,
             ext_authz,
             server,
             tls,

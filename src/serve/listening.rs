@@ -72,24 +72,20 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Listener, ServeErro
     Err(refused.unwrap_or_else(|| ServeError::Failed("no address to listen on".to_owned())))
 }
 
-/// Says on standard output, each alone on a line, where the sockets are, and where those of forward-auth
-/// and of the metrics are if they have their own; and, where people read standard error, how to call
-/// the server.
+/// Says on standard output, each alone on a line, where the sockets are, and those of each further
+/// listener by its name; and, where people read standard error, how to call the server.
 pub(super) fn announce(
     places: &[Place],
-    forward_auth: &[Place],
-    metrics: Option<&Place>,
+    further: &[(&'static str, Vec<Place>)],
     known: Option<&Acquaintance>,
 ) {
     let lines = places.iter().map(|place| format!("listening on {place}\n"));
     let mut text: String = lines.collect();
-    for place in forward_auth {
-        tracing::info!(address = %place, "forward-auth");
-        text.push_str(&format!("forward-auth on {place}\n"));
-    }
-    if let Some(metrics) = metrics {
-        tracing::info!(address = %metrics, "metrics");
-        text.push_str(&format!("metrics on {metrics}\n"));
+    for (name, places) in further {
+        for place in places {
+            tracing::info!(address = %place, "{name}");
+            text.push_str(&format!("{name} on {place}\n"));
+        }
     }
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; that is no reason to stop.

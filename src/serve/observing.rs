@@ -38,7 +38,7 @@ pub(super) struct Sights {
 
 impl Sights {
     /// Readiness as health tells it.
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let ready = match *self.draining.borrow() {
             true => Readiness::default(),
             false => *self.readiness.borrow(),
@@ -79,7 +79,11 @@ impl Observation {
 
     /// Begins to serve the metrics where they have a listener of their own, until the answered task
     /// is aborted, and answers the pages that stand beside gRPC.
-    pub(super) fn show(self, config: &Config, sights: Sights) -> (Pages, Option<JoinHandle<()>>) {
+    pub(super) fn show(
+        self,
+        config: &Config,
+        sights: Arc<Sights>,
+    ) -> (Pages, Option<JoinHandle<()>>) {
         let about = About {
             version: env!("CARGO_PKG_VERSION"),
             store: match config.store.url {

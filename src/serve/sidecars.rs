@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::authority::Authority;
-use crate::config::{Config, ExtAuthzConfig, ForwardAuthConfig, Limited, Reset};
+use crate::config::{Config, ExtAuthzConfig, ForwardAuthConfig, Limited, Listen, Reset};
 use crate::transport::connections::{Door, Listener, Place};
 use crate::transport::gate::Gate;
 use crate::transport::grpc::ExtAuthzTerms;
@@ -40,15 +40,14 @@ pub(super) fn ext_authz(config: &ExtAuthzConfig) -> ExtAuthzTerms {
     }
 }
 
-/// Forward-auth's own listeners, bound; `None` where it is off.
-pub(super) struct ForwardDoor {
+/// Listeners beside those of gRPC, bound; `None` where there are none.
+pub(super) struct SideDoor {
     listeners: Vec<Listener>,
 }
 
-impl ForwardDoor {
-    pub(super) async fn bind(config: &Config) -> Result<Option<Self>, ServeError> {
-        let mode = config.server.unix_mode;
-        let listeners = listening::bind_places(&config.forward_auth.listen, mode).await?;
+impl SideDoor {
+    pub(super) async fn bind(config: &Config, at: &[Listen]) -> Result<Option<Self>, ServeError> {
+        let listeners = listening::bind_places(at, config.server.unix_mode).await?;
         Ok((!listeners.is_empty()).then_some(Self { listeners }))
     }
 

@@ -43,6 +43,8 @@ pub(super) async fn check(case: Arc<Case>) -> Findings {
         findings.push(beside("server.metrics_listen", addresses));
     }
     findings.extend(forward_auth(&case.config));
+    let console = case.config.console.listen.iter();
+    findings.extend(console.map(|place| further("console.listen", place)));
     findings
 }
 
@@ -51,12 +53,8 @@ fn forward_auth(config: &Config) -> Findings {
     const SUBJECT: &str = "forward_auth.listen";
     let forward_auth = &config.forward_auth;
     let mut findings = Vec::new();
-    for place in &forward_auth.listen {
-        findings.push(match place {
-            Listen::Tcp(addresses) => beside(SUBJECT, addresses),
-            Listen::Unix(path) => files::workable(SUBJECT, files::folder(path)),
-        });
-    }
+    let places = forward_auth.listen.iter();
+    findings.extend(places.map(|place| further(SUBJECT, place)));
     if !forward_auth.listen.is_empty() && forward_auth.trusted_peers.is_empty() {
         findings.push(Finding::warn(
             "forward_auth.trusted_peers",
@@ -65,6 +63,13 @@ fn forward_auth(config: &Config) -> Findings {
         ));
     }
     findings
+}
+
+fn further(subject: &str, place: &Listen) -> Finding {
+    match place {
+        Listen::Tcp(addresses) => beside(subject, addresses),
+        Listen::Unix(path) => files::workable(subject, files::folder(path)),
+    }
 }
 
 /// Whether an address can be bound; nobody who binds it meanwhile notices, as it is not listened on.

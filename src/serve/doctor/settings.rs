@@ -64,7 +64,9 @@ fn protection(config: &Config) -> Finding {
     const SUBJECT: &str = "protection";
     let beyond = |address: &&std::net::SocketAddr| !address.ip().is_loopback();
     let places = config.server.listen.iter();
-    let mut places = places.chain(&config.forward_auth.listen);
+    let mut places = places
+        .chain(&config.forward_auth.listen)
+        .chain(&config.console.listen);
     let grpc = places.find_map(|place| match place {
         Listen::Tcp(addresses) => addresses.iter().find(beyond),
         Listen::Unix(_) => None,

@@ -5,7 +5,7 @@ mod call;
 mod caller;
 pub mod codec;
 mod conversation;
-mod convert;
+pub(in crate::transport) mod convert;
 mod credential;
 mod deadline;
 mod dispatch;

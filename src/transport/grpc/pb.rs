@@ -13,6 +13,9 @@ mod generated {
     tonic::include_proto!("tokenauthority.v1");
 }
 
+pub(crate) mod limit_spec;
+pub(crate) mod span;
+
 pub use generated::*;
 
 /// Every file of the API and those it imports, with comments.

@@ -1,6 +1,8 @@
 //! Plain HTTP: the pages, and how they stand on a listener of their own or beside gRPC.
 
 mod beside;
+pub mod console;
+mod form;
 mod metrics;
 mod probes;
 pub mod sidecar;

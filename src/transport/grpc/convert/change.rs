@@ -45,7 +45,7 @@ const PATHS: [&str; 15] = [
 const MASK_MAX: usize = 64;
 
 /// What an UpdateRequest asks for.
-pub(in crate::transport::grpc) fn patch(
+pub(in crate::transport) fn patch(
     request: pb::UpdateRequest,
     terms: LeaseTerms,
 ) -> Result<(TokenId, Patch), Error> {
@@ -204,9 +204,7 @@ fn quota_patch(v: &mut Violations, mask: &[String], given: Option<&pb::Quota>) -
 }
 
 /// What a RotateRequest asks for.
-pub(in crate::transport::grpc) fn rotate_order(
-    request: pb::RotateRequest,
-) -> Result<RotateOrder, Error> {
+pub(in crate::transport) fn rotate_order(request: pb::RotateRequest) -> Result<RotateOrder, Error> {
     let pb::RotateRequest {
         token_id,
         grace_period,
@@ -229,14 +227,14 @@ pub(in crate::transport::grpc) fn rotate_order(
     sound(order, flaws)
 }
 
-pub(in crate::transport::grpc) fn rotated(issued: &Issued) -> pb::RotateResponse {
+pub(in crate::transport) fn rotated(issued: &Issued) -> pb::RotateResponse {
     pb::RotateResponse {
         token: Some(whole_token(&issued.seen)),
         secret: issued.secret.expose().to_owned(),
     }
 }
 
-pub(in crate::transport::grpc) fn limits_reset(seen: &Seen) -> pb::ResetLimitsResponse {
+pub(in crate::transport) fn limits_reset(seen: &Seen) -> pb::ResetLimitsResponse {
     let (rate_limits, quota_remaining) = limits_as_they_stand(seen);
     pb::ResetLimitsResponse {
         rate_limits,

@@ -19,7 +19,7 @@ use super::time::{instant, span};
 use super::{given, items, limits, owner, pool, sound, whole_token};
 
 /// What a CreateRequest asks for.
-pub(in crate::transport::grpc) fn order(
+pub(in crate::transport) fn order(
     request: pb::CreateRequest,
     terms: LeaseTerms,
 ) -> Result<Order, Error> {
@@ -29,7 +29,7 @@ pub(in crate::transport::grpc) fn order(
 }
 
 /// What a BatchCreateRequest asks for.
-pub(in crate::transport::grpc) fn batch(
+pub(in crate::transport) fn batch(
     request: pb::BatchCreateRequest,
     terms: LeaseTerms,
 ) -> Result<Batch, Error> {
@@ -180,7 +180,7 @@ pub(super) fn labels(
     }
 }
 
-pub(in crate::transport::grpc) fn issued(issued: &Issued) -> pb::CreateResponse {
+pub(in crate::transport) fn issued(issued: &Issued) -> pb::CreateResponse {
     let token = Some(whole_token(&issued.seen));
     pb::CreateResponse {
         token,

@@ -13,9 +13,7 @@ use super::{given, namespaces, sound, timestamp, whole_token};
 
 const TYPES_MAX: usize = 32;
 
-pub(in crate::transport::grpc) fn watch_query(
-    request: pb::WatchRequest,
-) -> Result<WatchQuery, Error> {
+pub(in crate::transport) fn watch_query(request: pb::WatchRequest) -> Result<WatchQuery, Error> {
     let pb::WatchRequest {
         namespace,
         types,
@@ -70,7 +68,7 @@ fn wire_kind(kind: EventKind) -> pb::EventType {
     }
 }
 
-pub(in crate::transport::grpc) fn watched(watched: Watched) -> pb::WatchResponse {
+pub(in crate::transport) fn watched(watched: Watched) -> pb::WatchResponse {
     let Watched { cursor, event } = watched;
     let cursor = cursor.to_string();
     let Some(event) = event else {

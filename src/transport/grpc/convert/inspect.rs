@@ -18,12 +18,12 @@ use super::limits::limits_as_they_stand;
 use super::{namespaces, owner, pool, sound, whole_token};
 
 /// The id that a request names in `token_id`.
-pub(in crate::transport::grpc) fn token_id(text: &str) -> Result<TokenId, Error> {
+pub(in crate::transport) fn token_id(text: &str) -> Result<TokenId, Error> {
     TokenId::parse(text).map_err(|flaw| Error::Invalid(Violations::one("token_id", flaw)))
 }
 
 /// The token that a RevokeRequest names by its id.
-pub(in crate::transport::grpc) fn revoke_order(
+pub(in crate::transport) fn revoke_order(
     request: pb::RevokeRequest,
 ) -> Result<(TokenId, Reason), Error> {
     let pb::RevokeRequest { target, reason } = request;
@@ -42,7 +42,7 @@ pub(in crate::transport::grpc) fn revoke_order(
 }
 
 /// The secret that a RevokeRequest names a token by.
-pub(in crate::transport::grpc) fn surrender_order(
+pub(in crate::transport) fn surrender_order(
     secret: String,
     reason: &str,
 ) -> Result<(Zeroizing<String>, Reason), Error> {
@@ -65,7 +65,7 @@ pub(super) fn presented(secret: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
-pub(in crate::transport::grpc) fn got(seen: &Seen) -> pb::GetResponse {
+pub(in crate::transport) fn got(seen: &Seen) -> pb::GetResponse {
     let (rate_limits, quota_remaining) = limits_as_they_stand(seen);
     pb::GetResponse {
         token: Some(whole_token(seen)),
@@ -74,7 +74,7 @@ pub(in crate::transport::grpc) fn got(seen: &Seen) -> pb::GetResponse {
     }
 }
 
-pub(in crate::transport::grpc) fn list_query(request: pb::ListRequest) -> Result<ListQuery, Error> {
+pub(in crate::transport) fn list_query(request: pb::ListRequest) -> Result<ListQuery, Error> {
     let pb::ListRequest {
         namespace,
         owner: asked_owner,
@@ -147,7 +147,7 @@ fn state(number: i32) -> Result<State, Flaw> {
     }
 }
 
-pub(in crate::transport::grpc) fn listed(listed: Listed) -> pb::ListResponse {
+pub(in crate::transport) fn listed(listed: Listed) -> pb::ListResponse {
     let Listed {
         tokens,
         with_usage,

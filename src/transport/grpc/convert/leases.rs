@@ -16,7 +16,7 @@ use super::time::{duration, span, timestamp};
 use super::{given, sound, whole_token};
 
 /// What an AcquireRequest asks for.
-pub(in crate::transport::grpc) fn acquire_order(
+pub(in crate::transport) fn acquire_order(
     request: pb::AcquireRequest,
     terms: LeaseTerms,
 ) -> Result<AcquireOrder, Error> {
@@ -55,7 +55,7 @@ pub(in crate::transport::grpc) fn acquire_order(
     sound(order, flaws)
 }
 
-pub(in crate::transport::grpc) fn acquired(leased: &Leased) -> pb::AcquireResponse {
+pub(in crate::transport) fn acquired(leased: &Leased) -> pb::AcquireResponse {
     let Leased {
         seen,
         lease,
@@ -73,9 +73,7 @@ pub(in crate::transport::grpc) fn acquired(leased: &Leased) -> pb::AcquireRespon
 }
 
 /// The lease that a ReleaseRequest names.
-pub(in crate::transport::grpc) fn release_order(
-    request: pb::ReleaseRequest,
-) -> Result<LeaseId, Error> {
+pub(in crate::transport) fn release_order(request: pb::ReleaseRequest) -> Result<LeaseId, Error> {
     let pb::ReleaseRequest { target, force } = request;
     let mut flaws = Violations::default();
     let v = &mut flaws;
@@ -94,7 +92,7 @@ pub(in crate::transport::grpc) fn release_order(
 }
 
 /// The token that a ReleaseRequest takes from its holder.
-pub(in crate::transport::grpc) fn forced_release_order(
+pub(in crate::transport) fn forced_release_order(
     request: pb::ReleaseRequest,
 ) -> Result<TokenId, Error> {
     let pb::ReleaseRequest { target, force } = request;
@@ -110,7 +108,7 @@ pub(in crate::transport::grpc) fn forced_release_order(
     sound(id, flaws)
 }
 
-pub(in crate::transport::grpc) fn released(ended: &Ended) -> pb::ReleaseResponse {
+pub(in crate::transport) fn released(ended: &Ended) -> pb::ReleaseResponse {
     let Ended { lease, now } = ended;
     pb::ReleaseResponse {
         lease: Some(wire_lease(lease, None, *now)),
@@ -118,7 +116,7 @@ pub(in crate::transport::grpc) fn released(ended: &Ended) -> pb::ReleaseResponse
 }
 
 /// The lease that a KeepAliveRequest names, and how long it shall last.
-pub(in crate::transport::grpc) fn beat_order(
+pub(in crate::transport) fn beat_order(
     request: pb::KeepAliveRequest,
     terms: LeaseTerms,
 ) -> Result<(LeaseId, Option<Duration>), Error> {
@@ -147,7 +145,7 @@ pub(in crate::transport::grpc) fn beat_order(
 }
 
 /// The token that a KeepAliveRequest names.
-pub(in crate::transport::grpc) fn token_beat_order(
+pub(in crate::transport) fn token_beat_order(
     request: pb::KeepAliveRequest,
 ) -> Result<TokenId, Error> {
     let pb::KeepAliveRequest {
@@ -169,10 +167,7 @@ pub(in crate::transport::grpc) fn token_beat_order(
 }
 
 /// What was kept alive; the lease has its name where the call named it.
-pub(in crate::transport::grpc) fn kept(
-    kept: &Kept,
-    named: Option<LeaseId>,
-) -> pb::KeepAliveResponse {
+pub(in crate::transport) fn kept(kept: &Kept, named: Option<LeaseId>) -> pb::KeepAliveResponse {
     let Kept { token, now } = kept;
     let tenure = token.tenure.as_ref();
     let live = tenure.and_then(|tenure| tenure.live(*now));
@@ -213,7 +208,7 @@ pub(super) fn wire_lease(lease: &Lease, named: Option<LeaseId>, now: Timestamp) 
     }
 }
 
-pub(in crate::transport::grpc) fn wire_end(end: LeaseEnd) -> pb::LeaseEnd {
+pub(in crate::transport) fn wire_end(end: LeaseEnd) -> pb::LeaseEnd {
     match end {
         LeaseEnd::Released => pb::LeaseEnd::Released,
         LeaseEnd::Expired => pb::LeaseEnd::Expired,

@@ -91,7 +91,7 @@ pub(super) fn wire_limits(seen: &Seen) -> (Vec<pb::RateLimit>, Option<pb::Quota>
 }
 
 /// The rate limits of a seen token as they stand, and what is left of its quota.
-pub(in crate::transport::grpc) fn limits_as_they_stand(
+pub(in crate::transport) fn limits_as_they_stand(
     seen: &Seen,
 ) -> (Vec<pb::RateLimitStatus>, Option<u64>) {
     let statuses = seen.left.statuses(&seen.token, Some(1));

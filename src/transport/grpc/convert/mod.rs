@@ -24,22 +24,24 @@ use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Owner, PoolName};
 
 pub(super) use access_logs::{NoEnd, logged};
-pub(super) use change::{limits_reset, patch, rotate_order, rotated};
-pub(super) use create::{batch, issued, order};
-pub(super) use events::{watch_query, watched};
-pub(super) use inspect::{got, list_query, listed, revoke_order, surrender_order, token_id};
-pub(super) use leases::{
+pub(in crate::transport) use change::{limits_reset, patch, rotate_order, rotated};
+pub(in crate::transport) use create::{batch, issued, order};
+pub(in crate::transport) use events::{watch_query, watched};
+pub(in crate::transport) use inspect::{
+    got, list_query, listed, revoke_order, surrender_order, token_id,
+};
+pub(in crate::transport) use leases::{
     acquire_order, acquired, beat_order, forced_release_order, kept, release_order, released,
     token_beat_order, wire_end,
 };
-pub(super) use limits::limits_as_they_stand;
-pub(super) use namespaces::{namespaces_listed, namespaces_query};
-pub(super) use pools::{pools_listed, pools_query};
-pub(super) use reports::told;
-pub(super) use time::timestamp;
-pub(super) use token::{whole_token, wire_state};
-pub(super) use usage::{overview_query, overview_told, usage_query, usage_told};
-pub(super) use validate::{Asked, question, validation, wire_verdict};
+pub(in crate::transport) use limits::limits_as_they_stand;
+pub(in crate::transport) use namespaces::{namespaces_listed, namespaces_query};
+pub(in crate::transport) use pools::{pools_listed, pools_query};
+pub(in crate::transport) use reports::told;
+pub(in crate::transport) use time::timestamp;
+pub(in crate::transport) use token::{whole_token, wire_state};
+pub(in crate::transport) use usage::{overview_query, overview_told, usage_query, usage_told};
+pub(in crate::transport) use validate::{Asked, question, validation, wire_verdict};
 
 /// The parsed request, if nothing was wrong with it.
 fn sound<T>(parsed: Option<T>, violations: Violations) -> Result<T, Error> {

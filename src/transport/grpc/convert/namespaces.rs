@@ -4,7 +4,7 @@ use crate::authority::namespaces::{NamespacesListed, NamespacesQuery};
 use crate::domain::page::PageSize;
 use crate::transport::grpc::pb;
 
-pub(in crate::transport::grpc) fn namespaces_query(
+pub(in crate::transport) fn namespaces_query(
     request: pb::ListNamespacesRequest,
 ) -> NamespacesQuery {
     let pb::ListNamespacesRequest {
@@ -17,7 +17,7 @@ pub(in crate::transport::grpc) fn namespaces_query(
     }
 }
 
-pub(in crate::transport::grpc) fn namespaces_listed(
+pub(in crate::transport) fn namespaces_listed(
     listed: NamespacesListed,
 ) -> pb::ListNamespacesResponse {
     let NamespacesListed {

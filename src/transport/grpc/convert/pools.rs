@@ -9,7 +9,7 @@ use crate::transport::grpc::pb;
 
 use super::{namespaces, sound};
 
-pub(in crate::transport::grpc) fn pools_query(
+pub(in crate::transport) fn pools_query(
     request: pb::ListPoolsRequest,
 ) -> Result<PoolsQuery, Error> {
     let pb::ListPoolsRequest {
@@ -27,7 +27,7 @@ pub(in crate::transport::grpc) fn pools_query(
     sound(query, flaws)
 }
 
-pub(in crate::transport::grpc) fn pools_listed(listed: PoolsListed) -> pb::ListPoolsResponse {
+pub(in crate::transport) fn pools_listed(listed: PoolsListed) -> pb::ListPoolsResponse {
     let PoolsListed {
         pools,
         next_page_token,

@@ -24,10 +24,7 @@ pub(super) const GRPC_STATUS_MAX: u32 = 16;
 pub(super) const BODY_BYTES_MAX: u64 = 1 << 50;
 
 /// The message of that number on its stream.
-pub(in crate::transport::grpc) fn told(
-    message: pb::ReportRequest,
-    number: u64,
-) -> Result<Told, Error> {
+pub(in crate::transport) fn told(message: pb::ReportRequest, number: u64) -> Result<Told, Error> {
     let mut flaws = Violations::default();
     let told = parsed(message, &mut flaws);
     sound(told, flaws).map_err(|error| numbered(error, number))

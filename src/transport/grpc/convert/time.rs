@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 const NANOS_PER_SECOND: i32 = 1_000_000_000;
 
 /// An instant for the wire.
-pub(in crate::transport::grpc) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+pub(in crate::transport) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let (seconds, micros) = (at.micros() / 1_000_000, at.micros() % 1_000_000);
     // Both fit: a domain instant ends with the year 9999.
     prost_types::Timestamp {

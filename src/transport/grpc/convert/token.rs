@@ -17,7 +17,7 @@ use super::limits::wire_limits;
 use super::time::{duration, timestamp};
 
 /// Everything about a token that an answer may say.
-pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
+pub(in crate::transport) fn whole_token(seen: &Seen) -> pb::Token {
     let token = seen.token.as_ref();
     let Token {
         id: _,
@@ -67,7 +67,7 @@ pub(in crate::transport::grpc) fn whole_token(seen: &Seen) -> pb::Token {
     }
 }
 
-pub(in crate::transport::grpc) fn wire_state(state: State) -> pb::State {
+pub(in crate::transport) fn wire_state(state: State) -> pb::State {
     match state {
         State::Active => pb::State::Active,
         State::Disabled => pb::State::Disabled,

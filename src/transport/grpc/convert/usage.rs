@@ -21,7 +21,7 @@ use super::{namespaces, sound};
 /// What stands for all that found no place of its own.
 const OTHER: &str = "other";
 
-pub(in crate::transport::grpc) fn usage_query(
+pub(in crate::transport) fn usage_query(
     request: pb::UsageRequest,
 ) -> Result<(TokenId, Duration), Error> {
     let pb::UsageRequest { token_id, window } = request;
@@ -31,7 +31,7 @@ pub(in crate::transport::grpc) fn usage_query(
     sound(id.zip(window), flaws)
 }
 
-pub(in crate::transport::grpc) fn overview_query(
+pub(in crate::transport) fn overview_query(
     request: pb::OverviewRequest,
 ) -> Result<(Namespaces, Duration), Error> {
     let pb::OverviewRequest { namespace, window } = request;
@@ -47,7 +47,7 @@ fn windowed(asked: Option<&prost_types::Duration>) -> Result<Duration, Flaw> {
     Window::of(Timestamp::MAX, asked).map(|_| asked)
 }
 
-pub(in crate::transport::grpc) fn usage_told(report: Report) -> pb::UsageResponse {
+pub(in crate::transport) fn usage_told(report: Report) -> pb::UsageResponse {
     let Report {
         totals,
         hourly,
@@ -70,7 +70,7 @@ pub(in crate::transport::grpc) fn usage_told(report: Report) -> pb::UsageRespons
     }
 }
 
-pub(in crate::transport::grpc) fn overview_told(told: Overlook) -> pb::OverviewResponse {
+pub(in crate::transport) fn overview_told(told: Overlook) -> pb::OverviewResponse {
     let Overlook {
         active,
         expiring,

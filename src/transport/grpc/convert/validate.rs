@@ -24,19 +24,19 @@ use super::{given, items, namespaces, owner, sound};
 pub(super) const USER_AGENT_BYTES_MAX: usize = 512;
 
 /// A ValidateRequest, taken apart.
-pub(in crate::transport::grpc) struct Asked {
-    pub(in crate::transport::grpc) secret: Zeroizing<String>,
-    pub(in crate::transport::grpc) question: Question,
-    pub(in crate::transport::grpc) trace: Trace,
+pub(in crate::transport) struct Asked {
+    pub(in crate::transport) secret: Zeroizing<String>,
+    pub(in crate::transport) question: Question,
+    pub(in crate::transport) trace: Trace,
 }
 
 /// What is traced and not judged.
 #[derive(Debug)]
-pub(in crate::transport::grpc) struct Trace {
-    pub(in crate::transport::grpc) request_id: Option<String>,
+pub(in crate::transport) struct Trace {
+    pub(in crate::transport) request_id: Option<String>,
 }
 
-pub(in crate::transport::grpc) fn question(request: pb::ValidateRequest) -> Result<Asked, Error> {
+pub(in crate::transport) fn question(request: pb::ValidateRequest) -> Result<Asked, Error> {
     let pb::ValidateRequest {
         secret,
         namespace,
@@ -125,7 +125,7 @@ pub(super) fn at_most(text: &str, bytes_max: usize) -> Result<(), Flaw> {
     Ok(())
 }
 
-pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::ValidateResponse {
+pub(in crate::transport) fn validation(validation: Validation) -> pb::ValidateResponse {
     let Validation {
         verdict,
         subject,
@@ -185,7 +185,7 @@ pub(in crate::transport::grpc) fn validation(validation: Validation) -> pb::Vali
     }
 }
 
-pub(in crate::transport::grpc) fn wire_verdict(verdict: Verdict) -> pb::Verdict {
+pub(in crate::transport) fn wire_verdict(verdict: Verdict) -> pb::Verdict {
     match verdict {
         Verdict::Valid => pb::Verdict::Valid,
         Verdict::Malformed => pb::Verdict::Malformed,

@@ -15,8 +15,8 @@ use crate::transport::sidecar::identity::Identity;
 
 use super::answer::Answer;
 use super::credential::{self, Malformed};
-use super::form::{Form, Unreadable};
 use super::{Asked, Desk, outage};
+use crate::transport::http::form::{Form, Unreadable};
 
 impl Desk {
     /// Judges and counts as Validate does, of a request without method, path and address: a token that

@@ -3,7 +3,6 @@
 mod answer;
 mod auth;
 mod credential;
-mod form;
 mod held;
 mod introspection;
 mod revocation;

@@ -10,9 +10,9 @@ use crate::domain::name::Reason;
 use crate::domain::secret::PRESENTED_BYTES_MAX;
 
 use super::answer::Answer;
-use super::form::{Form, Unreadable};
 use super::introspection::invalid;
 use super::{Asked, Desk, outage};
+use crate::transport::http::form::{Form, Unreadable};
 
 impl Desk {
     /// Revoke by `secret`, under another name: the same answer after the same wait whatever it was,

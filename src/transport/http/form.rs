@@ -5,10 +5,20 @@ use axum::http::header::CONTENT_TYPE;
 use tonic::body::Body;
 use zeroize::Zeroizing;
 
-/// Longest form that is read, in bytes: a secret is much shorter.
-const BYTES_MAX: usize = 8 << 10;
-/// Most fields of a form.
-const FIELDS_MAX: usize = 16;
+/// How much of a form is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Longest form, in bytes.
+    pub(super) bytes: usize,
+    /// Most fields.
+    pub(super) fields: usize,
+}
+
+/// For forms that hold a secret and little else.
+const SMALL: Bounds = Bounds {
+    bytes: 8 << 10,
+    fields: 16,
+};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -20,29 +30,43 @@ pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 pub(super) struct Unreadable(pub(super) String);
 
 impl Form {
-    /// Reads the body of a request.
+    /// Reads the body of a request, a small one.
     pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, Unreadable> {
+        Self::within(SMALL, headers, body).await
+    }
+
+    /// The same within other bounds.
+    pub(super) async fn within(
+        bounds: Bounds,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Self, Unreadable> {
         if !is_form(headers) {
             return Err(Unreadable(format!("content-type must be {FORM}")));
         }
         let body = axum::body::Body::new(body);
-        let bytes = axum::body::to_bytes(body, BYTES_MAX).await.map_err(|_| {
-            Unreadable(format!(
-                "the body did not come whole, or is longer than {BYTES_MAX} bytes"
-            ))
-        })?;
-        Self::parse(&bytes)
+        let bytes = axum::body::to_bytes(body, bounds.bytes)
+            .await
+            .map_err(|_| {
+                Unreadable(format!(
+                    "the body did not come whole, or is longer than {} bytes",
+                    bounds.bytes
+                ))
+            })?;
+        Self::parse(&bytes, bounds)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// Reads what is written as a form is, such as the query of a page.
+    pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Self, Unreadable> {
         let mut fields = Vec::new();
         for field in bytes.split(|byte| *byte == b'&') {
             if field.is_empty() {
                 continue;
             }
-            if fields.len() == FIELDS_MAX {
+            if fields.len() == bounds.fields {
                 return Err(Unreadable(format!(
-                    "more than {FIELDS_MAX} fields are given"
+                    "more than {} fields are given",
+                    bounds.fields
                 )));
             }
             let end = field.iter().position(|byte| *byte == b'=');
@@ -64,6 +88,18 @@ impl Form {
             Some(_) => Err(Unreadable(format!("{name} is given more than once"))),
             None => Ok(value.filter(|value| !value.is_empty())),
         }
+    }
+
+    /// All values of a field that may be there several times, but for empty ones.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let values = self.0.iter().filter(move |(own, _)| own.as_str() == name);
+        let values = values.map(|(_, value)| value.as_str());
+        values.filter(|value| !value.is_empty())
+    }
+
+    /// The first value of a field; empty where there is none.
+    pub(super) fn text<'a>(&'a self, name: &'a str) -> &'a str {
+        self.all(name).next().unwrap_or_default()
     }
 
     /// The same of one that must be there.
@@ -105,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn form(text: &str) -> Result<Form, Unreadable> {
-        Form::parse(text.as_bytes())
+        Form::parse(text.as_bytes(), SMALL)
     }
 
     #[test]
@@ -139,8 +175,8 @@ mod tests {
         for wrong in ["token=%", "token=%4", "token=%zz", "token=%ff", "%ff=a"] {
             assert!(form(wrong).is_err(), "{wrong}");
         }
-        assert!(form(&"a=b&".repeat(FIELDS_MAX)).is_ok());
-        assert!(form(&"a=b&".repeat(FIELDS_MAX + 1)).is_err());
+        assert!(form(&"a=b&".repeat(SMALL.fields)).is_ok());
+        assert!(form(&"a=b&".repeat(SMALL.fields + 1)).is_err());
     }
 
     #[test]
@@ -160,12 +196,12 @@ mod tests {
         assert!(
             posted(
                 "Application/X-WWW-Form-Urlencoded; charset=UTF-8",
-                BYTES_MAX
+                SMALL.bytes
             )
             .await
             .is_ok()
         );
-        assert!(posted(FORM, BYTES_MAX + 1).await.is_err());
+        assert!(posted(FORM, SMALL.bytes + 1).await.is_err());
         assert!(posted("application/json", 1).await.is_err());
     }
 

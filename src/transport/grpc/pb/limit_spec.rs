@@ -1,4 +1,4 @@
-//! Rate limits and quotas in one word each, as the command line takes and prints them.
+//! Rate limits and quotas in one word each, as people write and read them.
 
 use prost_types::Duration;
 
@@ -15,7 +15,7 @@ const PERIOD_FALLBACK: Duration = Duration {
 };
 
 /// What `--help` says about both forms.
-pub(super) const FORMS: &str = "\
+pub(crate) const FORMS: &str = "\
 Rate limits: [NAME=]REQUESTS/PERIOD[,burst=N], such as 100/1m, 10/1h or api=5/1s,burst=20. Without
 a name it is named default. burst is how many may come at once, without it REQUESTS; after them one
 more each PERIOD / REQUESTS.
@@ -24,14 +24,14 @@ left is how much shall be left of it now, without it all.";
 
 /// A quota, and how much shall be left of it if not all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct QuotaSpec {
+pub(crate) struct QuotaSpec {
     pub limit: u64,
     pub period: Option<Duration>,
     pub left: Option<u64>,
 }
 
 /// Reads `[NAME=]REQUESTS/PERIOD[,burst=N]`.
-pub(super) fn rate_limit(text: &str) -> Result<pb::RateLimit, String> {
+pub(crate) fn rate_limit(text: &str) -> Result<pb::RateLimit, String> {
     let (head, burst) = with_option(text, "burst")?;
     let (name, pace) = match head.split_once('=') {
         Some(("", _)) => return Err("the name before = is empty".to_owned()),
@@ -53,7 +53,7 @@ pub(super) fn rate_limit(text: &str) -> Result<pb::RateLimit, String> {
 }
 
 /// Reads `LIMIT[/PERIOD][,left=N]`.
-pub(super) fn quota(text: &str) -> Result<QuotaSpec, String> {
+pub(crate) fn quota(text: &str) -> Result<QuotaSpec, String> {
     let (head, left) = with_option(text, "left")?;
     let (limit, period) = match head.split_once('/') {
         Some((limit, period)) => (limit, Some(span::parse(period)?)),
@@ -67,7 +67,7 @@ pub(super) fn quota(text: &str) -> Result<QuotaSpec, String> {
 }
 
 /// A rate limit in the form that [`rate_limit`] reads, without what would be so anyway.
-pub(super) fn rate_limit_text(limit: &pb::RateLimit) -> String {
+pub(crate) fn rate_limit_text(limit: &pb::RateLimit) -> String {
     let pb::RateLimit {
         name,
         requests,
@@ -88,7 +88,7 @@ pub(super) fn rate_limit_text(limit: &pb::RateLimit) -> String {
 }
 
 /// A quota in the form that [`quota`] reads, with what is left of it.
-pub(super) fn quota_text(quota: &pb::Quota) -> String {
+pub(crate) fn quota_text(quota: &pb::Quota) -> String {
     let pb::Quota {
         limit,
         remaining,

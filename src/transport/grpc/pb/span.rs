@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads a span such as `500ms`, `1m` or `1d12h`.
-pub(super) fn parse(text: &str) -> Result<prost_types::Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<prost_types::Duration, String> {
     let wrong = |why: String| format!("{why}; write 500ms, 1m or 30d");
     if text.contains('M') {
         return Err(wrong("M would be months and m is minutes".to_owned()));
@@ -13,7 +13,7 @@ pub(super) fn parse(text: &str) -> Result<prost_types::Duration, String> {
 }
 
 /// The span exactly, in the form that [`parse`] reads; a negative one is no span.
-pub(super) fn exact(span: &prost_types::Duration) -> String {
+pub(crate) fn exact(span: &prost_types::Duration) -> String {
     let Ok(span) = Duration::try_from(*span) else {
         return "unknown".to_owned();
     };
@@ -41,7 +41,7 @@ fn add(text: &mut String, number: u64, unit: &str) {
 }
 
 /// A time to wait: up to the millisecond, so that whoever waits no longer is not too early.
-pub(super) fn wait(span: Duration) -> String {
+pub(crate) fn wait(span: Duration) -> String {
     let millis = span.as_nanos().div_ceil(1_000_000);
     let span = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
     humantime::format_duration(span).to_string()
