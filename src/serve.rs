@@ -254,6 +254,20 @@ fn authority(
         .with_certificates(encryption::callers(config)))
 }
 
+/// What answers over HTTP at doors of its own.
+fn over_http(
+    config: &Config,
+    authority: &Arc<Authority>,
+    gate: &Arc<Gate>,
+    sights: Arc<Sights>,
+) -> (ForwardAuth, Console) {
+    let forward_auth = sidecars::forward_auth(config, authority, gate);
+    (
+        forward_auth,
+        consoles::console(config, authority, gate, sights),
+    )
+}
+
 fn bounds(limits: &LimitsConfig) -> Bounds {
     Bounds {
         message_bytes: limits.message_bytes,
@@ -315,8 +329,7 @@ async fn serve_store(
     let sights = Arc::new(sights);
     let (http, showing) = observation.show(&config, sights.clone());
     let authority = Arc::new(authority);
-    let forwarding = sidecars::forward_auth(&config, &authority, &gate);
-    let console = consoles::console(&config, &authority, &gate, sights);
+    let over_http = over_http(&config, &authority, &gate, sights);
     let setup = Setup {
         authority,
         metrics,
@@ -328,8 +341,7 @@ async fn serve_store(
     };
     let (supervision, homes) = (config.supervision.as_ref(), doors.grpc.homes.clone());
     supervisor::follow(supervision, readiness.clone(), drain.subscribe(), homes);
-    let answering = (forwarding, console);
-    let serving = doors.serve(setup, answering, (readiness, draining), stopped);
+    let serving = doors.serve(setup, over_http, (readiness, draining), stopped);
     let mut serving = std::pin::pin!(serving);
     let failed = |error: ReflectionError| ServeError::Failed(error.to_string());
     tokio::select! {

@@ -95,6 +95,11 @@ impl Coherence {
         }
     }
 
+    /// What the registry knows this process by.
+    pub(super) fn replica_id(&self) -> ReplicaId {
+        self.own
+    }
+
     /// What is remembered, and for how long it may be answered from.
     pub fn remembered(&self) -> Remembered {
         Remembered {

@@ -30,6 +30,7 @@ pub mod readiness;
 pub mod recorder;
 mod recurring;
 mod refusal;
+pub mod replicas;
 pub mod reports;
 pub mod seen;
 mod shares;

@@ -17,6 +17,8 @@ mod checking;
 mod cli_tls;
 mod client_certificates;
 mod console;
+mod console_sessions;
+mod consoling;
 mod deadlines;
 mod degraded;
 mod deploy_files;
@@ -199,14 +201,17 @@ on_both_stores! {
         it_leaves_with_idle_connections_when_told_to,
     }
     console {
-        who_signs_in_gets_a_session_that_scripts_and_other_sites_cannot_use,
         a_token_is_made_changed_and_ended_by_forms,
         several_tokens_are_revoked_and_a_lease_is_taken_back,
         no_page_lets_a_hostile_name_out_of_its_place,
         a_form_of_another_site_does_nothing,
         what_one_may_not_do_is_neither_shown_nor_done,
+    }
+    console_sessions {
+        who_signs_in_gets_a_session_that_scripts_and_other_sites_cannot_use,
         a_session_ends_with_its_token,
         who_guesses_secrets_is_told_to_wait,
+        a_session_ends_when_its_time_is_over,
     }
     introspection {
         a_token_in_force_is_active_and_all_else_is_not,

@@ -90,6 +90,16 @@ async fn unix_sockets_are_told_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn the_consoles_place_is_looked_at_too() {
+    let patient = Patient::new().set("console.listen=127.0.0.1:0");
+    patient.asks(&[]).tells("ok", "console.listen", "is free");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("console.listen={}", taken.local_addr().unwrap());
+    let said = Patient::new().set(&place).asks(&[]);
+    said.tells("ok", "console.listen", "is in use");
+}
+
+#[tokio::test]
 async fn forward_auth_that_believes_nobody_is_told() {
     let patient = Patient::new().set("forward_auth.listen=127.0.0.1:0");
     let said = patient.asks(&[]);

@@ -4,7 +4,7 @@
 use askama::Template;
 
 use crate::authority::act;
-use crate::domain::caller::Permission;
+use crate::authority::replicas::Attending;
 use crate::transport::grpc::{convert, pb};
 use crate::transport::http::form::Form;
 
@@ -149,11 +149,22 @@ struct HealthPage {
     bytes: String,
     lease: String,
     version: &'static str,
+    /// Each by its name: whether it is this one, and the last change that it knows.
+    replicas: Vec<(String, bool, String)>,
+    /// Why these cannot be told; empty where they are.
+    trouble: String,
 }
 
 impl Desk {
-    pub(super) fn health(&self, visitor: &Visitor) -> Result<Reply, Problem> {
-        visitor.needs(Permission::Read, None)?;
+    /// How this server and its store stand; told also while the store cannot answer.
+    pub(super) async fn health(&self, visitor: &Visitor) -> Result<Reply, Problem> {
+        let right = visitor.permit::<act::Overview>()?;
+        let attending = visitor.authority.replicas(&right).await;
+        let (replicas, trouble) = match right.conclude(attending) {
+            Ok(attending) => (attending, String::new()),
+            Err(error) => (Vec::new(), Problem::from(error).text),
+        };
+        let replica = |own: Attending| (own.id.as_str().to_owned(), own.own, count(own.applied));
         let now = (self.setup.look)();
         let lease = prost_types::Duration::try_from(now.cache.lease_left).ok();
         Ok(Reply::page(&HealthPage {
@@ -167,6 +178,8 @@ impl Desk {
             bytes: count(now.cache.bytes),
             lease: shown::took(lease.as_ref()),
             version: env!("CARGO_PKG_VERSION"),
+            replicas: replicas.into_iter().map(replica).collect(),
+            trouble,
         }))
     }
 }

@@ -138,7 +138,7 @@ impl Desk {
             ["expiring"] => lists::expiring(visitor, query).await,
             ["refusals"] => lists::refusals(visitor, query).await,
             ["namespaces"] => lists::namespaces(visitor, query).await,
-            ["health"] => self.health(visitor),
+            ["health"] => self.health(visitor).await,
             ["me"] => Ok(lists::me(visitor)),
             _ => Err(Problem::no_page()),
         }
