@@ -120,8 +120,10 @@ class Browsing(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.browser = cls.enterClassContext(chromium())
-        cls.console = cls.enterClassContext(console_on(cls.store))
+        begun = contextlib.ExitStack()
+        cls.addClassCleanup(begun.close)
+        cls.browser = begun.enter_context(chromium())
+        cls.console = begun.enter_context(console_on(cls.store))
 
     def setUp(self):
         self.elsewhere, self.complaints = [], []

@@ -33,6 +33,7 @@ class Changing:
         self.page.keyboard.press("Space")
         self.tab_to("Create the token")
         self.page.keyboard.press("Enter")
+        expect(self.page.get_by_text("This secret is shown only now.")).to_be_visible()
         self.tab_to("Copy")
         self.page.keyboard.press("Enter")
         expect(self.page.get_by_text("Copied.")).to_be_visible()
