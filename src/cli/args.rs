@@ -1,23 +1,29 @@
 //! The tree of commands and their flags.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{
     Arg, ArgMatches, Args, Command as Syntax, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
 };
+
+use clap_complete::Shell;
 
 use crate::config::args::ServeArgs;
 
+pub(super) use super::client_args::{ClientArgs, timeout};
+use super::client_args::{OUTPUT, SERVER};
+use super::colour::ColourChoice;
+use super::context_args::ContextCommand;
 use super::doctor::DoctorCommand;
+use super::examples;
 use super::lease_args::LeaseCommand;
 use super::namespace::NamespaceCommand;
 use super::pool::PoolCommand;
-use super::secret::SecretArg;
 use super::token_args::TokenCommand;
+use super::topics;
 use super::usage::{OverviewCommand, UsageCommand};
 use super::watch::WatchCommand;
 
@@ -49,62 +55,14 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub client: ClientArgs,
 
+    /// Whether to colour words for people; auto: on a terminal, unless NO_COLOR is set, and where
+    /// CLICOLOR_FORCE is
+    #[arg(long = "color", id = "color", value_name = "WHEN", global = true, help_heading = OUTPUT)]
+    #[arg(value_enum, default_value_t, hide_default_value = true)]
+    pub colour: ColourChoice,
+
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Where and as whom calls are made; used by `token`, `namespace`, `pool`, `lease`, `watch`, `whoami` and, as far as no
-/// credential is meant, by `healthcheck`.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Client options")]
-pub(super) struct ClientArgs {
-    /// Server to call: https://HOST:PORT, http://HOST:PORT (plaintext), unix:PATH, or HOST:PORT,
-    /// which is plaintext on loopback and TLS elsewhere
-    /// [env: TOKEN_AUTHORITY_SERVER] [default: http://127.0.0.1:50051]
-    #[arg(long, value_name = "SERVER", global = true)]
-    pub server: Option<String>,
-
-    /// Authorities (PEM) that may vouch for the server, instead of those of the system
-    /// [env: TOKEN_AUTHORITY_CA_FILE]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub ca_file: Option<PathBuf>,
-
-    /// Certificate (PEM) to show to the server, with --key-file [env: TOKEN_AUTHORITY_CERT_FILE]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub cert_file: Option<PathBuf>,
-
-    /// Private key (PEM) of that certificate [env: TOKEN_AUTHORITY_KEY_FILE]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub key_file: Option<PathBuf>,
-
-    /// Name that the server's certificate must have, instead of HOST
-    /// [env: TOKEN_AUTHORITY_SERVER_NAME]
-    #[arg(long, value_name = "NAME", global = true)]
-    pub server_name: Option<String>,
-
-    /// Secret to call with, or - for standard input; other processes can see arguments
-    /// [env: TOKEN_AUTHORITY_TOKEN]
-    #[arg(long, value_name = "SECRET", global = true)]
-    pub token: Option<SecretArg>,
-
-    /// File that holds the secret to call with [env: TOKEN_AUTHORITY_TOKEN_FILE]
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
-
-    /// How long each call may take, such as 500ms or 1m [default: 10s; of healthcheck: 3s]
-    #[arg(long, value_name = "SPAN", global = true, value_parser = timeout)]
-    pub timeout: Option<Duration>,
-
-    /// Print the answer as canonical protobuf JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-impl ClientArgs {
-    /// How long a call may take where healthcheck's shorter time does not count.
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or(Duration::from_secs(10))
-    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -143,6 +101,15 @@ pub(super) enum Command {
     /// Ask the server of this configuration, or --server, whether it serves; sends no credential
     #[command(after_help = WHOM_HEALTHCHECK_ASKS)]
     Healthcheck(HealthcheckCommand),
+    /// Name servers and callers once, and choose between them
+    #[command(subcommand, after_help = ContextCommand::ABOUT)]
+    Context(ContextCommand),
+    /// Print what makes a shell complete commands and flags
+    Completions {
+        /// Shell to print it for
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 const WHOM_HEALTHCHECK_ASKS: &str = "\
@@ -180,7 +147,8 @@ pub(super) struct ServeCommand {
 }
 
 /// Ids and names of the flags of [`ClientArgs`], which are global to stand before the command, too.
-const CLIENT_FLAGS: [(&str, &str); 9] = [
+const CLIENT_FLAGS: [(&str, &str); 10] = [
+    ("context", "context"),
     ("server", "server"),
     ("ca_file", "ca-file"),
     ("cert_file", "cert-file"),
@@ -195,13 +163,16 @@ const CLIENT_FLAGS: [(&str, &str); 9] = [
 /// The commands that call no server.
 const SERVER_COMMANDS: [&str; 4] = ["serve", "init", "config", "doctor"];
 
+const COMPLETIONS: &str = "completions";
+
 /// The flags of a client that `doctor` has, too, with a meaning of its own.
 const OF_DOCTOR: [&str; 2] = ["timeout", "json"];
 
 const HEALTHCHECK: &str = "healthcheck";
 
 /// Those of a client's flags that `healthcheck` has no use for: it is nobody's call.
-const NOT_FOR_HEALTHCHECK: [(&str, &str); 3] = [
+const NOT_FOR_HEALTHCHECK: [(&str, &str); 4] = [
+    ("context", "context"),
     ("token", "token"),
     ("token_file", "token-file"),
     ("json", "json"),
@@ -221,7 +192,7 @@ const NOT_WHERE: [&str; 6] = [
 fn not_taken(command: &str) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let unused: &'static [_] = match command {
         HEALTHCHECK => &NOT_FOR_HEALTHCHECK,
-        name if SERVER_COMMANDS.contains(&name) => &CLIENT_FLAGS,
+        name if name == COMPLETIONS || SERVER_COMMANDS.contains(&name) => &CLIENT_FLAGS,
         _ => &[],
     };
     unused.iter().filter(move |(id, _)| !is_own(command, id))
@@ -239,16 +210,35 @@ const NOT_FOR_INIT: [&str; 6] = [
 
 /// Reads the command line.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut syntax = syntax();
+    let mut syntax = topics::by_topic(syntax());
     let matches = syntax.try_get_matches_from_mut(arguments)?;
     refuse_client_flags(&mut syntax, &matches)?;
     Cli::from_arg_matches(&matches)
 }
 
+/// What the command line says about colours, as far as that can be told before it is understood.
+pub(super) fn colour(arguments: &[OsString]) -> ColourChoice {
+    let words = arguments
+        .iter()
+        .map(|word| word.to_str().unwrap_or_default());
+    let words: Vec<&str> = words.take_while(|word| *word != "--").collect();
+    let pairs = words.windows(2).filter(|pair| pair[0] == "--color");
+    let joined = words
+        .iter()
+        .filter_map(|word| word.strip_prefix("--color="));
+    let given = pairs.map(|pair| pair[1]).chain(joined).last();
+    given
+        .and_then(|text| ColourChoice::from_str(text, false).ok())
+        .unwrap_or_default()
+}
+
 /// The tree of commands, where each one's help shows what that command uses.
-fn syntax() -> Syntax {
-    let mut syntax = Cli::command();
-    for name in SERVER_COMMANDS.into_iter().chain([HEALTHCHECK]) {
+pub(super) fn syntax() -> Syntax {
+    let mut syntax = examples::taught(Cli::command());
+    for name in SERVER_COMMANDS
+        .into_iter()
+        .chain([HEALTHCHECK, COMPLETIONS])
+    {
         syntax = syntax.mut_subcommand(name, |command| {
             // A command's own argument stands in the way of the global one with the same id.
             command.args(not_taken(name).map(|(id, long)| {
@@ -263,7 +253,7 @@ fn syntax() -> Syntax {
         }
         // In words of its own: the variable of other commands may mean another server.
         let server = Arg::new("server").long("server").value_name("SERVER");
-        let server = server.help_heading("Client options").help(
+        let server = server.help_heading(SERVER).help(
             "Server to ask instead of the configured one: https://HOST:PORT, http://HOST:PORT \
              (plaintext), unix:PATH, or HOST:PORT",
         );
@@ -313,174 +303,5 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
     known.then(|| format!("hint: write token-authority token {word}"))
 }
 
-/// Longest deadline of a call.
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(span) if (Duration::from_millis(1)..=TIMEOUT_MAX).contains(&span) => Ok(span),
-        _ => Err("must be a span of 1ms to 24h, such as 500ms or 1m".to_owned()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        let words = std::iter::once("token-authority").chain(line.split_whitespace());
-        super::parse(words.map(OsString::from))
-    }
-
-    fn help(command: &str) -> String {
-        let error = parse(&format!("{command} --help")).unwrap_err();
-        error.render().to_string()
-    }
-
-    #[test]
-    fn the_tree_is_consistent() {
-        syntax().debug_assert();
-    }
-
-    #[test]
-    fn help_shows_what_a_command_uses() {
-        for name in SERVER_COMMANDS {
-            let help = help(name);
-            for (id, flag) in CLIENT_FLAGS {
-                let shown =
-                    help.contains(&format!("--{flag} ")) || help.contains(&format!("--{flag}\n"));
-                assert_eq!(shown, is_own(name, id), "{name} {flag}: {help}");
-            }
-            assert!(help.contains("--store "), "{help}");
-        }
-        let init = help("init");
-        for id in NOT_FOR_INIT {
-            assert!(!init.contains(&id.replace('_', "-")), "{id}: {init}");
-        }
-        assert!(init.contains("--store-id") && init.contains("--redis-prefix"));
-        assert!(help("token list").contains("--server"));
-        let healthcheck = help("healthcheck");
-        for (flag, shown) in [
-            ("--service ", true),
-            ("--server ", true),
-            ("--ca-file", true),
-            ("--listen", true),
-            ("--config", true),
-            ("--timeout", true),
-            ("--store ", false),
-            ("--token", false),
-            ("--json", false),
-        ] {
-            assert_eq!(healthcheck.contains(flag), shown, "{flag}: {healthcheck}");
-        }
-        let variable = "[env: TOKEN_AUTHORITY_SERVER]";
-        assert!(!healthcheck.contains(variable), "{healthcheck}");
-        assert!(help("whoami").contains(variable));
-    }
-
-    #[test]
-    fn what_calls_no_server_takes_no_flags_of_a_client() {
-        for line in [
-            "serve --json",
-            "--json serve",
-            "config --server a:1",
-            "init --token x",
-            "serve --ca-file a",
-            "healthcheck --token x",
-            "--json healthcheck",
-            "doctor --server a:1",
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(error.to_string().contains("is not for"), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_forgotten_token_is_pointed_out() {
-        let said = |line: &str| hint(&parse(line).unwrap_err());
-        let whole = "hint: write token-authority token create";
-        assert_eq!(said("create --name x").as_deref(), Some(whole));
-        assert_eq!(said("cretae"), None);
-        assert_eq!(said("token list --no-such"), None);
-    }
-
-    #[test]
-    fn client_flags_stand_before_or_after_the_command() {
-        for line in [
-            "--server there:1 --json --timeout 2s token list",
-            "token --server there:1 list --json --timeout 2s",
-        ] {
-            let client = parse(line).unwrap().client;
-            assert_eq!(client.server.as_deref(), Some("there:1"), "{line}");
-            assert_eq!(client.timeout(), Duration::from_secs(2), "{line}");
-            assert!(client.json, "{line}");
-        }
-    }
-
-    #[test]
-    fn healthcheck_is_told_a_server_before_or_after_its_name() {
-        for line in ["healthcheck --server a:1", "--server a:1 healthcheck"] {
-            let client = parse(line).unwrap().client;
-            assert_eq!(client.server.as_deref(), Some("a:1"), "{line}");
-        }
-        assert_eq!(parse("healthcheck").unwrap().client.server, None);
-    }
-
-    #[test]
-    fn a_call_takes_ten_seconds_unless_told_otherwise() {
-        assert_eq!(
-            parse("whoami").unwrap().client.timeout(),
-            Duration::from_secs(10)
-        );
-        for wrong in ["0s", "25h", "soon"] {
-            assert!(
-                parse(&format!("whoami --timeout {wrong}")).is_err(),
-                "{wrong}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_callers_secret_comes_from_one_place() {
-        assert!(parse("whoami --token a --token-file b").is_err());
-    }
-
-    #[test]
-    fn serve_takes_the_flags_of_a_server() {
-        let cli = parse("serve --listen 127.0.0.1:0 --store sqlite:x.db --init-store").unwrap();
-        let Command::Serve(serve) = cli.command else {
-            panic!()
-        };
-        assert!(serve.init_store);
-        assert_eq!(serve.server.store.as_deref(), Some("sqlite:x.db"));
-    }
-
-    #[test]
-    fn doctor_takes_three_seconds_unless_told_otherwise_before_or_after_its_name() {
-        for (line, seconds) in [
-            ("doctor", 3),
-            ("doctor --timeout 7s", 7),
-            ("--timeout 7s doctor", 7),
-        ] {
-            let Command::Doctor(doctor) = parse(line).unwrap().command else {
-                panic!()
-            };
-            assert_eq!(doctor.timeout, Duration::from_secs(seconds), "{line}");
-        }
-    }
-
-    #[test]
-    fn parsed_arguments_print_no_secret() {
-        for line in [
-            "--token canary whoami",
-            "token validate canary",
-            "token revoke --secret canary",
-            "serve --store redis://user:canary@host",
-            "init --set access.root_tokens=canary",
-        ] {
-            let printed = format!("{:?}", parse(line).unwrap());
-            assert!(!printed.contains("canary"), "{printed}");
-        }
-    }
-}
+mod tests;

@@ -17,9 +17,10 @@ use super::token::labelled;
 pub(super) async fn update(session: &mut Session<'_>, args: UpdateArgs) -> Result<(), Failure> {
     let request = update_request(args)?;
     let updated = session.client().await?.update(request).await?;
+    let palette = session.output.palette();
     session.answer(&updated, |updated| {
         let rows = updated.token.as_ref().map(facts);
-        table::pairs(&rows.unwrap_or_default())
+        table::pairs_in(palette, &rows.unwrap_or_default())
     })
 }
 

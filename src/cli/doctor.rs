@@ -10,6 +10,7 @@ use crate::config::args::ServeArgs;
 use crate::serve::doctor::{self, Diagnosis, Finding, Look};
 
 use super::args::timeout;
+use super::colour::Palette;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table::printable;
@@ -55,7 +56,11 @@ pub(super) fn run(
     let diagnosis = doctor::examine(&command.server, environment, look).map_err(Failure::Serve)?;
     let text = match command.json {
         true => as_json(&diagnosis)?,
-        false => diagnosis.findings.iter().map(for_people).collect(),
+        false => diagnosis
+            .findings
+            .iter()
+            .map(|finding| for_people(finding, output.palette()))
+            .collect(),
     };
     output.answer(&text)?;
     Ok(match diagnosis.exit_code() {
@@ -65,13 +70,14 @@ pub(super) fn run(
     })
 }
 
-fn for_people(finding: &Finding) -> String {
+fn for_people(finding: &Finding, palette: Palette) -> String {
     let (word, advice) = (finding.judgement.word(), finding.judgement.advice());
     let (subject, found) = (printable(&finding.subject), printable(&finding.found));
     let advice = advice.map_or(String::new(), |advice| {
         format!("      {}\n", printable(advice))
     });
-    format!("{word:<4}  {subject}: {found}\n{advice}")
+    let word = palette.judgement(&format!("{word:<4}"));
+    format!("{word}  {subject}: {found}\n{advice}")
 }
 
 fn as_json(diagnosis: &Diagnosis) -> Result<String, Failure> {
@@ -110,15 +116,21 @@ mod tests {
     fn a_finding_is_a_line_and_its_advice_another() {
         let advice = || "mend it".to_owned();
         assert_eq!(
-            for_people(&finding(Judgement::Ok)),
+            for_people(&finding(Judgement::Ok), Palette::PLAIN),
             "ok    store: a\\u{1b}b\n"
         );
         assert_eq!(
-            for_people(&finding(Judgement::Warn { advice: advice() })),
+            for_people(
+                &finding(Judgement::Warn { advice: advice() }),
+                Palette::PLAIN
+            ),
             "warn  store: a\\u{1b}b\n      mend it\n"
         );
         assert_eq!(
-            for_people(&finding(Judgement::Fail { advice: advice() })),
+            for_people(
+                &finding(Judgement::Fail { advice: advice() }),
+                Palette::PLAIN
+            ),
             "FAIL  store: a\\u{1b}b\n      mend it\n"
         );
     }

@@ -49,7 +49,8 @@ pub(super) fn run(
         }),
         RecvTimeoutError::Disconnected => Err(Failure::Broken("the check broke off".to_owned())),
     })?;
-    output.answer(&format!("{}\n", status.as_str_name()))?;
+    let word = output.palette().judgement(status.as_str_name());
+    output.answer(&format!("{word}\n"))?;
     Ok(match status {
         ServingStatus::Serving => Exit::Done,
         _ => Exit::Refused,

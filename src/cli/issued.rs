@@ -22,8 +22,9 @@ pub(super) fn print<M: json::Answer>(
     } else if secret_only {
         session.output.answer(&format!("{secret}\n"))
     } else {
+        let palette = session.output.palette();
         let once = "The secret, shown this one time; nobody can look it up again:";
-        let text = format!("{secret}\n\n{}", table::pairs(&facts(token)));
+        let text = format!("{secret}\n\n{}", table::pairs_in(palette, &facts(token)));
         let remarked = session.output.remark(once);
         remarked.and_then(|()| session.output.answer(&text))
     };

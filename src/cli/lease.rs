@@ -4,6 +4,7 @@ use crate::transport::grpc::pb;
 use pb::{keep_alive_request, release_request};
 
 use super::Session;
+use super::colour::Palette;
 use super::facts::{facts, lease_facts, moment};
 use super::failure::{Exit, Failure};
 use super::json;
@@ -26,6 +27,7 @@ pub(super) async fn run(session: &mut Session<'_>, command: LeaseCommand) -> Res
 
 /// The request for a lease of a token of that pool.
 pub(super) fn acquire_request(
+    session: &Session<'_>,
     pool: String,
     wanted: Wanted,
     request_id: String,
@@ -37,7 +39,7 @@ pub(super) fn acquire_request(
         wait,
     } = wanted;
     pb::AcquireRequest {
-        namespace,
+        namespace: session.namespace(namespace),
         pool,
         holder,
         lease_duration: duration,
@@ -54,15 +56,18 @@ async fn acquire(session: &mut Session<'_>, args: AcquireArgs) -> Result<(), Fai
         request_id,
     } = args;
     let pool = pool.or(named).unwrap_or_default();
-    let request = acquire_request(pool, wanted, request_id);
-    let acquired = session.client().await?.acquire(request).await?;
+    let doing = format!("waiting for a token of pool {}", table::printable(&pool));
+    let request = acquire_request(session, pool, wanted, request_id);
+    let mut client = session.client().await?;
+    let acquired = session.meanwhile(&doing, client.acquire(request)).await?;
     let printed = if session.json {
         let text = json::canonical(&acquired)? + "\n";
         session.output.answer(&text)
     } else {
+        let palette = session.output.palette();
         let once = "The secret of the lease, shown this one time; nobody can look it up again:";
         let remarked = session.output.remark(once);
-        remarked.and_then(|()| session.output.answer(&words_of_lease(&acquired)))
+        remarked.and_then(|()| session.output.answer(&words_of_lease(&acquired, palette)))
     };
     let lost = |why| {
         let why = format!(
@@ -80,7 +85,7 @@ fn token_of(acquired: &pb::AcquireResponse) -> pb::Token {
 }
 
 /// The secret on a line of its own, then the lease and its token.
-fn words_of_lease(acquired: &pb::AcquireResponse) -> String {
+fn words_of_lease(acquired: &pb::AcquireResponse, palette: Palette) -> String {
     let pb::AcquireResponse {
         token,
         lease,
@@ -90,7 +95,7 @@ fn words_of_lease(acquired: &pb::AcquireResponse) -> String {
     let token = token.as_ref().map(facts).unwrap_or_default();
     // Said already.
     rows.extend(token.into_iter().filter(|(name, _)| *name != "lease"));
-    format!("{secret}\n\n{}", table::pairs(&rows))
+    format!("{secret}\n\n{}", table::pairs_in(palette, &rows))
 }
 
 async fn release(session: &mut Session<'_>, args: ReleaseArgs) -> Result<(), Failure> {

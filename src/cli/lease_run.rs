@@ -77,7 +77,7 @@ async fn hold_and_run(session: &mut Session<'_>, args: RunArgs) -> Result<u8, Fa
     let patience = session.args.timeout();
     let duration = wanted.duration;
     let client = session.client().await?;
-    let request = acquire_request(pool, wanted, String::new());
+    let request = acquire_request(session, pool, wanted, String::new());
     let Acquired {
         lease_id,
         held,

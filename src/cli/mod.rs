@@ -5,8 +5,14 @@ mod change;
 mod change_args;
 mod chart;
 mod client;
+mod client_args;
+mod colour;
 mod connection;
+mod context;
+mod context_args;
+mod contexts;
 mod doctor;
+mod examples;
 mod facts;
 mod failure;
 mod healthcheck;
@@ -22,12 +28,14 @@ mod namespace;
 mod output;
 mod pages;
 mod pool;
+mod progress;
 mod secret;
 mod server;
 mod slept;
 mod table;
 mod token;
 mod token_args;
+mod topics;
 mod usage;
 mod usage_words;
 mod validate;
@@ -43,8 +51,10 @@ use crate::transport::grpc::pb::{limit_spec, span};
 
 use args::{Cli, ClientArgs, Command};
 use client::Client;
+use context::InForce;
 use failure::{Exit, Failure};
 use output::Output;
+use progress::Progress;
 use secret::{Credential, Input};
 use server::Server;
 
@@ -68,6 +78,9 @@ fn answer(
     input: Input,
     mut output: Output,
 ) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Help and errors are coloured as asked for, too.
+    output.colour(args::colour(&arguments), environment);
     let cli = match args::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -79,7 +92,9 @@ fn answer(
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
         }
     };
-    match carry_out(cli, environment, input, &mut output) {
+    let done = carry_out(cli, environment, input, &mut output);
+    output.end_progress();
+    match done {
         Ok(exit) => exit.code(),
         Err(failure) => {
             for line in failure.lines() {
@@ -112,6 +127,14 @@ fn carry_out(
             return healthcheck::run(&cli.client, command, environment, output);
         }
         Command::Doctor(command) => return doctor::run(&command, environment, output),
+        Command::Context(command) => {
+            return context::run(&cli.client, command, environment, output);
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::syntax(), "token-authority", &mut script);
+            output.answer(&String::from_utf8_lossy(&script))?;
+        }
         command @ (Command::Token(_)
         | Command::Namespace(_)
         | Command::Pool(_)
@@ -120,9 +143,15 @@ fn carry_out(
         | Command::Overview(_)
         | Command::Watch(_)
         | Command::Whoami) => {
+            let context = context::in_force(&cli.client, environment)?;
+            if let Some(note) = &context.note {
+                output.note(note);
+            }
             let session = Session {
                 args: &cli.client,
-                environment,
+                environment: &context.environment,
+                context: &context,
+                progress: Progress::default(),
                 input,
                 output,
                 json: cli.client.json,
@@ -158,7 +187,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// What a command that calls a server has at hand.
 struct Session<'a> {
     args: &'a ClientArgs,
+    /// The variables, and what the context says beside them.
     environment: &'a Environment,
+    context: &'a InForce,
+    progress: Progress,
     input: Input,
     output: &'a mut Output,
     json: bool,
@@ -168,6 +200,9 @@ impl Session<'_> {
     /// A connection as the caller that flags, environment or the generated root token say.
     async fn client(&mut self) -> Result<Client, Failure> {
         let server = self.server()?;
+        if let Some(warning) = self.context.look_at_token_file()? {
+            self.output.note(&warning);
+        }
         let no_root = server.no_root_token();
         let credential = secret::credential(self.args, self.environment, &mut self.input, no_root)?;
         Client::connect(server, credential, self.args.timeout()).await
@@ -181,6 +216,14 @@ impl Session<'_> {
 
     fn server(&self) -> Result<Server, Failure> {
         Server::find(self.args, self.environment)
+    }
+
+    /// The tenant that is meant: the given one, else the context's, else the caller's own.
+    fn namespace(&self, given: String) -> String {
+        match &self.context.namespace {
+            Some(namespace) if given.is_empty() => namespace.clone(),
+            _ => given,
+        }
     }
 
     /// Prints an answer: as JSON where asked for, else in the words of `people`.

@@ -34,7 +34,9 @@ async fn list(session: &mut Session<'_>, extent: Extent) -> Result<(), Failure> 
             page_size: extent.page_size(namespaces.len()),
             page_token: page_token.clone(),
         };
-        let page = client.list_namespaces(request).await?;
+        let page = session
+            .listing(namespaces.len(), client.list_namespaces(request))
+            .await?;
         namespaces.extend(page.namespaces);
         if !extent.turn(&mut page_token, page.next_page_token, namespaces.len())? {
             break;
@@ -44,9 +46,10 @@ async fn list(session: &mut Session<'_>, extent: Extent) -> Result<(), Failure> 
         namespaces,
         next_page_token: page_token,
     };
+    let palette = session.output.palette();
     session.answer(&listed, |listed| {
         let rows: Vec<_> = listed.namespaces.iter().map(row).collect();
-        table::columns(["NAMESPACE", "TOKENS"], &rows)
+        table::columns_in(palette, ["NAMESPACE", "TOKENS"], &rows)
     })?;
     if !session.json && !listed.next_page_token.is_empty() {
         session.output.note(MORE);

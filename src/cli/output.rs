@@ -2,18 +2,35 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::config::Environment;
+
+use super::colour::{ColourChoice, Palette};
+
+/// Erases the rest of a line (ECMA-48, 8.3.41).
+const ERASE: &str = "\x1b[K";
+
 /// Where a command's words go.
 pub(super) struct Output {
     answers: Box<dyn Write>,
     notes: Box<dyn Write>,
     terminal: bool,
+    notes_terminal: bool,
+    palette: Palette,
+    notes_palette: Palette,
+    /// A line of progress stands where the next note will.
+    progress: bool,
 }
 
 impl Output {
     /// The process's own standard output and error.
     pub(super) fn standard() -> Self {
         let terminal = io::stdout().is_terminal();
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), terminal)
+        let notes_terminal = io::stderr().is_terminal();
+        let output = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), terminal);
+        Self {
+            notes_terminal,
+            ..output
+        }
     }
 
     pub(super) fn new(answers: Box<dyn Write>, notes: Box<dyn Write>, terminal: bool) -> Self {
@@ -21,22 +38,57 @@ impl Output {
             answers,
             notes,
             terminal,
+            notes_terminal: false,
+            palette: Palette::PLAIN,
+            notes_palette: Palette::PLAIN,
+            progress: false,
         }
     }
 
-    /// Whether people read the answers.
-    pub(super) fn is_terminal(&self) -> bool {
-        self.terminal
+    /// Decides about colours, for answers and for notes.
+    pub(super) fn colour(&mut self, choice: ColourChoice, environment: &Environment) {
+        self.palette = Palette::of(choice, environment, self.terminal);
+        self.notes_palette = Palette::of(choice, environment, self.notes_terminal);
+    }
+
+    /// What answers for people are coloured with; never JSON.
+    pub(super) fn palette(&self) -> Palette {
+        self.palette
+    }
+
+    /// Whether people are there who would see how long work goes on.
+    pub(super) fn shows_progress(&self) -> bool {
+        self.notes_terminal
+    }
+
+    /// Says how work goes on, in a line of its own that the next words replace.
+    pub(super) fn progress(&mut self, line: &str) {
+        if self.notes_terminal {
+            let _ = write!(self.notes, "\r{ERASE}{line}");
+            let _ = self.notes.flush();
+            self.progress = true;
+        }
+    }
+
+    /// Takes the line of progress away.
+    pub(super) fn end_progress(&mut self) {
+        if std::mem::take(&mut self.progress) {
+            let _ = write!(self.notes, "\r{ERASE}");
+            let _ = self.notes.flush();
+        }
     }
 
     /// Prints text that ends in a line's end, at once.
     pub(super) fn answer(&mut self, text: &str) -> io::Result<()> {
+        self.end_progress();
         self.answers.write_all(text.as_bytes())?;
         self.answers.flush()
     }
 
     /// Says a line to people beside the answer. If they cannot be reached, nobody can be told.
     pub(super) fn note(&mut self, line: &str) {
+        self.end_progress();
+        let line = self.notes_palette.note(line);
         let _ = writeln!(self.notes, "{line}");
     }
 
@@ -55,8 +107,13 @@ impl Output {
             let text = error.render().to_string();
             self.note(clean(text.trim_end()).as_str());
         } else {
+            let styled = error.render();
+            let text = match self.palette.is_on() {
+                true => styled.ansi().to_string(),
+                false => styled.to_string(),
+            };
             // A reader that has gone away needs no help any more.
-            let _ = error.print();
+            let _ = self.answer(&text);
         }
     }
 }

@@ -61,11 +61,13 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
     let mut page_token = String::new();
     loop {
         let request = pb::ListPoolsRequest {
-            namespace: namespace.clone(),
+            namespace: session.namespace(namespace.clone()),
             page_size: extent.page_size(pools.len()),
             page_token: page_token.clone(),
         };
-        let page = client.list_pools(request).await?;
+        let page = session
+            .listing(pools.len(), client.list_pools(request))
+            .await?;
         pools.extend(page.pools);
         if !extent.turn(&mut page_token, page.next_page_token, pools.len())? {
             break;
@@ -75,9 +77,10 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         pools,
         next_page_token: page_token,
     };
+    let palette = session.output.palette();
     session.answer(&listed, |listed| {
         let rows: Vec<_> = listed.pools.iter().map(row).collect();
-        table::columns(HEAD, &rows)
+        table::columns_in(palette, HEAD, &rows)
     })?;
     if !session.json && !listed.next_page_token.is_empty() {
         session.output.note(MORE);
@@ -121,10 +124,14 @@ async fn fill(session: &mut Session<'_>, args: FillArgs) -> Result<(), Failure> 
     } = args;
     let secret_only = traits.secret_only;
     let request = pb::BatchCreateRequest {
-        template: Some(create_request(pool.clone(), traits)?),
+        template: Some(create_request(session, pool.clone(), traits)?),
         count,
     };
-    let filled = session.client().await?.batch_create(request).await?;
+    let mut client = session.client().await?;
+    let doing = format!("issuing {count} tokens");
+    let filled = session
+        .meanwhile(&doing, client.batch_create(request))
+        .await?;
     let printed = if session.json {
         let text = json::canonical(&filled)? + "\n";
         session.output.answer(&text)
@@ -142,8 +149,12 @@ async fn fill(session: &mut Session<'_>, args: FillArgs) -> Result<(), Failure> 
         match secret_only {
             true => session.output.answer(&secrets),
             false => {
+                let palette = session.output.palette();
                 let once = "The secrets, shown this one time; nobody can look them up again:";
-                let text = format!("{secrets}\n{}", table::columns(facts::HEAD, &rows));
+                let text = format!(
+                    "{secrets}\n{}",
+                    table::columns_in(palette, facts::HEAD, &rows)
+                );
                 let remarked = session.output.remark(once);
                 remarked.and_then(|()| session.output.answer(&text))
             }

@@ -55,6 +55,11 @@ impl Server {
         Self::parse(text.as_deref().unwrap_or(DEFAULT_SERVER), choices)
     }
 
+    /// The server of that name, called as it is called where nothing else is said.
+    pub(super) fn named(text: &str) -> Result<Self, Failure> {
+        Self::parse(text, Choices::default())
+    }
+
     fn parse(text: &str, choices: Choices) -> Result<Self, Failure> {
         let refuse = || {
             let forms = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";

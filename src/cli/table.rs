@@ -1,4 +1,6 @@
-//! Text for people: aligned columns, aligned pairs, and nothing that commands a terminal.
+//! Text for people: aligned columns, aligned pairs, and nothing that commands a terminal but our colours.
+
+use super::colour::Palette;
 
 /// Longest cell of a column, in characters; the whole value is in JSON.
 const CELL_CHARS_MAX: usize = 48;
@@ -7,7 +9,17 @@ const CELL_CHARS_MAX: usize = 48;
 const EMPTY: &str = "-";
 
 /// Rows under a head, each column as wide as its widest cell.
+#[cfg(test)]
 pub(super) fn columns<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    columns_in(Palette::PLAIN, head, rows)
+}
+
+/// Rows under a head, in colours; each column is as wide as its widest cell.
+pub(super) fn columns_in<const N: usize>(
+    palette: Palette,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> String {
     let cells: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
         .chain(rows.iter().map(|row| row.clone().map(|text| cell(&text))))
         .collect();
@@ -17,11 +29,19 @@ pub(super) fn columns<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> 
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
-    for row in &cells {
-        let padded = row.iter().zip(widths);
-        let line: Vec<String> = padded
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
+    for (number, row) in cells.iter().enumerate() {
+        // What ends a line is empty in no cell, so nothing is padded at its end.
+        let coloured = |(column, cell): (usize, &String)| {
+            let padded = match column + 1 == N {
+                true => cell.clone(),
+                false => format!("{cell:width$}", width = widths[column]),
+            };
+            match number {
+                0 => palette.head(&padded),
+                _ => palette.value(head[column], &padded),
+            }
+        };
+        let line: Vec<String> = row.iter().enumerate().map(coloured).collect();
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
@@ -30,10 +50,18 @@ pub(super) fn columns<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> 
 
 /// Names and values, the values in one column. Pairs with an empty value are left out.
 pub(super) fn pairs(rows: &[(&str, String)]) -> String {
+    pairs_in(Palette::PLAIN, rows)
+}
+
+/// Names and values, in colours; the values in one column. Pairs with an empty value are left out.
+pub(super) fn pairs_in(palette: Palette, rows: &[(&str, String)]) -> String {
     let filled = || rows.iter().filter(|(_, value)| !value.is_empty());
     let width = filled().map(|(name, _)| name.len()).max().unwrap_or(0);
     filled()
-        .map(|(name, value)| format!("{name:width$}  {}\n", printable(value)))
+        .map(|(name, value)| {
+            let value = palette.value(name, &printable(value));
+            format!("{name:width$}  {value}\n")
+        })
         .collect()
 }
 
@@ -100,6 +128,24 @@ mod tests {
             ("state", "active".to_owned()),
         ];
         assert_eq!(pairs(&rows), "id     7f\nstate  active\n");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let rows = [row(["a", "b", "active"]), row(["active", "", "revoked"])];
+        let text = columns_in(Palette::COLOURED, ["ID", "STATE", "NAME"], &rows);
+        let plain = columns(["ID", "STATE", "NAME"], &rows);
+        assert!(
+            !text.contains("active\x1b") && text.contains("\x1b[1mID"),
+            "{text:?}"
+        );
+        let text = columns_in(Palette::COLOURED, ["ID", "NAME", "STATE"], &rows);
+        assert!(text.contains("\x1b[32mactive\x1b[0m\n"), "{text:?}");
+        let mut bare = columns_in(Palette::COLOURED, ["ID", "STATE", "NAME"], &rows);
+        for code in ["\x1b[1m", "\x1b[0m", "\x1b[31m", "\x1b[32m"] {
+            bare = bare.replace(code, "");
+        }
+        assert_eq!(bare, plain);
     }
 
     #[test]

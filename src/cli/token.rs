@@ -37,14 +37,18 @@ pub(super) async fn run(session: &mut Session<'_>, command: TokenCommand) -> Res
 async fn create(session: &mut Session<'_>, args: CreateArgs) -> Result<(), Failure> {
     let CreateArgs { pool, traits } = args;
     let secret_only = traits.secret_only;
-    let request = create_request(pool, traits)?;
+    let request = create_request(session, pool, traits)?;
     let created = session.client().await?.create(request).await?;
     let token = created.token.clone().unwrap_or_default();
     issued::print(session, &created, &token, &created.secret, secret_only)
 }
 
 /// The request for a token of that pool, or of none, that has these traits.
-pub(super) fn create_request(pool: String, traits: Traits) -> Result<pb::CreateRequest, Failure> {
+pub(super) fn create_request(
+    session: &Session<'_>,
+    pool: String,
+    traits: Traits,
+) -> Result<pb::CreateRequest, Failure> {
     let Traits {
         name,
         description,
@@ -71,7 +75,7 @@ pub(super) fn create_request(pool: String, traits: Traits) -> Result<pb::CreateR
         })
         .transpose()?;
     Ok(pb::CreateRequest {
-        namespace,
+        namespace: session.namespace(namespace),
         name,
         description,
         owner,
@@ -112,6 +116,7 @@ fn granted(spec: QuotaSpec) -> Result<pb::Quota, Failure> {
 async fn get(session: &mut Session<'_>, token_id: String) -> Result<(), Failure> {
     let request = pb::GetRequest { token_id };
     let found = session.client().await?.get(request).await?;
+    let palette = session.output.palette();
     session.answer(&found, |found| {
         let pb::GetResponse {
             token,
@@ -121,7 +126,7 @@ async fn get(session: &mut Session<'_>, token_id: String) -> Result<(), Failure>
         } = found;
         let mut rows = token.as_ref().map(facts).unwrap_or_default();
         rows.extend(limit_state::rows(rate_limits, None, 1));
-        table::pairs(&rows)
+        table::pairs_in(palette, &rows)
     })
 }
 
@@ -136,7 +141,7 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         extent,
     } = args;
     let mut request = pb::ListRequest {
-        namespace,
+        namespace: session.namespace(namespace),
         owner,
         pool,
         states: states
@@ -152,7 +157,9 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
     let mut tokens = Vec::new();
     loop {
         request.page_size = extent.page_size(tokens.len());
-        let page = client.list(request.clone()).await?;
+        let page = session
+            .listing(tokens.len(), client.list(request.clone()))
+            .await?;
         tokens.extend(page.tokens);
         if !extent.turn(&mut request.page_token, page.next_page_token, tokens.len())? {
             break;
@@ -162,14 +169,15 @@ async fn list(session: &mut Session<'_>, args: ListArgs) -> Result<(), Failure> 
         tokens,
         next_page_token: request.page_token,
     };
+    let palette = session.output.palette();
     session.answer(&listed, |listed| match usage {
         false => {
             let rows: Vec<_> = listed.tokens.iter().map(facts::row).collect();
-            table::columns(facts::HEAD, &rows)
+            table::columns_in(palette, facts::HEAD, &rows)
         }
         true => {
             let rows: Vec<_> = listed.tokens.iter().map(facts::use_row).collect();
-            table::columns(facts::USE_HEAD, &rows)
+            table::columns_in(palette, facts::USE_HEAD, &rows)
         }
     })?;
     if !session.json && !listed.next_page_token.is_empty() {

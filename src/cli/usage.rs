@@ -46,8 +46,8 @@ pub(super) async fn usage(
         window: Some(window.window),
     };
     let used = session.client().await?.usage(request).await?;
-    let ink = session.ink();
-    session.answer(&used, |used| usage_words::usage(used, ink))?;
+    let (ink, palette) = (session.ink(), session.output.palette());
+    session.answer(&used, |used| usage_words::usage(used, ink, palette))?;
     Ok(Exit::Done)
 }
 
@@ -57,12 +57,12 @@ pub(super) async fn overview(
 ) -> Result<Exit, Failure> {
     let OverviewCommand { namespace, window } = command;
     let request = pb::OverviewRequest {
-        namespace,
+        namespace: session.namespace(namespace),
         window: Some(window.window),
     };
     let seen = session.client().await?.overview(request).await?;
-    let ink = session.ink();
-    session.answer(&seen, |seen| usage_words::overview(seen, ink))?;
+    let (ink, palette) = (session.ink(), session.output.palette());
+    session.answer(&seen, |seen| usage_words::overview(seen, ink, palette))?;
     if !session.json && seen.partial {
         let note = "There are more namespaces than are summed up; look at one with --namespace.";
         session.output.note(note);

@@ -3,6 +3,7 @@
 use crate::transport::grpc::pb;
 
 use super::chart::{self, Ink};
+use super::colour::Palette;
 use super::facts::{moment, number, word};
 use super::table;
 
@@ -10,7 +11,7 @@ use super::table;
 const ROWS_MAX: usize = 10;
 
 /// What was told of one token.
-pub(super) fn usage(used: &pb::UsageResponse, ink: Ink) -> String {
+pub(super) fn usage(used: &pb::UsageResponse, ink: Ink, palette: Palette) -> String {
     let pb::UsageResponse {
         totals,
         hourly,
@@ -24,17 +25,27 @@ pub(super) fn usage(used: &pb::UsageResponse, ink: Ink) -> String {
     let recent: Vec<_> = recent.iter().map(last).collect();
     [
         sums(totals.as_ref()),
-        by_hour(hourly, ink),
-        under("endpoints", ENDPOINT_HEAD, &endpoint_rows(endpoints)),
-        under("secrets", ["VERSION", "REQUESTS"], &versions),
-        under("clients", ["ADDRESS", "REQUESTS", "FIRST SEEN"], &clients),
-        under("last requests", RECENT_HEAD, &recent),
+        by_hour(hourly, ink, palette),
+        under(
+            palette,
+            "endpoints",
+            ENDPOINT_HEAD,
+            &endpoint_rows(endpoints),
+        ),
+        under(palette, "secrets", ["VERSION", "REQUESTS"], &versions),
+        under(
+            palette,
+            "clients",
+            ["ADDRESS", "REQUESTS", "FIRST SEEN"],
+            &clients,
+        ),
+        under(palette, "last requests", RECENT_HEAD, &recent),
     ]
     .concat()
 }
 
 /// What was told of a namespace.
-pub(super) fn overview(seen: &pb::OverviewResponse, ink: Ink) -> String {
+pub(super) fn overview(seen: &pb::OverviewResponse, ink: Ink, palette: Palette) -> String {
     let pb::OverviewResponse {
         active_tokens,
         totals,
@@ -49,16 +60,31 @@ pub(super) fn overview(seen: &pb::OverviewResponse, ink: Ink) -> String {
     [
         table::pairs(&[("tokens_in_force", active_tokens.to_string())]),
         sums(totals.as_ref()),
-        by_hour(hourly, ink),
-        under("busiest tokens", TOKEN_HEAD, &tokens),
-        under("endpoints", ENDPOINT_HEAD, &endpoint_rows(top_endpoints)),
-        under("expire soon", ["TOKEN_ID", "NAME", "EXPIRES"], &expiring),
+        by_hour(hourly, ink, palette),
+        under(palette, "busiest tokens", TOKEN_HEAD, &tokens),
+        under(
+            palette,
+            "endpoints",
+            ENDPOINT_HEAD,
+            &endpoint_rows(top_endpoints),
+        ),
+        under(
+            palette,
+            "expire soon",
+            ["TOKEN_ID", "NAME", "EXPIRES"],
+            &expiring,
+        ),
     ]
     .concat()
 }
 
 /// A table under its title, cut to so many rows as are read; nothing where it is empty.
-fn under<const N: usize>(title: &str, head: [&str; N], rows: &[[String; N]]) -> String {
+fn under<const N: usize>(
+    palette: Palette,
+    title: &str,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -67,7 +93,10 @@ fn under<const N: usize>(title: &str, head: [&str; N], rows: &[[String; N]]) -> 
         0 => String::new(),
         more => format!("and {more} more, see --json\n"),
     };
-    format!("\n{title}\n{}{more}", table::columns(head, shown))
+    format!(
+        "\n{title}\n{}{more}",
+        table::columns_in(palette, head, shown)
+    )
 }
 
 fn sums(totals: Option<&pb::UsageTotals>) -> String {
@@ -112,7 +141,7 @@ fn sums(totals: Option<&pb::UsageTotals>) -> String {
 }
 
 /// The hours as a chart, with what it begins with, ends with, and its highest column.
-fn by_hour(hourly: &[pb::HourlyUsage], ink: Ink) -> String {
+fn by_hour(hourly: &[pb::HourlyUsage], ink: Ink, palette: Palette) -> String {
     let of = |hour: &pb::HourlyUsage| hour.totals.as_ref().map_or(0, |totals| totals.requests);
     let requests: Vec<u64> = hourly.iter().map(of).collect();
     let (Some(first), Some(last)) = (hourly.first(), hourly.last()) else {
@@ -129,7 +158,8 @@ fn by_hour(hourly: &[pb::HourlyUsage], ink: Ink) -> String {
     };
     let hour = |hour: &pb::HourlyUsage| moment(hour.hour.as_ref());
     format!(
-        "\nrequests, {column}, at most {most} in an hour\n|{drawn}|\nfrom the hour of {} to that of {}\n",
+        "\nrequests, {column}, at most {most} in an hour\n|{}|\nfrom the hour of {} to that of {}\n",
+        palette.chart(&drawn),
         hour(first),
         hour(last)
     )
@@ -310,7 +340,7 @@ mod tests {
             ..pb::UsageResponse::default()
         };
         assert_eq!(
-            usage(&used, Ink::Blocks),
+            usage(&used, Ink::Blocks, Palette::PLAIN),
             "requests    3\n\
              successful  3 (75.0 %)\n\
              failed      1\n\
@@ -329,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_never_used_is_told_in_three_lines() {
-        let text = usage(&pb::UsageResponse::default(), Ink::Plain);
+        let text = usage(&pb::UsageResponse::default(), Ink::Plain, Palette::PLAIN);
         assert_eq!(text, "requests    0\nsuccessful  0\nfailed      0\n");
     }
 
@@ -346,7 +376,7 @@ mod tests {
                 .collect(),
             ..pb::OverviewResponse::default()
         };
-        let text = overview(&seen, Ink::Plain);
+        let text = overview(&seen, Ink::Plain, Palette::PLAIN);
         assert!(text.starts_with("tokens_in_force  12\n"), "{text}");
         assert!(text.ends_with("and 2 more, see --json\n"), "{text}");
         assert!(text.contains("t9") && !text.contains("t10"), "{text}");

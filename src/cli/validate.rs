@@ -3,6 +3,7 @@
 use crate::transport::grpc::pb;
 
 use super::Session;
+use super::colour::Palette;
 use super::facts::{facts, number, word};
 use super::failure::{Exit, Failure};
 use super::limit_state;
@@ -34,7 +35,7 @@ pub(super) async fn validate(
     };
     let request = pb::ValidateRequest {
         secret: session.input.secret(secret.as_ref())?.to_string(),
-        namespace,
+        namespace: session.namespace(namespace),
         owner,
         required_scopes: scopes,
         method,
@@ -47,13 +48,17 @@ pub(super) async fn validate(
         consistency: consistency.into(),
     };
     let judged = session.client().await?.validate(request).await?;
-    session.answer(&judged, |judged| judgement(judged, cost.unwrap_or(1)))?;
+    let palette = session.output.palette();
+    session.answer(&judged, |judged| {
+        judgement(judged, cost.unwrap_or(1), palette)
+    })?;
     let valid = judged.valid && judged.verdict() == pb::Verdict::Valid;
     Ok(if valid { Exit::Done } else { Exit::Refused })
 }
 
 pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
     let myself = session.client().await?.who_am_i().await?;
+    let palette = session.output.palette();
     session.answer(&myself, |myself| {
         let pb::WhoAmIResponse {
             token,
@@ -69,7 +74,7 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, Failure> {
         };
         rows.push(("permissions", permissions.join(" ")));
         rows.extend(limit_state::rows(rate_limits, None, 1));
-        table::pairs(&rows)
+        table::pairs_in(palette, &rows)
     })?;
     Ok(Exit::Done)
 }
@@ -85,7 +90,7 @@ fn without_token(caller: &str) -> String {
 }
 
 /// The verdict on a use of `cost`, on a line of its own, then what it rests on.
-fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
+fn judgement(judged: &pb::ValidateResponse, cost: u64, palette: Palette) -> String {
     let pb::ValidateResponse {
         valid: _,
         verdict,
@@ -124,7 +129,11 @@ fn judgement(judged: &pb::ValidateResponse, cost: u64) -> String {
         ("degraded", degraded.to_owned()),
         ("validation_id", validation_id.clone()),
     ]);
-    format!("{verdict}\n{}", table::pairs(&rows))
+    format!(
+        "{}\n{}",
+        palette.verdict(&verdict),
+        table::pairs_in(palette, &rows)
+    )
 }
 
 #[cfg(test)]
@@ -146,7 +155,7 @@ mod tests {
             ..pb::ValidateResponse::default()
         };
         assert_eq!(
-            judgement(&refused, 1),
+            judgement(&refused, 1, Palette::PLAIN),
             "SCOPE_DENIED\n\
              token_id        7f\n\
              credential      current\n\
@@ -172,7 +181,7 @@ mod tests {
             ..pb::ValidateResponse::default()
         };
         assert_eq!(
-            judgement(&limited, 2),
+            judgement(&limited, 2, Palette::PLAIN),
             "RATE_LIMITED\n\
              limit       default: 1 of 5 left, all again in 48s, try again in 12s\n\
              quota_left  495\n"
@@ -189,14 +198,17 @@ mod tests {
             }),
             ..pb::ValidateResponse::default()
         };
-        assert_eq!(judgement(&cached, 1), "VALID\ncache_ttl  4s500ms\n");
+        assert_eq!(
+            judgement(&cached, 1, Palette::PLAIN),
+            "VALID\ncache_ttl  4s500ms\n"
+        );
         let degraded = pb::ValidateResponse {
             cache_ttl: None,
             degraded: true,
             ..cached
         };
         assert_eq!(
-            judgement(&degraded, 1),
+            judgement(&degraded, 1, Palette::PLAIN),
             "VALID\ndegraded  the store could not be asked\n"
         );
     }
@@ -207,6 +219,6 @@ mod tests {
             verdict: 99,
             ..pb::ValidateResponse::default()
         };
-        assert_eq!(judgement(&newer, 1), "UNKNOWN (99)\n");
+        assert_eq!(judgement(&newer, 1, Palette::PLAIN), "UNKNOWN (99)\n");
     }
 }

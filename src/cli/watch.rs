@@ -9,6 +9,7 @@ use crate::transport::grpc::pb;
 
 use super::Session;
 use super::client::{Client, Events};
+use super::colour::Palette;
 use super::facts::moment;
 use super::failure::{Exit, Failure};
 use super::json;
@@ -68,7 +69,7 @@ pub(super) async fn run(session: &mut Session<'_>, command: WatchCommand) -> Res
         cursor,
     } = command;
     let mut request = pb::WatchRequest {
-        namespace,
+        namespace: session.namespace(namespace),
         types: types.into_iter().map(i32::from).collect(),
         token_id,
         cursor,
@@ -138,15 +139,10 @@ impl Session<'_> {
             }
             let line = match self.json {
                 true => json::line(&event)?,
-                false => in_words(&event, self.colours()),
+                false => in_words(&event, self.output.palette()),
             };
             self.output.answer(&format!("{line}\n"))?;
         }
-    }
-
-    fn colours(&self) -> bool {
-        let unwanted = self.environment.get("NO_COLOR");
-        self.output.is_terminal() && unwanted.is_none_or(String::is_empty)
     }
 
     fn give_up(&mut self, failure: Failure, cursor: &str) -> Failure {
@@ -157,7 +153,7 @@ impl Session<'_> {
 }
 
 /// When, what, where, which token, and a word about it.
-fn in_words(event: &pb::WatchResponse, colours: bool) -> String {
+fn in_words(event: &pb::WatchResponse, palette: Palette) -> String {
     let pb::WatchResponse {
         cursor: _,
         time,
@@ -173,11 +169,7 @@ fn in_words(event: &pb::WatchResponse, colours: bool) -> String {
             token.name.as_str(),
         )
     });
-    let kind_word = format!("{:13}", word(kind));
-    let kind_word = match colour(kind).filter(|_| colours) {
-        Some(colour) => format!("\x1b[{colour}m{kind_word}\x1b[0m"),
-        None => kind_word,
-    };
+    let kind_word = palette.event(&format!("{:13}", word(kind)));
     let about = [name, detail].map(printable);
     let about = about.iter().filter(|text| !text.is_empty());
     let about = about.map(|text| format!("  {text}")).collect::<String>();
@@ -187,19 +179,6 @@ fn in_words(event: &pb::WatchResponse, colours: bool) -> String {
         printable(namespace),
         printable(id)
     )
-}
-
-/// Green for what begins, yellow for what is near, red for what ends.
-fn colour(kind: pb::EventType) -> Option<u8> {
-    match kind {
-        pb::EventType::Created | pb::EventType::Leased => Some(32),
-        pb::EventType::Expiring | pb::EventType::LeaseExpired => Some(33),
-        pb::EventType::Revoked | pb::EventType::Deleted | pb::EventType::Expired => Some(31),
-        pb::EventType::Unspecified
-        | pb::EventType::Updated
-        | pb::EventType::Rotated
-        | pb::EventType::Released => None,
-    }
 }
 
 #[cfg(test)]
@@ -226,10 +205,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_that_commands_no_terminal() {
-        let line = in_words(&event(), false);
+        let line = in_words(&event(), Palette::PLAIN);
         let expected = "2023-11-14T22:13:20.001Z  revoked        shop  7f  a\\u{1b}b  lost";
         assert_eq!(line, expected);
-        assert!(in_words(&event(), true).contains("\x1b[31mrevoked"));
+        assert!(in_words(&event(), Palette::COLOURED).contains("\x1b[31mrevoked"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod canned;
 mod changes;
 mod lease_run;
 mod leases;
+mod polish;
 mod program;
 mod usages;
 mod watching;
