@@ -36,7 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     generated()
         .skip_debug(SECRET_BEARERS)
         .compile_fds(described(&own, "tokenauthority.bin")?)?;
-    let envoys = ["envoy/service/auth/v3/external_auth.proto"];
+    let envoys = [
+        "envoy/service/accesslog/v3/als.proto",
+        "envoy/service/auth/v3/external_auth.proto",
+    ];
     // Its packages name each other by where they stand among modules.
     generated()
         .skip_debug(ENVOYS_SECRET_BEARERS)

@@ -39,6 +39,8 @@ use token_authority::store::{Creation, TokenStore};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "parts/usage.rs"]
+mod usage;
 
 /// That of the program.
 #[global_allocator]
@@ -189,6 +191,20 @@ fn limits(criterion: &mut Criterion) {
     });
 }
 
+fn store(folder: &tempfile::TempDir, name: &str) -> SqliteStore {
+    let store = SqliteStore::open(SqliteOptions {
+        path: folder.path().join(name),
+        require_existing: false,
+        peppers: Vec::new(),
+        clock: Arc::new(SystemClock),
+        retention: Retention::default(),
+        alarms: Alarms::default(),
+        events: EventBounds::default(),
+        keeping: Keeping::default(),
+    });
+    store.expect("the store opens")
+}
+
 /// An authority whose memory holds a token, and the right to ask it.
 struct Site {
     authority: Arc<Authority>,
@@ -198,17 +214,7 @@ struct Site {
 
 impl Site {
     async fn open(folder: &tempfile::TempDir) -> Self {
-        let store = SqliteStore::open(SqliteOptions {
-            path: folder.path().join("parts.db"),
-            require_existing: false,
-            peppers: Vec::new(),
-            clock: Arc::new(SystemClock),
-            retention: Retention::default(),
-            alarms: Alarms::default(),
-            events: EventBounds::default(),
-            keeping: Keeping::default(),
-        });
-        let store = Arc::new(store.expect("the store opens"));
+        let store = Arc::new(store(folder, "parts.db"));
         let keyring = Keyring::default();
         let (secret, draft) = issued(&keyring);
         let created = store.create(draft).await;
@@ -264,11 +270,17 @@ fn memory(criterion: &mut Criterion) {
     });
 }
 
+/// What is recorded of many tokens, behind the answers.
+fn recording(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    usage::usage(criterion, |name| store(&folder, name));
+}
+
 criterion_group! {
     name = parts;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = secrets, verdicts, limits, memory
+    targets = secrets, verdicts, limits, memory, recording
 }
 criterion_main!(parts);

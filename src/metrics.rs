@@ -34,7 +34,7 @@ pub use rpc::{Rpc, Rpcs};
 pub use store::{Failure, Operation, StoreTimes};
 pub use tally::{Durations, Tally};
 pub use tokens::{Busyness, NamedTokens};
-pub use usage::Recorded;
+pub use usage::{LogEntry, Recorded};
 
 /// Upper ends of a duration's buckets, in seconds: few, from 100 µs to 10 s.
 const SECONDS: [f64; 12] = [

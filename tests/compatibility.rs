@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed expectation ends a test")]
 
+#[path = "support/child.rs"]
+#[allow(dead_code, reason = "each test program uses a part")]
+mod child;
+#[path = "compatibility/recorded.rs"]
+mod recorded;
+
 use std::collections::BTreeMap;
 
 use prost::Message;

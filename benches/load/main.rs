@@ -10,7 +10,8 @@
 //! shares the cores with the servers. It writes frames that lie ready (`frames`), so that it takes a small part
 //! of them; what it takes is told. The CPU per call is the server's alone.
 //!
-//! With `--flood` it measures something else: how long one client waits while another one floods.
+//! With `--flood` it measures something else: how long one client waits while another one floods. With `--envoy`,
+//! what a check adds to a request through that Envoy.
 
 #![allow(
     clippy::print_stdout,
@@ -32,6 +33,7 @@ mod headers;
 mod leasing;
 mod machine;
 mod measured;
+mod meshed;
 mod options;
 mod revoking;
 mod rows;
@@ -116,6 +118,10 @@ async fn interrupted() -> u8 {
 
 async fn run(options: &Options) -> Result<(), Fault> {
     println!("{}\noptions: {options}", machine::facts());
+    if let Some(envoy) = &options.envoy {
+        println!("\n{}", meshed::run(options, envoy).await?);
+        return Ok(());
+    }
     if options.flood {
         println!("\n{}", flooding::run(options).await?);
         return Ok(());

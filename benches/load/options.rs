@@ -1,6 +1,7 @@
 //! The options of a run, each within bounds.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -53,6 +54,11 @@ pub(crate) struct Options {
     /// Measures how long one client waits while another one floods with wrong secrets, and nothing else
     #[arg(long)]
     pub(crate) flood: bool,
+
+    /// Measures what a check adds to a request through this Envoy, and nothing else: one request at once on each
+    /// connection
+    #[arg(long, value_name = "PATH", conflicts_with = "flood")]
+    pub(crate) envoy: Option<PathBuf>,
 
     /// Cargo adds it by itself
     #[arg(long, hide = true)]
@@ -131,6 +137,9 @@ impl fmt::Display for Options {
             write!(f, " --only {only:?}")?;
         }
         f.write_str(if self.long { " --long" } else { "" })?;
+        if let Some(envoy) = &self.envoy {
+            write!(f, " --envoy {}", envoy.display())?;
+        }
         f.write_str(if self.flood { " --flood" } else { "" })
     }
 }

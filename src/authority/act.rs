@@ -98,6 +98,8 @@ acts! {
     Overview: Read, audited true;
     /// Telling how requests ended; counted as usage, not audited.
     Report: Report, audited false;
+    /// The same of proxies, whose method is one of Envoy's access log service.
+    AccessLogs of StreamAccessLogs: Report, audited false;
 }
 
 /// Every RPC of `TokenService` and what it needs.
@@ -152,7 +154,10 @@ pub const TABLE: [(&str, Needs); 23] = [
 ];
 
 /// Methods of other services, and what they need: names of their own among those of [`TABLE`].
-pub const BESIDE: [(&str, Needs); 1] = [(Check::RPC, Needs::Permission(Check::PERMISSION))];
+pub const BESIDE: [(&str, Needs); 2] = [
+    (Check::RPC, Needs::Permission(Check::PERMISSION)),
+    (AccessLogs::RPC, Needs::Permission(AccessLogs::PERMISSION)),
+];
 
 /// The names of all methods that are told apart.
 pub fn methods() -> impl Iterator<Item = &'static str> {

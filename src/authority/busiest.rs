@@ -1,6 +1,5 @@
 //! The busiest tokens of this server, for its metrics: so that an alert can say whose requests they are.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ impl Busiest {
     }
 
     /// Counts what came together.
-    pub(super) fn note(&mut self, gains: &HashMap<Subject, Gain>) {
+    pub(super) fn note(&mut self, gains: &[(Subject, Gain)]) {
         let counted = || {
             gains.iter().filter_map(|(subject, gain)| match subject {
                 Subject::Token(id) => Some((*id, requests_of(gain))),
@@ -82,7 +81,8 @@ impl Busiest {
 
 /// Requests of each kind.
 fn requests_of(gain: &Gain) -> [u64; Busyness::ALL.len()] {
-    let of = |count: &dyn Fn(&Use) -> u64| gain.hours.values().map(count).sum::<u64>();
+    let of =
+        |count: &dyn Fn(&Use) -> u64| gain.hours.iter().map(|(_, used)| count(used)).sum::<u64>();
     let all = of(&|used| used.counts.requests());
     let limited =
         of(&|used| used.counts.of(Verdict::RateLimited) + used.counts.of(Verdict::QuotaExhausted));
@@ -104,7 +104,7 @@ mod tests {
             ..Use::default()
         };
         Gain {
-            hours: [(Hour::from_number(1), used)].into(),
+            hours: vec![(Hour::from_number(1), used)],
             ..Gain::default()
         }
     }
@@ -120,17 +120,15 @@ mod tests {
         let text = || exposition.text(Format::OpenMetrics).unwrap();
         let mut busiest = Busiest::new(metrics);
         let [hot, refused] = [(); 2].map(|()| entropy::token_id().unwrap());
-        let mut gains: HashMap<_, _> = (0..100)
+        let mut gains: Vec<_> = (0..100)
             .map(|_| {
                 let id = entropy::token_id().unwrap();
                 (Subject::Token(id), gain(&[(Verdict::Valid, 1)]))
             })
             .collect();
-        gains.insert(
-            Subject::Token(hot),
-            gain(&[(Verdict::Valid, 3000), (Verdict::RateLimited, 600)]),
-        );
-        gains.insert(Subject::Token(refused), gain(&[(Verdict::Superseded, 300)]));
+        let hot_gain = gain(&[(Verdict::Valid, 3000), (Verdict::RateLimited, 600)]);
+        gains.push((Subject::Token(hot), hot_gain));
+        gains.push((Subject::Token(refused), gain(&[(Verdict::Superseded, 300)])));
         busiest.note(&gains);
         busiest.show();
         assert!(!text().contains("busiest_tokens{"), "too soon");

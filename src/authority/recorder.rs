@@ -10,10 +10,13 @@ mod gains;
 mod log;
 mod room;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
 
 use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
@@ -52,10 +55,13 @@ struct Counting {
     taken: Option<(usize, Written)>,
 }
 
+/// What was counted of tokens, hour by hour.
+pub type Tokens = HashMap<(TokenId, Hour), TokenUse, RandomState>;
+
 /// What was counted since the last time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    pub tokens: HashMap<(TokenId, Hour), TokenUse>,
+    pub tokens: Tokens,
     /// How the last requests of tokens ended, the oldest first.
     pub ended: HashMap<TokenId, VecDeque<Ended>>,
     /// Of secrets that are none of a token's, by the namespace of whoever asked about them.
@@ -66,7 +72,8 @@ pub struct Batch {
 }
 
 impl Recorder {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    #[doc(hidden)]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             logs: Default::default(),
             ends: Ends::default(),
@@ -76,7 +83,8 @@ impl Recorder {
     }
 
     /// Takes down a judged request of a token.
-    pub(super) fn note(&self, id: TokenId, namespace: &str, judged: &Judged<'_>) {
+    #[doc(hidden)]
+    pub fn note(&self, id: TokenId, namespace: &str, judged: &Judged<'_>) {
         self.write(Subject::Token(id), namespace, judged);
     }
 
@@ -99,7 +107,19 @@ impl Recorder {
 
     /// Counts what was taken down since the last time, and answers all that was counted.
     pub async fn count(&self) -> Batch {
-        std::mem::take(&mut self.counted().await.batch)
+        let batch = &mut self.counted().await.batch;
+        // Mostly as many will come again; growing would move all of them several times.
+        let next = Batch {
+            tokens: Tokens::with_capacity_and_hasher(batch.tokens.len(), RandomState::default()),
+            ..Batch::default()
+        };
+        std::mem::replace(batch, next)
+    }
+
+    /// The same, and leaves it here, for benches.
+    #[doc(hidden)]
+    pub async fn count_on(&self) {
+        drop(self.counted().await);
     }
 
     /// The same, and leaves it here.
@@ -213,14 +233,19 @@ impl Batch {
         hour: Hour,
         most: usize,
     ) -> Option<&mut TokenUse> {
-        let tokens = &self.tokens;
-        let known = tokens.contains_key(&(id, hour)) || tokens.len() < room::TOKENS_MAX;
-        if !known || !self.room.take(most, || room::bytes_of(tokens, &self.ended)) {
+        let tokens = &mut self.tokens;
+        if !self.room.take(most, || room::bytes_of(tokens, &self.ended)) {
             return None;
         }
-        self.begun.get_or_insert_with(Instant::now);
-        let own = self.tokens.entry((id, hour));
-        Some(own.or_insert_with(|| TokenUse::of(namespace.clone())))
+        let full = tokens.len() >= room::TOKENS_MAX;
+        match tokens.entry((id, hour)) {
+            Entry::Occupied(own) => Some(own.into_mut()),
+            Entry::Vacant(_) if full => None,
+            Entry::Vacant(place) => {
+                self.begun.get_or_insert_with(Instant::now);
+                Some(place.insert(TokenUse::of(namespace.clone())))
+            }
+        }
     }
 
     /// Requests that were counted.

@@ -13,7 +13,7 @@ use crate::domain::validation_id::ValidationId;
 
 use super::Authority;
 use super::access::Right;
-use super::act;
+use super::act::{self, Act};
 use super::error::Error;
 use super::recorder::End;
 
@@ -41,10 +41,17 @@ pub enum Reported {
     Unjudged(TokenId),
 }
 
+/// An act that tells how requests ended.
+pub trait Telling: Act {}
+
+impl Telling for act::Report {}
+
+impl Telling for act::AccessLogs {}
+
 impl Authority {
     /// Takes down how a request of a token ended; answers whether there is such a token within the
     /// right. Waits while what was told before is counted.
-    pub async fn report(&self, right: &Right<act::Report>, told: Told) -> Result<bool, Error> {
+    pub async fn report(&self, right: &Right<impl Telling>, told: Told) -> Result<bool, Error> {
         self.needs_usage()?;
         let Told {
             about,
@@ -68,7 +75,7 @@ impl Authority {
         let own = || usage::endpoint(patterns.texts(), method.as_deref(), path.as_deref());
         let folded = self.folded(path.as_deref(), own);
         // A path that is longer than any that is told apart shall be seen to be.
-        let path = beginning(folded, ENDPOINT_BYTES_MAX + 4).to_owned();
+        let path = beginning(&folded, ENDPOINT_BYTES_MAX + 4).to_owned();
         let end = End {
             token: id,
             namespace: token.namespace.clone(),

@@ -1,5 +1,6 @@
 //! The question of all questions: may this secret do what is asked, now?
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::domain::secret::Presented;
 use crate::domain::spending::{Left, Scope};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenId};
-use crate::domain::usage::{self, Judged};
+use crate::domain::usage::{self, Judged, withheld};
 use crate::domain::validation_id::ValidationId;
 use crate::domain::verdict::{self, Consistency, Credential, Request, Verdict};
 
@@ -221,6 +222,10 @@ impl Authority {
             ..
         } = &question.request;
         let (method, path) = (method.as_deref(), path.as_deref());
+        let user_agent = match self.usage.user_agents {
+            true => withheld(&question.user_agent),
+            false => Cow::default(),
+        };
         let note = Judged {
             at: Timestamp::default(),
             verdict: judged.verdict,
@@ -230,10 +235,7 @@ impl Authority {
             method: method.unwrap_or_default(),
             path: "",
             client: client_ip.and_then(|address| self.usage.clients.of(address)),
-            user_agent: match self.usage.user_agents {
-                true => &question.user_agent,
-                false => "",
-            },
+            user_agent: &user_agent,
         };
         match &judged.subject {
             Some(Subject {
@@ -248,7 +250,7 @@ impl Authority {
                         Credential::Own { version, .. } => *version,
                         Credential::Lease { .. } => 0,
                     },
-                    path: self.folded(path, || about.endpoint(method, path)),
+                    path: &self.folded(path, || about.endpoint(method, path)),
                     ..note
                 };
                 self.recorder.note(about.id(), about.namespace(), &note);
@@ -263,13 +265,14 @@ impl Authority {
     }
 
     /// What a request on `path` counts under: what the configuration folds it into, else what its token
-    /// does.
+    /// does, without whatever in it may be a secret.
     pub(super) fn folded<'a>(
         &'a self,
         path: Option<&'a str>,
         by_token: impl FnOnce() -> &'a str,
-    ) -> &'a str {
-        self.usage.templates.folding(path).unwrap_or_else(by_token)
+    ) -> Cow<'a, str> {
+        let template = self.usage.templates.folding(path);
+        template.map_or_else(|| withheld(by_token()), Cow::Borrowed)
     }
 
     /// A new name for a judgement.

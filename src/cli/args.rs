@@ -228,8 +228,9 @@ fn not_taken(command: &str) -> impl Iterator<Item = &'static (&'static str, &'st
 }
 
 /// The flags of a server that `init` has no use for.
-const NOT_FOR_INIT: [&str; 5] = [
+const NOT_FOR_INIT: [&str; 6] = [
     "listen",
+    "console",
     "min_durability",
     "require_existing",
     "allow_plaintext",

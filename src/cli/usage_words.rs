@@ -129,7 +129,7 @@ fn by_hour(hourly: &[pb::HourlyUsage], ink: Ink) -> String {
     };
     let hour = |hour: &pb::HourlyUsage| moment(hour.hour.as_ref());
     format!(
-        "\nrequests, {column}, at most {most} in an hour\n|{drawn}|\n{} to {}\n",
+        "\nrequests, {column}, at most {most} in an hour\n|{drawn}|\nfrom the hour of {} to that of {}\n",
         hour(first),
         hour(last)
     )
@@ -319,7 +319,7 @@ mod tests {
              \n\
              requests, an hour each, at most 2 in an hour\n\
              |▄ █|\n\
-             1970-01-01T00:00:00Z to 1970-01-01T02:00:00Z\n\
+             from the hour of 1970-01-01T00:00:00Z to that of 1970-01-01T02:00:00Z\n\
              \n\
              endpoints\n\
              METHOD  ENDPOINT   REQUESTS  OK  FAILED  P95\n\

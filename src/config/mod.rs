@@ -352,7 +352,8 @@ fn span_up_to(
         _ => Err(ConfigError::key(
             key,
             format!(
-                "must be a span of {smallest:?} to {written}, such as \"500ms\" or \"10s\"; got {}",
+                "must be a span of {} to {written}, written as in \"500ms\", \"10s\" or \"7d\"; got {}",
+                humantime::format_duration(smallest),
                 quoted(text)
             ),
         )),

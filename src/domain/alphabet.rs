@@ -59,6 +59,23 @@ pub fn decode(text: &str) -> Option<u128> {
     })
 }
 
+/// The same of few digits, soon: `None` also where there are more than 10, which may be too many for
+/// 64 bits.
+pub fn number(text: &str) -> Option<u64> {
+    if text.len() > 10 {
+        return None;
+    }
+    text.bytes().try_fold(0, |value: u64, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' => byte - b'A' + 10,
+            b'a'..=b'z' => byte - b'a' + 36,
+            _ => return None,
+        };
+        Some(value * 62 + u64::from(digit))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ mod report;
 mod rows;
 mod summed;
 mod terms;
+mod withheld;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use recent::Recent;
 pub use report::{Report, Window};
 pub use rows::{Add, Rows};
 pub use terms::{ClientAddresses, Templates, UsageTerms};
+pub use withheld::withheld;
 
 /// Endpoints of a token that are told apart, in one batch or one hour.
 pub const ENDPOINTS_MAX: usize = 64;
@@ -234,9 +236,12 @@ pub struct Use {
     pub endpoints: Rows<Endpoint, Counts, ENDPOINTS_MAX>,
     /// Of tokens only.
     pub clients: Rows<IpAddr, Client, CLIENTS_MAX>,
-    /// Of namespaces only.
-    pub tokens: Rows<TokenId, Counts, TOKENS_MAX>,
+    /// Of namespaces only; apart, since tokens are many.
+    pub tokens: Option<Box<TokenRows>>,
 }
+
+/// Tokens of a namespace.
+pub type TokenRows = Rows<TokenId, Counts, TOKENS_MAX>;
 
 /// Versions that are told apart: more than a token has secrets at once.
 pub const VERSIONS_MAX: usize = 8;
@@ -300,7 +305,11 @@ impl Add for Use {
         self.versions.add(versions);
         self.endpoints.add(endpoints);
         self.clients.add(clients);
-        self.tokens.add(tokens);
+        match (&mut self.tokens, tokens) {
+            (Some(own), Some(other)) => own.add(*other),
+            (own @ None, other) => *own = other,
+            (Some(_), None) => {}
+        }
     }
 
     fn weight(&self) -> u64 {

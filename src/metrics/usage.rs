@@ -27,10 +27,32 @@ pub struct Recorded {
     /// How long requests took, as was reported, and how they ended.
     reported: Histogram,
     outcomes: Family<Outcome, Counter>,
+    /// What became of the entries of access logs.
+    entries: Family<EntryLabels, Counter>,
+}
+
+/// What became of an entry of an access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEntry {
+    /// It was counted as the end of a request.
+    Counted,
+    /// It tells of no end: the request goes on, or another entry tells.
+    Partial,
+    /// It names no judgement.
+    Unnamed,
+    /// There is no such token within the proxy's permission.
+    Unknown,
+    /// It could not be counted: by the caller's rate limit, a store that is away, or the deadline.
+    Lost,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EntryLabels {
     outcome: &'static str,
 }
 
@@ -44,6 +66,7 @@ impl Default for Recorded {
             flushes: Histogram::new(SECONDS),
             reported: Histogram::new(SECONDS),
             outcomes: Family::default(),
+            entries: Family::default(),
         }
     }
 }
@@ -70,6 +93,21 @@ impl Recorded {
         self.outcomes.get_or_create(&Outcome { outcome }).inc();
         if let Some(latency) = latency {
             self.reported.observe(latency.as_secs_f64());
+        }
+    }
+
+    /// Counts what became of entries of access logs.
+    pub fn logged(&self, became: LogEntry, entries: usize) {
+        let outcome = match became {
+            LogEntry::Counted => "counted",
+            LogEntry::Partial => "partial",
+            LogEntry::Unnamed => "unnamed",
+            LogEntry::Unknown => "unknown",
+            LogEntry::Lost => "lost",
+        };
+        if entries > 0 {
+            let counter = self.entries.get_or_create(&EntryLabels { outcome });
+            counter.inc_by(entries as u64);
         }
     }
 
@@ -100,5 +138,7 @@ impl Recorded {
         );
         let help = "Requests whose end was reported";
         registry.register("reported", help, self.outcomes.clone());
+        let help = "Entries of proxies' access logs, by what became of them";
+        registry.register("access_log_entries", help, self.entries.clone());
     }
 }

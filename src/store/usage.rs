@@ -5,8 +5,6 @@
 
 mod stored;
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 
 use crate::domain::name::Namespace;
@@ -17,7 +15,8 @@ use crate::domain::usage::{Book, Gain, Hour, Mark, Subject, Summary};
 use super::StoreError;
 
 pub use stored::{
-    decode_days, decode_hours, decode_ledger, encode_days, encode_gain, encode_hour, encode_ledger,
+    add_frames, decode_days, decode_hours, decode_ledger, encode_days, encode_gain, encode_hour,
+    encode_ledger, write_gain,
 };
 
 /// The acts on usage.
@@ -54,7 +53,8 @@ pub trait UsageStore: Send + Sync {
 pub struct Flush {
     /// The process, by a random number, and how many flushes came before.
     pub mark: Mark,
-    pub gains: HashMap<Subject, Gain>,
+    /// Each subject once.
+    pub gains: Vec<(Subject, Gain)>,
 }
 
 /// Answer of [`UsageStore::standing`].

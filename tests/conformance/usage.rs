@@ -74,7 +74,7 @@ fn gain(requests: &[Request]) -> Gain {
             outcome,
         });
         gain.add(Gain {
-            hours: BTreeMap::from([(Hour::of(one.at), own.used)]),
+            hours: vec![(Hour::of(one.at), own.used)],
             recent: own.recent,
             ended: ended.into_iter().collect(),
         });

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use prost_reflect::DescriptorPool;
-use token_authority::authority::act::TABLE;
+use prost_reflect::{DescriptorPool, ServiceDescriptor};
+use token_authority::authority::act::{BESIDE, TABLE};
+use token_authority::transport::grpc::envoy;
 use token_authority::transport::grpc::pb::revoke_request::Target;
 use token_authority::transport::grpc::pb::{
     self, CreateRequest, DeleteRequest, GetRequest, ListRequest, RevokeRequest, ValidateRequest,
@@ -29,6 +30,13 @@ fn the_permission_table_names_every_method_of_the_service() {
     let table: BTreeSet<String> = TABLE.iter().map(|(rpc, _)| (*rpc).to_owned()).collect();
     assert_eq!(methods, table);
     assert_eq!(table.len(), TABLE.len(), "no method twice");
+    let envoys = DescriptorPool::decode(envoy::FILE_DESCRIPTOR_SET).expect("sound descriptors");
+    for (rpc, _) in BESIDE {
+        let named =
+            |service: ServiceDescriptor| service.methods().any(|method| method.name() == rpc);
+        assert!(envoys.services().any(named), "{rpc} is served");
+        assert!(!table.contains(rpc), "{rpc} is counted apart");
+    }
 }
 
 /// The secret of a token with these scopes.

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod access_logs;
 mod audit;
 mod bad_input;
 mod bad_limits;
@@ -253,6 +254,15 @@ on_both_stores! {
         what_was_counted_before_a_stop_is_kept,
         where_no_usage_is_kept_asking_is_refused,
         no_more_is_kept_of_clients_than_is_wanted,
+        no_secret_is_kept_that_a_path_or_a_user_agent_holds,
+    }
+    access_logs {
+        access_logs_complete_what_was_judged,
+        a_header_that_a_client_forged_feeds_nobodys_usage,
+        access_logs_need_the_permission_to_report,
+        a_stream_of_access_logs_ends_with_the_right_of_its_proxy,
+        a_proxy_over_its_limit_loses_entries_and_not_its_stream,
+        a_stream_of_access_logs_ends_well_when_the_server_leaves,
     }
     reports {
         reports_complete_what_was_judged,

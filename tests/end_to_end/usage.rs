@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use token_authority::transport::grpc::pb::create_request::Expiration;
 use token_authority::transport::grpc::pb::{
-    CreateRequest, ListRequest, OverviewRequest, OverviewResponse, Token, UsageCounts,
-    UsageRequest, UsageResponse, UsageTotals, ValidateRequest, Verdict,
+    CreateRequest, ListRequest, OverviewRequest, OverviewResponse, ReportRequest, Token,
+    UsageCounts, UsageRequest, UsageResponse, UsageTotals, ValidateRequest, Verdict,
 };
 use tonic::Code;
 
@@ -371,4 +371,29 @@ pub(crate) async fn no_more_is_kept_of_clients_than_is_wanted(authority: Authori
     assert!(told.recent.iter().all(|one| one.client_ip == "192.0.2.0"));
     let endpoints: Vec<&str> = told.endpoints.iter().map(|row| &*row.endpoint).collect();
     assert_eq!(endpoints, ["/users/*", "/else"]);
+}
+
+pub(crate) async fn no_secret_is_kept_that_a_path_or_a_user_agent_holds(authority: Authority) {
+    let mut root = authority.root().await;
+    let (token, secret) = create(&mut root, named("bot")).await;
+    let path = format!("/bot{secret}/send");
+    let question = ValidateRequest {
+        user_agent: format!("bot/1 ({secret})"),
+        ..calling(&secret, "POST", &path)
+    };
+    let judged = ask(&mut root, question).await;
+    let ended = ReportRequest {
+        validation_id: judged.validation_id,
+        endpoint: path,
+        method: "POST".to_owned(),
+        status_code: 200,
+        ..ReportRequest::default()
+    };
+    let reports = tokio_stream::once(ended);
+    root.report(reports).await.expect("a report");
+    let told = usage_once(&mut root, &token, |totals| totals.completed == 1).await;
+    assert_eq!(told.endpoints.len(), 1, "{:?}", told.endpoints);
+    assert_eq!(told.endpoints[0].endpoint, "/botta_*/send");
+    assert_eq!(told.recent[0].endpoint, "/botta_*/send");
+    assert_eq!(told.recent[0].user_agent, "bot/1 (ta_*)");
 }

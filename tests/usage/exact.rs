@@ -214,7 +214,8 @@ async fn every_request_is_counted_once(site: &Site) {
         assert_eq!(clients.sum::<u64>(), tally.requests());
         all.add(tally);
     }
-    all.is_told_by(&overlooked(&mut root).await, "the namespace");
+    let told = overlooked(&mut root, (all.requests(), all.ended)).await;
+    all.is_told_by(&told, "the namespace");
     assert_eq!(site.sum("usage_lost_total"), 0.0);
 }
 

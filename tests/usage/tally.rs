@@ -125,9 +125,17 @@ pub(crate) async fn told_once(
     }
 }
 
-/// What Overview tells of the namespace `default`.
-pub(crate) async fn overlooked(client: &mut Client) -> UsageTotals {
-    let request = OverviewRequest::default();
-    let told = client.overview(request).await.unwrap().into_inner();
-    told.totals.unwrap_or_default()
+/// What Overview tells of the namespace `default`, once it is as many requests and ends as are expected.
+pub(crate) async fn overlooked(client: &mut Client, (requests, ended): (u64, u64)) -> UsageTotals {
+    let patience = Instant::now() + ADDED_WITHIN;
+    loop {
+        let request = OverviewRequest::default();
+        let told = client.overview(request).await.unwrap().into_inner();
+        let totals = told.totals.unwrap_or_default();
+        let enough = totals.requests >= requests && totals.completed >= ended;
+        if enough || Instant::now() > patience {
+            return totals;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

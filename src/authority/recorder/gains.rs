@@ -1,7 +1,9 @@
 //! From what was counted to what is added to the store: a gain of each token, and of each namespace.
 
 use std::collections::hash_map::{Entry, IntoIter};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
 
 use crate::domain::name::Namespace;
 use crate::domain::token::TokenId;
@@ -17,15 +19,16 @@ use super::Batch;
 pub(super) struct Making {
     tokens: IntoIter<(TokenId, Hour), TokenUse>,
     ended: HashMap<TokenId, VecDeque<Ended>>,
-    namespaces: HashMap<(Namespace, Hour), Sum>,
-    gains: HashMap<Subject, Gain>,
+    namespaces: HashMap<(Namespace, Hour), Sum, RandomState>,
+    /// Where among the gains those of a token are; only known where they are of several hours.
+    places: Option<HashMap<TokenId, usize, RandomState>>,
     made: Made,
 }
 
 /// All gains of what was counted.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    pub(super) gains: HashMap<Subject, Gain>,
+    pub(super) gains: Vec<(Subject, Gain)>,
     /// How many requests, and ends of requests, were counted in them.
     pub(super) requests: u64,
 }
@@ -34,10 +37,17 @@ pub(super) struct Made {
 #[derive(Debug, Default)]
 struct Sum {
     counts: Counts,
+    /// Hashed with care, since callers choose them.
     endpoints: HashMap<Endpoint, Counts>,
     other: Counts,
+    /// The busiest, and some others.
     tokens: Vec<(TokenId, Counts)>,
+    /// The tokens that are in no row.
+    rest: Counts,
 }
+
+/// Tokens among which the busiest are looked for at once.
+const TOKENS_HELD: usize = 8 * TOKENS_MAX;
 
 impl Making {
     pub(super) fn of(batch: Batch) -> Self {
@@ -48,7 +58,13 @@ impl Making {
             begun: _,
             room: _,
         } = batch;
-        let mut made = Made::default();
+        let mut made = Made {
+            gains: Vec::with_capacity(tokens.len() + 1),
+            requests: 0,
+        };
+        let mut hours = tokens.keys().map(|(_, hour)| hour);
+        let first = hours.next();
+        let several = hours.any(|hour| Some(hour) != first);
         let namespaces = unknown.into_iter().map(|(place, counts)| {
             made.requests += counts.requests();
             let sum = Sum {
@@ -61,7 +77,7 @@ impl Making {
             namespaces: namespaces.collect(),
             tokens: tokens.into_iter(),
             ended,
-            gains: HashMap::new(),
+            places: several.then(HashMap::default),
             made,
         }
     }
@@ -78,14 +94,24 @@ impl Making {
             self.made.requests += used.counts.requests() + told;
             let sum = self.namespaces.entry((namespace, hour)).or_default();
             sum.add(id, &used);
-            let gain = Gain {
-                hours: BTreeMap::from([(hour, used)]),
-                recent,
-                ended: self.ended.remove(&id).unwrap_or_default(),
+            let ended = match self.ended.is_empty() {
+                true => None,
+                false => self.ended.remove(&id),
             };
-            match self.gains.entry(Subject::Token(id)) {
-                Entry::Vacant(place) => drop(place.insert(gain)),
-                Entry::Occupied(mut known) => known.get_mut().add(gain),
+            let gain = Gain {
+                hours: vec![(hour, used)],
+                recent,
+                ended: ended.unwrap_or_default(),
+            };
+            let gains = &mut self.made.gains;
+            match self.places.as_mut().map(|places| places.entry(id)) {
+                Some(Entry::Occupied(known)) => gains[*known.get()].1.add(gain),
+                new => {
+                    if let Some(Entry::Vacant(place)) = new {
+                        place.insert(gains.len());
+                    }
+                    gains.push((Subject::Token(id), gain));
+                }
             }
         }
         self.tokens.len() > 0
@@ -95,21 +121,28 @@ impl Making {
     pub(super) fn finish(self) -> Made {
         let Self {
             namespaces,
-            mut gains,
-            made,
+            mut made,
             ..
         } = self;
+        let mut gains: HashMap<Namespace, Gain> = HashMap::new();
         for ((namespace, hour), sum) in namespaces {
-            let own = gains.entry(Subject::Namespace(namespace)).or_default();
-            own.hours.insert(hour, sum.used());
+            let own = gains.entry(namespace).or_default();
+            own.add_hour(hour, sum.used());
         }
-        Made { gains, ..made }
+        let gains = gains.into_iter();
+        let gains = gains.map(|(namespace, gain)| (Subject::Namespace(namespace), gain));
+        made.gains.extend(gains);
+        made
     }
 }
 
 impl Sum {
     fn add(&mut self, id: TokenId, used: &Use) {
         self.counts.add(used.counts.clone());
+        if self.tokens.len() == TOKENS_HELD {
+            // A token comes once, so one that is lighter than so many others stays so.
+            drop_lightest(&mut self.tokens, TOKENS_MAX, &mut self.rest);
+        }
         self.tokens.push((id, used.counts.clone()));
         let (endpoints, other) = used.endpoints.read();
         for (endpoint, counts) in endpoints {
@@ -127,11 +160,13 @@ impl Sum {
             endpoints,
             other,
             tokens,
+            rest,
         } = self;
+        let tokens = busiest::<_, TOKENS_MAX>(tokens, rest);
         Use {
             counts,
             endpoints: busiest::<_, ENDPOINTS_MAX>(endpoints.into_iter().collect(), other),
-            tokens: busiest::<_, TOKENS_MAX>(tokens, Counts::default()),
+            tokens: (!tokens.is_empty()).then(|| Box::new(tokens)),
             ..Use::default()
         }
     }
@@ -142,10 +177,15 @@ fn busiest<K: PartialEq, const MOST: usize>(
     mut rows: Vec<(K, Counts)>,
     mut other: Counts,
 ) -> Rows<K, Counts, MOST> {
-    if rows.len() > MOST {
-        let weight = |(_, counts): &(K, Counts)| std::cmp::Reverse(counts.weight());
-        rows.select_nth_unstable_by_key(MOST, weight);
-        rows.drain(MOST..).for_each(|(_, counts)| other.add(counts));
-    }
+    drop_lightest(&mut rows, MOST, &mut other);
     Rows::of_parts(rows, other)
+}
+
+/// Leaves the heaviest rows.
+fn drop_lightest<K>(rows: &mut Vec<(K, Counts)>, most: usize, other: &mut Counts) {
+    if rows.len() > most {
+        let weight = |(_, counts): &(K, Counts)| std::cmp::Reverse(counts.weight());
+        rows.select_nth_unstable_by_key(most, weight);
+        rows.drain(most..).for_each(|(_, counts)| other.add(counts));
+    }
 }

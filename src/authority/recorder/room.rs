@@ -9,7 +9,7 @@ use crate::domain::usage::{
     Client, Completed, Counts, Ended, Endpoint, Hour, Judged, Recent, TokenUse, Use,
 };
 
-use super::End;
+use super::{End, Tokens};
 
 /// Most tokens, each once for each hour, and most bytes, as far as they can be told: of what is counted,
 /// and again of what is on its way to the store.
@@ -63,10 +63,7 @@ impl Room {
 }
 
 /// What the counted takes, as far as that can be told.
-pub(super) fn bytes_of(
-    tokens: &HashMap<(TokenId, Hour), TokenUse>,
-    ended: &HashMap<TokenId, VecDeque<Ended>>,
-) -> usize {
+pub(super) fn bytes_of(tokens: &Tokens, ended: &HashMap<TokenId, VecDeque<Ended>>) -> usize {
     let tokens: usize = tokens.values().map(of_token).sum();
     let ended: usize = ended.values().map(VecDeque::len).sum();
     tokens + ended * (size_of::<Ended>() + 64)

@@ -70,7 +70,8 @@ impl Default for Keeping {
 /// What one process counted of one subject, and adds at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gain {
-    pub hours: BTreeMap<Hour, Use>,
+    /// Mostly one: each hour once, in their order.
+    pub hours: Vec<(Hour, Use)>,
     /// Of tokens only; the oldest first.
     pub recent: VecDeque<Recent>,
     /// Of tokens only; the oldest first.
@@ -85,12 +86,20 @@ impl Gain {
             ended,
         } = other;
         for (hour, used) in hours {
-            self.hours.entry(hour).or_default().add(used);
+            self.add_hour(hour, used);
         }
         self.recent.extend(recent);
         last_of(&mut self.recent, |recent| recent.at);
         self.ended.extend(ended);
         last_of(&mut self.ended, |ended| ended.at);
+    }
+
+    /// Adds what was counted within an hour.
+    pub fn add_hour(&mut self, hour: Hour, used: Use) {
+        match self.hours.binary_search_by_key(&hour, |(known, _)| *known) {
+            Ok(at) => self.hours[at].1.add(used),
+            Err(at) => self.hours.insert(at, (hour, used)),
+        }
     }
 }
 
@@ -139,16 +148,10 @@ impl Ledger {
     /// A process's gains come in the order of their numbers: it sends none before the one before has
     /// arrived, or was given up for good.
     pub fn add(&mut self, mark: Mark, gain: Gain) -> bool {
-        let known = self
-            .marks
-            .iter()
-            .position(|known| known.process == mark.process);
-        if let Some(at) = known {
-            if self.marks[at].sequence >= mark.sequence {
-                return false;
-            }
-            self.marks.remove(at);
+        if self.knows(mark) {
+            return false;
         }
+        self.marks.retain(|known| known.process != mark.process);
         self.marks.push(mark);
         let beyond = self.marks.len().saturating_sub(MARKS_MAX);
         self.marks.drain(..beyond);
@@ -180,6 +183,12 @@ impl Ledger {
         self.ended.extend(ended);
         last_of(&mut self.ended, |ended| ended.at);
         true
+    }
+
+    /// Whether the gain under this mark was added before.
+    pub fn knows(&self, mark: Mark) -> bool {
+        let mut marks = self.marks.iter();
+        marks.any(|known| known.process == mark.process && known.sequence >= mark.sequence)
     }
 
     /// Takes out the hours that are over at `now`, to be put beside it, and drops what is too old. Of

@@ -13,7 +13,7 @@ pub struct Recent {
     pub verdict: Verdict,
     pub client: Option<IpAddr>,
     /// Bytes of each of the texts.
-    lengths: [usize; TEXTS],
+    lengths: [u32; TEXTS],
     texts: String,
 }
 
@@ -32,14 +32,14 @@ impl Recent {
             (judged.user_agent, USER_AGENT_BYTES_MAX),
         ]
         .map(|(text, most)| beginning(text, most));
-        let lengths = parts.map(str::len);
-        texts.reserve_exact(lengths.iter().sum());
+        texts.reserve_exact(parts.iter().map(|part| part.len()).sum());
         texts.extend(parts);
         Self {
             at: judged.at,
             verdict: judged.verdict,
             client: judged.client,
-            lengths,
+            // No text is longer than a message may be.
+            lengths: parts.map(|part| part.len() as u32),
             texts,
         }
     }
@@ -61,7 +61,7 @@ impl Recent {
     }
 
     fn text(&self, number: usize) -> &str {
-        let begin: usize = self.lengths[..number].iter().sum();
-        &self.texts[begin..begin + self.lengths[number]]
+        let begin = self.lengths[..number].iter().sum::<u32>() as usize;
+        &self.texts[begin..begin + self.lengths[number] as usize]
     }
 }

@@ -25,10 +25,9 @@ impl Window {
     /// The window that begins with the hour that holds `now - span`.
     pub fn of(now: Timestamp, span: Duration) -> Result<Self, Flaw> {
         if span.is_zero() || span > Self::MAX {
-            let most = Self::MAX.as_secs();
+            let most = Self::MAX.as_secs() / (24 * 3600);
             return Err(Flaw::new(format!(
-                "must be longer than 0 and at most {most} s; got {} s",
-                span.as_secs()
+                "must be longer than 0 and at most {most} days; got {span:?}"
             )));
         }
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
@@ -149,7 +148,9 @@ impl Report {
             report.hourly.push((hour, counts));
             endpoints.add(by_endpoint);
             clients.add(by_client);
-            tokens.add(by_token);
+            if let Some(by_token) = by_token {
+                tokens.add(*by_token);
+            }
             versions.add(by_version);
         }
         report.endpoints = endpoints.listed(Self::ROWS_MAX);

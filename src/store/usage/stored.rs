@@ -7,10 +7,12 @@
 //! Field numbers are for ever; times are microseconds since 1970, spans are microseconds.
 
 mod counts;
+mod recents;
 mod requests;
 mod used;
+mod writing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -19,9 +21,11 @@ use prost::Message;
 
 use self::counts::{StoredCounts, pairs};
 use self::requests::{StoredEnded, StoredRecent};
-use self::used::{StoredUse, StoredVersion, stored_use};
+use self::used::{StoredUse, StoredVersion, write_use};
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Add, Counts, Day, Gain, Hour, Ledger, Mark, Use, Version};
+use crate::domain::usage::{
+    Add, Counts, Day, Ended, Gain, Hour, Ledger, Mark, Recent, Use, Version,
+};
 use crate::store::StoreError;
 
 /// A frame of a ledger: what was folded, or one gain.
@@ -35,10 +39,24 @@ struct StoredFrame {
     sequence: u64,
     #[prost(message, repeated, tag = "4")]
     hours: Vec<StoredUse>,
+    /// As they were written before `recents` was.
     #[prost(message, repeated, tag = "5")]
     recent: Vec<StoredRecent>,
     #[prost(message, repeated, tag = "6")]
     ended: Vec<StoredEnded>,
+    /// The last requests, as [`recents`] writes them.
+    #[prost(bytes = "vec", tag = "7")]
+    recents: Vec<u8>,
+}
+
+/// Numbers of its fields.
+mod tag {
+    pub(super) const FOLDED: u32 = 1;
+    pub(super) const PROCESS: u32 = 2;
+    pub(super) const SEQUENCE: u32 = 3;
+    pub(super) const HOURS: u32 = 4;
+    pub(super) const ENDED: u32 = 6;
+    pub(super) const RECENTS: u32 = 7;
 }
 
 /// What else is folded, beside open hours and last requests, which stand where those of gains do.
@@ -79,15 +97,42 @@ struct StoredDay {
 
 /// A gain, as it is appended to its subject's ledger.
 pub fn encode_gain(mark: Mark, gain: &Gain) -> Vec<u8> {
-    let frame = StoredFrame {
-        folded: None,
-        process: mark.process,
-        sequence: mark.sequence,
-        hours: gain.hours.iter().map(stored_use).collect(),
-        recent: gain.recent.iter().map(StoredRecent::from).collect(),
-        ended: gain.ended.iter().map(StoredEnded::from).collect(),
-    };
-    frame.encode_length_delimited_to_vec()
+    let mut frame = Vec::with_capacity(256);
+    write_gain(&mut frame, mark, gain);
+    frame
+}
+
+/// The same, written behind whatever stands there.
+pub fn write_gain(out: &mut Vec<u8>, mark: Mark, gain: &Gain) {
+    let Gain {
+        hours,
+        recent,
+        ended,
+    } = gain;
+    writing::behind_its_length(out, |out| {
+        writing::fixed(out, tag::PROCESS, mark.process);
+        writing::number(out, tag::SEQUENCE, mark.sequence);
+        let hours = hours.iter().map(|(hour, used)| (hour, used));
+        write_rest(out, hours, recent, ended);
+    });
+}
+
+/// What gains and what was folded have in common.
+fn write_rest<'a>(
+    out: &mut Vec<u8>,
+    hours: impl Iterator<Item = (&'a Hour, &'a Use)>,
+    recent: &VecDeque<Recent>,
+    ended: &VecDeque<Ended>,
+) {
+    for (hour, used) in hours {
+        writing::inner(out, tag::HOURS, |out| write_use(out, *hour, used));
+    }
+    for ended in ended {
+        writing::message(out, tag::ENDED, &StoredEnded::from(ended));
+    }
+    if !recent.is_empty() {
+        writing::inner(out, tag::RECENTS, |out| recents::write(out, recent));
+    }
 }
 
 /// A ledger, folded into one frame.
@@ -126,20 +171,23 @@ pub fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
             })
             .collect(),
     };
-    let frame = StoredFrame {
-        folded: Some(folded),
-        process: 0,
-        sequence: 0,
-        hours: open.iter().map(stored_use).collect(),
-        recent: recent.iter().map(StoredRecent::from).collect(),
-        ended: ended.iter().map(StoredEnded::from).collect(),
-    };
-    frame.encode_length_delimited_to_vec()
+    let mut frame = Vec::with_capacity(1024);
+    writing::behind_its_length(&mut frame, |out| {
+        writing::message(out, tag::FOLDED, &folded);
+        write_rest(out, open.iter(), recent, ended);
+    });
+    frame
 }
 
 /// Reads a ledger from all of its frames; an empty one from none.
 pub fn decode_ledger(frames: &[u8]) -> Result<Ledger, StoreError> {
     let mut ledger = Ledger::default();
+    add_frames(&mut ledger, frames)?;
+    Ok(ledger)
+}
+
+/// Reads more frames of a ledger.
+pub fn add_frames(ledger: &mut Ledger, frames: &[u8]) -> Result<(), StoreError> {
     for frame in Frames::<StoredFrame>::of(frames) {
         let StoredFrame {
             folded,
@@ -148,29 +196,37 @@ pub fn decode_ledger(frames: &[u8]) -> Result<Ledger, StoreError> {
             hours,
             recent,
             ended,
+            recents,
         } = frame?;
-        let hours = hours.into_iter().map(StoredUse::read);
-        let hours: BTreeMap<_, _> = hours.collect::<Result<_, _>>()?;
-        let recent = recent.into_iter().map(StoredRecent::read);
+        let mut requests = recents::read(&recents)?;
+        for recent in recent {
+            requests.push_back(recent.read()?);
+        }
         let ended = ended.into_iter().map(StoredEnded::read);
-        let gain = Gain {
-            hours,
-            recent: recent.collect::<Result<_, _>>()?,
+        let mut gain = Gain {
+            hours: Vec::with_capacity(hours.len()),
+            recent: requests,
             ended: ended.collect::<Result<_, _>>()?,
         };
+        for stored in hours {
+            let (hour, used) = stored.read()?;
+            gain.add_hour(hour, used);
+        }
         match folded {
             None => {
                 ledger.add(Mark { process, sequence }, gain);
             }
-            Some(folded) => ledger = folded.read(gain)?,
+            Some(folded) => *ledger = folded.read(gain)?,
         }
     }
-    Ok(ledger)
+    Ok(())
 }
 
 /// A closed hour's details, as they are appended to what was put there before.
 pub fn encode_hour(hour: Hour, used: &Use) -> Vec<u8> {
-    stored_use((&hour, used)).encode_length_delimited_to_vec()
+    let mut frame = Vec::with_capacity(256);
+    writing::behind_its_length(&mut frame, |out| write_use(out, hour, used));
+    frame
 }
 
 /// Reads what was put down of closed hours, of one or of several.
@@ -216,7 +272,7 @@ impl StoredFolded {
                 .map(|row| (row.version, Timestamp::from_micros(row.last_used)))
                 .collect(),
             short,
-            open: rest.hours,
+            open: rest.hours.into_iter().collect(),
             recent: rest.recent,
             ended: rest.ended,
             marks: self
@@ -255,15 +311,6 @@ impl<M: Message + Default> Iterator for Frames<'_, M> {
 
 fn corrupt(why: &dyn fmt::Display) -> StoreError {
     StoreError::Corrupt(format!("usage: {why}"))
-}
-
-/// 4 or 16 bytes; none where there is no address.
-fn address_bytes(address: Option<IpAddr>) -> Vec<u8> {
-    match address {
-        None => Vec::new(),
-        Some(IpAddr::V4(address)) => address.octets().to_vec(),
-        Some(IpAddr::V6(address)) => address.octets().to_vec(),
-    }
 }
 
 fn read_address(bytes: &[u8]) -> Result<Option<IpAddr>, StoreError> {

@@ -291,6 +291,19 @@ mod tests {
         refuses(&path).await.expect("it is not listened on yet");
     }
 
+    #[tokio::test]
+    async fn what_is_sent_over_tcp_waits_for_no_acknowledgement() {
+        let listener = Listener::tcp(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let Place::Tcp(address) = listener.place().unwrap() else {
+            panic!("it is bound to an address");
+        };
+        let _peer = TcpStream::connect(address).await.unwrap();
+        let Socket::Tcp(taken, _) = listener.accept().await.unwrap() else {
+            panic!("it was taken over TCP");
+        };
+        assert!(taken.nodelay().unwrap(), "TCP_NODELAY");
+    }
+
     #[test]
     fn of_servers_that_replace_a_dead_ones_socket_at_once_one_listens_there() {
         let folder = tempfile::tempdir().unwrap();

@@ -27,6 +27,8 @@ pub(super) struct Shown {
     pub(super) call: Call,
     secret: Option<Zeroizing<String>>,
     connection: Option<Arc<Connection>>,
+    /// The names of a certificate that a believed peer saw; they count in the place of its own.
+    seen: Option<Vec<PeerName>>,
 }
 
 impl Shown {
@@ -42,6 +44,22 @@ impl Shown {
             secret: proof.secret.map(|secret| secret.to_owned().into()),
             connection: request.extensions().get::<Arc<Connection>>().cloned(),
             call,
+            seen: None,
+        })
+    }
+
+    /// The same, as [`proof_behind`] has it.
+    pub(super) fn behind<T>(
+        rpc: &'static str,
+        request: &Request<T>,
+        authority: &Authority,
+        believed: &Peers,
+    ) -> Result<Self, Error> {
+        let shown = Self::by(rpc, request, authority)?;
+        let behind = proof_behind(rpc, request, &shown.call, authority, believed)?;
+        Ok(Self {
+            seen: behind.seen,
+            ..shown
         })
     }
 
@@ -58,7 +76,10 @@ impl Shown {
     pub(super) fn proof(&self) -> Proof<'_> {
         Proof {
             secret: self.secret.as_ref().map(|secret| secret.as_str()),
-            certificate: self.connection.as_ref().and_then(|own| own.names()),
+            certificate: self
+                .seen
+                .as_deref()
+                .or_else(|| self.connection.as_ref().and_then(|own| own.names())),
         }
     }
 }

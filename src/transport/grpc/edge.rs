@@ -21,7 +21,7 @@ use crate::transport::gate::{Closed, Gate};
 
 use super::call::{Begun, Leaving, REQUEST_ID};
 use super::on_hold::Heard;
-use super::{deadline, known, status};
+use super::{access_log, deadline, known, status};
 
 /// Health must be told while draining and under load, too.
 const ALWAYS_ANSWERED: &str = "/grpc.health.v1.Health/Check";
@@ -43,8 +43,8 @@ const JUDGING: [&str; 4] = [
     act::ValidateStream::RPC,
 ];
 
-/// The method that listens for as long as both sides want, and then answers.
-const LISTENS: &str = "/tokenauthority.v1.TokenService/Report";
+/// Methods that listen for as long as both sides want, and then answer.
+const LISTEN: [&str; 2] = ["/tokenauthority.v1.TokenService/Report", access_log::PATH];
 
 /// The method whose calls may wait longer than others may take.
 const WAITS: &str = "/tokenauthority.v1.TokenService/Acquire";
@@ -141,7 +141,7 @@ where
         let settings = self.settings.clone();
         let begun = settings.begin(&request);
         let path = request.uri().path();
-        let listens = path == LISTENS;
+        let listens = LISTEN.contains(&path);
         let endless = listens || ENDLESS.iter().any(|method| path.starts_with(method));
         let gate = match endless {
             true => &settings.streams,

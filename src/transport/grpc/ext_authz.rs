@@ -26,6 +26,7 @@ use crate::authority::error::Error;
 use crate::authority::validate::{Question, Validation};
 use crate::domain::flaw::quoted;
 use crate::domain::route::Demand;
+use crate::domain::usage::withheld;
 use crate::transport::sidecar::peers::Peers;
 use crate::transport::sidecar::question::HeldRequest;
 use crate::transport::sidecar::refusal::Refusal;
@@ -42,7 +43,7 @@ pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Least room for a message, in bytes: proxies accept requests with 60 KiB of headers as a rule, and
 /// tell of them and of what is around them. What is larger is refused, since clients choose it.
-const MESSAGE_BYTES_LEAST: usize = 256 << 10;
+pub(super) const MESSAGE_BYTES_LEAST: usize = 256 << 10;
 
 /// What the configuration says of Check.
 #[derive(Clone, Debug)]
@@ -149,7 +150,7 @@ impl ExtAuthz {
             token_id = subject.map(|subject| tracing::field::display(subject.about.id())),
             verdict = ?validation.verdict,
             subject_request_id = held.request_id(),
-            user_agent = question.user_agent,
+            user_agent = &*withheld(&question.user_agent),
             "checked"
         );
         Ok(Ok((validation, question)))

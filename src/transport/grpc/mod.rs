@@ -1,5 +1,6 @@
 //! gRPC: the listener's services in a named order, and their bounds; and HTTP beside them.
 
+mod access_log;
 mod call;
 mod caller;
 pub mod codec;
@@ -42,8 +43,10 @@ use crate::transport::http::{BesideGrpc, Pages};
 
 pub use tonic_reflection::server::Error as ReflectionError;
 
+use access_log::AccessLogHandler;
 use dispatch::Dispatch;
 use edge::{EdgeLayer, Settings};
+use envoy::service::accesslog::v3::access_log_service_server as access_logs;
 use ext_authz::ExtAuthz;
 pub use ext_authz::ExtAuthzTerms;
 use pb::token_service_server::{SERVICE_NAME, TokenServiceServer};
@@ -104,7 +107,17 @@ pub async fn serve(
         message_bytes: bounds.message_bytes,
         stream_messages: bounds.stream_messages,
     };
-    let ext_authz = ExtAuthz::new(authority.clone(), Arc::new(ext_authz), bounds.message_bytes);
+    let terms = Arc::new(ext_authz);
+    // What a client says of itself is in an entry, as it is in what Check is asked.
+    let log_bytes = bounds.message_bytes.max(ext_authz::MESSAGE_BYTES_LEAST);
+    let logs = access_logs::AccessLogServiceServer::new(AccessLogHandler {
+        authority: authority.clone(),
+        metrics: metrics.clone(),
+        call_deadline: bounds.call_deadline,
+        message_bytes: log_bytes,
+        terms: terms.clone(),
+    });
+    let ext_authz = ExtAuthz::new(authority.clone(), terms, bounds.message_bytes);
     let settings = Settings {
         authority,
         metrics,
@@ -117,6 +130,7 @@ pub async fn serve(
     let routes = Routes::new(health)
         .add_service(v1.max_decoding_message_size(NAMING_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(NAMING_BYTES_MAX))
+        .add_service(logs.max_decoding_message_size(log_bytes))
         .prepare();
     let service = move || {
         let tokens = TokenServiceServer::new(tokens.clone());
@@ -149,7 +163,8 @@ fn known(path: &str) -> Option<&str> {
     match method(path) {
         // Whatever services beside it have.
         Some(name) => Some(name).filter(|name| act::BESIDE.iter().all(|(rpc, _)| rpc != name)),
-        None => (path == ext_authz::PATH).then_some(act::Check::RPC),
+        None if path == ext_authz::PATH => Some(act::Check::RPC),
+        None => (path == access_log::PATH).then_some(act::AccessLogs::RPC),
     }
 }
 

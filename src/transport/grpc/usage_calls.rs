@@ -90,7 +90,7 @@ impl TokenServiceHandler {
 }
 
 /// Over when the connection takes no more calls; says whether it ends alone.
-fn leaving<T>(request: &Request<T>) -> impl Future<Output = bool> + Send + use<T> {
+pub(super) fn leaving<T>(request: &Request<T>) -> impl Future<Output = bool> + Send + use<T> {
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     async move {
         match connection {
@@ -119,7 +119,7 @@ impl Reports {
             let message = match self.messages.message().await {
                 Ok(Some(message)) => message,
                 Ok(None) => return Ok(()),
-                Err(broken) => return Err(self.explained(broken)),
+                Err(broken) => return Err(explained(broken, self.message_bytes)),
             };
             let taking = tokio::time::timeout(self.deadline, take(caller, message, number));
             match taking.await {
@@ -131,13 +131,14 @@ impl Reports {
             number += 1;
         }
     }
+}
 
-    fn explained(&self, broken: Status) -> Status {
-        match broken.code() {
-            Code::OutOfRange => status::too_large(self.message_bytes),
-            Code::Internal | Code::InvalidArgument => status::undecodable(broken.message()),
-            _ => status::with_request_id(broken),
-        }
+/// Why the messages of a stream broke off, of which none may be longer than that.
+pub(super) fn explained(broken: Status, message_bytes: usize) -> Status {
+    match broken.code() {
+        Code::OutOfRange => status::too_large(message_bytes),
+        Code::Internal | Code::InvalidArgument => status::undecodable(broken.message()),
+        _ => status::with_request_id(broken),
     }
 }
 

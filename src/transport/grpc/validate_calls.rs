@@ -16,6 +16,7 @@ use crate::authority::act::{self, Act};
 use crate::authority::error::Error;
 use crate::authority::validate::{Judges, Validation};
 use crate::domain::flaw::{Flaw, Violations};
+use crate::domain::usage::withheld;
 
 use super::caller::Shown;
 use super::conversation::{Answer, Conversation, StreamBounds};
@@ -78,7 +79,7 @@ fn told(validation: Validation, asked: &convert::Asked) -> pb::ValidateResponse 
         token_id = subject.map(|subject| tracing::field::display(subject.about.id())),
         verdict = ?validation.verdict,
         subject_request_id = asked.trace.request_id,
-        user_agent = asked.question.user_agent,
+        user_agent = &*withheld(&asked.question.user_agent),
         "validated"
     );
     convert::validation(validation)

@@ -175,7 +175,7 @@ async fn what_is_counted_is_kept_of_the_token_and_of_its_namespace() {
     assert_eq!(whole.total.requests(), 6);
     assert_eq!(whole.total.of(Verdict::NotFound), 1);
     let used = &whole.open[&Hour::from_number(1)];
-    let mut tokens: Vec<_> = used.tokens.read().0.cloned().collect();
+    let mut tokens: Vec<_> = used.tokens.as_ref().unwrap().read().0.cloned().collect();
     tokens.sort_by_key(|(id, _)| *id);
     let valid = |requests| Counts::of_parts([(Verdict::Valid, requests)], requests, None);
     assert_eq!(tokens, [(token(1), valid(3)), (token(2), valid(2))]);
@@ -303,7 +303,13 @@ async fn how_requests_ended_is_counted_beside_them() {
     assert_eq!(clients.next().unwrap().1.requests, 1);
     let whole = store.of(&shop());
     assert_eq!(whole.total.completed().unwrap().requests, 3);
-    let rows = whole.open[&Hour::from_number(1)].tokens.read().0.count();
+    let rows = whole.open[&Hour::from_number(1)]
+        .tokens
+        .as_ref()
+        .unwrap()
+        .read()
+        .0
+        .count();
     assert_eq!(rows, 2, "one for each token");
 }
 
@@ -318,7 +324,7 @@ async fn of_many_tokens_the_busiest_have_rows_and_the_sum_is_right() {
     let whole = store.of(&shop());
     assert_eq!(whole.total.requests(), all);
     let used = &whole.open[&Hour::from_number(1)];
-    let (rows, other) = used.tokens.read();
+    let (rows, other) = used.tokens.as_ref().unwrap().read();
     let rows: Vec<u64> = rows.map(|(_, counts)| counts.requests()).collect();
     assert_eq!(rows.len(), TOKENS_MAX);
     assert_eq!(rows.iter().sum::<u64>() + other.requests(), all);

@@ -39,7 +39,7 @@ fn ledger_of(ago: &[u64]) -> Ledger {
         let mut used = Use::default();
         used.note(&judged);
         let gain = Gain {
-            hours: BTreeMap::from([(Hour::of(at(second)), used)]),
+            hours: vec![(Hour::of(at(second)), used)],
             recent: [Recent::of(&judged, None)].into(),
             ..Gain::default()
         };

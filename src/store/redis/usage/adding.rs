@@ -3,8 +3,8 @@
 //! Where a ledger is new then, its token is looked for: it may be gone, and would leave its use for ever.
 //! Only a process that dies just then leaves it.
 
-use std::collections::hash_map;
 use std::iter::Peekable;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use redis::{Cmd, Value, cmd};
@@ -20,7 +20,7 @@ use crate::store::StoreError;
 use crate::store::usage::{Flush, encode_gain};
 
 /// Gains that are still to be added.
-type Gains<'a> = Peekable<hash_map::Iter<'a, Subject, Gain>>;
+type Gains<'a> = Peekable<slice::Iter<'a, (Subject, Gain)>>;
 
 impl RedisStore {
     /// Carries out [`crate::store::UsageStore::add_usage`].

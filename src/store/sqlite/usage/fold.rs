@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::items::Items;
 use super::key;
-use super::unfolded::Frames;
+use super::unfolded::Step;
 use crate::domain::token::TokenId;
 use crate::domain::usage::{Add, Counts, Day, Hour, Keeping, Ledger, Subject, Use};
 use crate::store::StoreError;
@@ -83,17 +84,17 @@ impl Fold {
     /// and stays as it is.
     pub(super) fn of(
         connection: &Connection,
-        frames: &Frames,
+        step: &Step,
         now: Hour,
         keeping: &Keeping,
     ) -> Result<Self, Fault> {
         let mut fold = Self {
             now,
-            folded: Vec::with_capacity(frames.len()),
+            folded: Vec::with_capacity(step.len()),
             unreadable: Vec::new(),
         };
-        for (subject, frames) in frames {
-            match one(connection, subject, frames, now, keeping) {
+        for (subject, items) in step {
+            match one(connection, subject, items, now, keeping) {
                 Ok(folded) => fold.folded.push(folded),
                 Err(Fault::Store(StoreError::Corrupt(reason))) => {
                     let subject = key(subject);
@@ -110,18 +111,16 @@ impl Fold {
 fn one(
     connection: &Connection,
     subject: &Subject,
-    frames: &[u8],
+    items: &Items,
     now: Hour,
     keeping: &Keeping,
 ) -> Result<Folded, Fault> {
     let kept = kept(connection, subject)?;
     let (mut ledger, mut days) = match &kept {
-        None => (decode_ledger(frames)?, BTreeMap::new()),
-        Some(kept) => {
-            let whole = [kept.ledger.as_slice(), frames].concat();
-            (decode_ledger(&whole)?, decode_days(&kept.days)?)
-        }
+        None => (Ledger::default(), BTreeMap::new()),
+        Some(kept) => (decode_ledger(&kept.ledger)?, decode_days(&kept.days)?),
     };
+    items.add_to(subject, &mut ledger)?;
     let mut closed = Vec::new();
     for (hour, mut used) in ledger.close(now, keeping) {
         let sum: &mut Counts = days.entry(hour.day()).or_default();
@@ -171,11 +170,7 @@ fn due(ledger: &Ledger, days: &BTreeMap<Day, Counts>, now: Hour, keeping: &Keepi
 }
 
 /// Subjects of whom something is to be closed or dropped, though nothing was added; at most `most`.
-pub(super) fn due_subjects(
-    connection: &Connection,
-    now: Hour,
-    most: usize,
-) -> Result<Frames, Fault> {
+pub(super) fn due_subjects(connection: &Connection, now: Hour, most: usize) -> Result<Step, Fault> {
     let mut statement = connection.prepare_cached(DUE)?;
     let mut rows = statement.query((now.number(), most as i64))?;
     let mut due = Vec::new();
@@ -183,7 +178,7 @@ pub(super) fn due_subjects(
         let key = row.get_ref(0)?.as_str()?;
         let subject = super::subject(key)
             .map_err(|flaw| StoreError::Corrupt(format!("the subject of a ledger {flaw}")))?;
-        due.push((subject, Vec::new()));
+        due.push((subject, Items::default()));
     }
     Ok(due)
 }

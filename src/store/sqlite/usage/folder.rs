@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::fold::{Fold, due_subjects};
-use super::unfolded::{Frames, Load, STEP, Unfolded};
+use super::unfolded::{Load, STEP, Step, Unfolded};
 use crate::domain::usage::{Hour, Keeping};
 use crate::store::StoreError;
 use crate::store::sqlite::error::Fault;
@@ -186,9 +186,9 @@ impl Bench {
     }
 
     /// Folds these, and waits until that is on disk.
-    fn write(&self, frames: Frames) -> Result<(), Halt> {
-        let fold = Fold::of(&self.connection, &frames, self.now(), &self.keeping)?;
-        let subjects = frames.into_iter().map(|(subject, _)| subject).collect();
+    fn write(&self, step: Step) -> Result<(), Halt> {
+        let fold = Fold::of(&self.connection, &step, self.now(), &self.keeping)?;
+        let subjects = step.into_iter().map(|(subject, _)| subject).collect();
         self.write_act(move |acts| {
             acts.fold(&fold)?;
             acts.unfolded.folded(subjects);

@@ -47,7 +47,22 @@ fn gain(now: Timestamp, requests: &[&str]) -> Gain {
     }
 }
 
-/// One request of each of these at the store's time.
+/// The same of one request of a token, named as servers name judgements: a plain gain.
+fn plain_gain(id: TokenId, now: Timestamp, count: u64) -> Gain {
+    let name = format!("{id}1ProcessName0{count:08}");
+    let mut own = TokenUse::of(Namespace::fallback());
+    own.note(&Judged {
+        validation_id: &name,
+        ..judged(now, "/orders")
+    });
+    Gain {
+        hours: vec![(Hour::of(now), own.used)],
+        recent: own.recent,
+        ..Gain::default()
+    }
+}
+
+/// One request of each of these at the store's time; plain gains, and others by turns.
 async fn add(store: &SqliteStore, sequence: u64, tokens: &[TokenId]) {
     let now = store.inner.time.now();
     let gains = tokens.iter();
@@ -57,7 +72,13 @@ async fn add(store: &SqliteStore, sequence: u64, tokens: &[TokenId]) {
             sequence,
         },
         gains: gains
-            .map(|id| (Subject::Token(*id), gain(now, &["/orders"])))
+            .map(|id| {
+                let gain = match sequence % 2 {
+                    1 => plain_gain(*id, now, sequence),
+                    _ => gain(now, &["/orders"]),
+                };
+                (Subject::Token(*id), gain)
+            })
             .collect(),
     };
     store.add_usage(&flush).await.unwrap();
@@ -149,6 +170,55 @@ async fn whoever_is_killed_loses_nothing_that_was_answered_and_counts_nothing_tw
     assert_eq!(counted(&after, tokens[0]).await, 2);
     drop(store);
     assert_eq!(counted(&bench.open(), tokens[0]).await, 2);
+}
+
+#[tokio::test]
+async fn of_what_is_read_again_only_what_the_ledger_lacks_is_counted() {
+    const FOLDED: u64 = 3;
+    const ADDED: u64 = 7;
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = tokens(&store, 1).await[0];
+    let add = async |sequence| {
+        let now = store.inner.time.now();
+        let mark = Mark {
+            process: 1,
+            sequence,
+        };
+        let gains = vec![(Subject::Token(id), plain_gain(id, now, sequence))];
+        // Twice, as by whoever was not told that the first arrived.
+        for _ in 0..2 {
+            let gains = gains.clone();
+            store.add_usage(&Flush { mark, gains }).await.unwrap();
+        }
+    };
+    for sequence in 1..=FOLDED {
+        add(sequence).await;
+    }
+    // Folded, and not cut off the journal yet.
+    let load = store.inner.unfolded.load().unwrap();
+    let (step, _) = store.inner.unfolded.step(&load.subjects);
+    let now = Hour::of(store.inner.time.now());
+    let fold = Fold::of(&bench.raw(), &step, now, &Keeping::default()).unwrap();
+    let write = move |acts: &Acts<'_>| acts.fold(&fold);
+    store.inner.write(write).await.unwrap();
+    for sequence in FOLDED + 1..=ADDED {
+        add(sequence).await;
+    }
+    let (_copy, after) = killed(&bench);
+    for server in [&store, &after] {
+        let book = server.usage(&Subject::Token(id), now).await.unwrap();
+        assert_eq!(book.ledger.total.requests(), ADDED);
+        let names = book
+            .ledger
+            .recent
+            .iter()
+            .map(|recent| recent.validation_id());
+        let expected = (1..=ADDED).map(|count| format!("{id}1ProcessName0{count:08}"));
+        assert!(names.eq(expected));
+        server.fold_usage().await.unwrap();
+        assert_eq!(counted(server, id).await, ADDED);
+    }
 }
 
 #[tokio::test]

@@ -6,10 +6,15 @@
 //! Both stay readable. What the writer does to the parts takes effect when its transaction is on disk.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
+
+use super::items::{Items, Legend, write_frames, write_plain};
+use super::journal::Lot;
 
 use crate::domain::token::TokenId;
 use crate::domain::usage::Subject;
@@ -18,17 +23,20 @@ use crate::domain::usage::Subject;
 pub(super) const MEMORY_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of memory from which on the fresh part is folded at once.
 pub(super) const WORTH_FOLDING: usize = MEMORY_MAX / 2;
-/// What a subject takes beside its frames: its place in the table, which may be half empty, and its
+/// Bytes of the journal from which on it is folded at once: so long is what is read again at the most after
+/// an unclean stop.
+pub(super) const JOURNAL_MAX: usize = 64 * 1024 * 1024;
+/// What a subject takes beside its items: its place in the table, which may be half empty, and its
 /// name.
 const SUBJECT_BYTES: usize = 128;
 
 /// Subjects of one step of folding: few enough that the writer writes them within some milliseconds.
-pub(super) const STEP: usize = 32;
-/// Bytes of frames of one step, but for the last subject.
+pub(super) const STEP: usize = 128;
+/// Bytes of items of one step, but for the last subject.
 pub(super) const STEP_BYTES: usize = 1024 * 1024;
 
-/// The frames of subjects, each with its own.
-pub(super) type Frames = Vec<(Subject, Vec<u8>)>;
+/// What is folded in one step: subjects, each with its items.
+pub(super) type Step = Vec<(Subject, Items)>;
 
 #[derive(Debug, Default)]
 pub(in crate::store::sqlite) struct Unfolded {
@@ -54,8 +62,12 @@ struct Parts {
 /// What is not folded of some rows of the journal.
 #[derive(Debug, Default)]
 struct Part {
-    frames: HashMap<Subject, Vec<u8>>,
+    items: HashMap<Subject, Vec<u8>, RandomState>,
+    legend: Arc<Legend>,
+    /// Bytes of memory.
     bytes: usize,
+    /// Bytes of the journal.
+    on_disk: usize,
     /// The last row that any of it is from; 0 where there is none.
     last: i64,
 }
@@ -63,7 +75,7 @@ struct Part {
 /// What becomes of the parts once the transaction under way is on disk.
 #[derive(Debug)]
 enum Staged {
-    Added(i64, Frames),
+    Added(i64, Lot),
     Gone(TokenId),
     Folded(Vec<Subject>),
 }
@@ -79,10 +91,10 @@ pub(super) struct Load {
 
 impl Unfolded {
     /// Takes what an earlier run has left in the journal into the old part, to be folded soon.
-    pub(super) fn resume(&mut self, number: i64, frames: Frames) {
+    pub(super) fn resume(&mut self, number: i64, lot: &Lot) {
         let parts = self.parts.get_mut();
         let parts = parts.unwrap_or_else(PoisonError::into_inner);
-        parts.old.add(number, frames);
+        parts.old.add(number, lot);
         parts.last = number;
     }
 
@@ -93,8 +105,8 @@ impl Unfolded {
         parts.last
     }
 
-    pub(super) fn added(&self, number: i64, frames: Frames) {
-        self.lock().staged.push(Staged::Added(number, frames));
+    pub(super) fn added(&self, number: i64, lot: Lot) {
+        self.lock().staged.push(Staged::Added(number, lot));
     }
 
     /// A token goes, and what is counted of it.
@@ -121,7 +133,7 @@ impl Unfolded {
         let mut parts = self.lock();
         for staged in std::mem::take(&mut parts.staged) {
             match staged {
-                Staged::Added(number, frames) => parts.fresh.add(number, frames),
+                Staged::Added(number, lot) => parts.fresh.add(number, &lot),
                 Staged::Gone(token) => {
                     let subject = Subject::Token(token);
                     parts.fresh.remove(&subject);
@@ -137,30 +149,31 @@ impl Unfolded {
         }
     }
 
-    /// All frames of a subject, in the order in which they came.
-    pub(super) fn frames(&self, subject: &Subject) -> Vec<u8> {
-        self.lock().frames(subject)
+    /// All items of a subject, in the order in which they came.
+    pub(super) fn items(&self, subject: &Subject) -> [Items; 2] {
+        self.lock().items(subject)
     }
 
     /// The same of tokens, at one instant.
-    pub(super) fn frames_of(&self, tokens: &[TokenId]) -> Vec<Vec<u8>> {
+    pub(super) fn items_of(&self, tokens: &[TokenId]) -> Vec<[Items; 2]> {
         let parts = self.lock();
-        let frames = |token: &TokenId| parts.frames(&Subject::Token(*token));
-        tokens.iter().map(frames).collect()
+        let items = |token: &TokenId| parts.items(&Subject::Token(*token));
+        tokens.iter().map(items).collect()
     }
 
     /// What of the old part is not folded yet of the first few of `subjects`, and how many these are.
-    pub(super) fn step(&self, subjects: &[Subject]) -> (Frames, usize) {
+    pub(super) fn step(&self, subjects: &[Subject]) -> (Step, usize) {
         let parts = self.lock();
-        let (mut step, mut bytes, mut taken) = (Frames::new(), 0, 0);
+        let (mut step, mut bytes, mut taken) = (Step::new(), 0, 0);
         for subject in subjects.iter().take(STEP) {
             if bytes >= STEP_BYTES {
                 break;
             }
             taken += 1;
-            if let Some(frames) = parts.old.frames.get(subject) {
-                bytes += frames.len();
-                step.push((subject.clone(), frames.clone()));
+            let items = parts.old.items(subject);
+            if !items.bytes.is_empty() {
+                bytes += items.bytes.len();
+                step.push((subject.clone(), items));
             }
         }
         (step, taken)
@@ -173,12 +186,12 @@ impl Unfolded {
         let mut parts = self.lock();
         if parts.old.last == 0 {
             parts.old = std::mem::take(&mut parts.fresh);
-            parts.room_on_disk = parts.old.bytes.max(parts.room_on_disk / 2);
+            parts.room_on_disk = parts.old.on_disk.max(parts.room_on_disk / 2);
         }
         if parts.old.last == 0 {
             return None;
         }
-        let mut subjects: Vec<_> = parts.old.frames.keys().cloned().collect();
+        let mut subjects: Vec<_> = parts.old.items.keys().cloned().collect();
         let until = parts.old.last;
         drop(parts);
         subjects.sort_by_cached_key(super::key);
@@ -202,7 +215,8 @@ impl Unfolded {
     }
 
     pub(super) fn is_worth_folding(&self) -> bool {
-        self.lock().fresh.bytes >= WORTH_FOLDING
+        let parts = self.lock();
+        parts.fresh.bytes >= WORTH_FOLDING || parts.fresh.on_disk >= JOURNAL_MAX
     }
 
     /// Whether to call whoever folds: there is much to do, and nobody has called yet.
@@ -227,32 +241,56 @@ impl Unfolded {
 }
 
 impl Parts {
-    fn frames(&self, subject: &Subject) -> Vec<u8> {
-        let parts = [&self.old, &self.fresh].map(|part| part.frames.get(subject));
-        parts.into_iter().flatten().flatten().copied().collect()
+    fn items(&self, subject: &Subject) -> [Items; 2] {
+        [&self.old, &self.fresh].map(|part| part.items(subject))
     }
 }
 
 impl Part {
-    fn add(&mut self, number: i64, frames: Frames) {
+    fn items(&self, subject: &Subject) -> Items {
+        let items = self.items.get(subject);
+        let items = items.map(|bytes| Items {
+            legend: self.legend.clone(),
+            bytes: bytes.clone(),
+        });
+        items.unwrap_or_default()
+    }
+
+    fn add(&mut self, number: i64, lot: &Lot) {
         self.last = number;
-        for (subject, frames) in frames {
-            let known = self.frames.entry(subject).or_insert_with(|| {
+        self.on_disk += lot.row_bytes;
+        let legend = Arc::make_mut(&mut self.legend);
+        let mark = lot.mark.map(|mark| legend.mark(mark)).unwrap_or_default();
+        let mut kinds = Vec::with_capacity(lot.kinds.len());
+        for kind in &lot.kinds {
+            let (place, bytes) = legend.place(kind);
+            self.bytes += bytes;
+            kinds.push(place);
+        }
+        let mut begin = 0;
+        for (subject, kind, end) in &lot.gains {
+            let body = &lot.bodies[begin..*end];
+            begin = *end;
+            let own = self.items.entry(subject.clone()).or_insert_with(|| {
                 self.bytes += SUBJECT_BYTES;
                 Vec::new()
             });
-            let before = known.capacity();
-            match known.is_empty() {
-                true => *known = frames,
-                false => known.extend(frames),
+            let before = own.capacity();
+            match kind {
+                0 => {
+                    // One that has nothing else is busy, or is longer than its name.
+                    own.reserve(body.len() + 4);
+                    write_frames(own, body);
+                }
+                kind => write_plain(own, kinds[*kind as usize - 1], mark, body),
             }
-            self.bytes += known.capacity() - before;
+            self.bytes += own.capacity() - before;
         }
     }
 
     fn remove(&mut self, subject: &Subject) {
-        if let Some(frames) = self.frames.remove(subject) {
-            self.bytes -= frames.capacity() + SUBJECT_BYTES;
+        if let Some(items) = self.items.remove(subject) {
+            self.bytes -= items.capacity() + SUBJECT_BYTES;
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The stored form of counts.
 
 use prost::Message;
+use prost::encoding::encode_varint;
 
-use super::corrupt;
+use super::{corrupt, writing};
 use crate::domain::usage::{CLASSES, Completed, Counts, Histogram};
 use crate::domain::verdict::Verdict;
 use crate::store::StoreError;
@@ -56,6 +57,22 @@ impl From<&Counts> for StoredCounts {
                 .completed()
                 .map(|completed| Box::new(completed.into())),
         }
+    }
+}
+
+/// Writes them down as the same message.
+pub(super) fn write_counts(out: &mut Vec<u8>, counts: &Counts) {
+    if counts.verdicts().next().is_some() {
+        writing::inner(out, 1, |out| {
+            for (verdict, count) in counts.verdicts() {
+                encode_varint(verdict.number().into(), out);
+                encode_varint(*count, out);
+            }
+        });
+    }
+    writing::number(out, 2, counts.cost());
+    if let Some(completed) = counts.completed() {
+        writing::message(out, 3, &StoredCompleted::from(completed));
     }
 }
 

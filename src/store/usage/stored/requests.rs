@@ -4,28 +4,29 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::{address_bytes, corrupt, read_address};
+use super::{corrupt, read_address};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Ended, Judged, Outcome, Recent};
 use crate::domain::verdict::Verdict;
 use crate::store::StoreError;
 
+/// Only read: they are written as [`super::recents`] tells.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StoredRecent {
     #[prost(uint64, tag = "1")]
-    at: u64,
+    pub(super) at: u64,
     #[prost(uint32, tag = "2")]
-    verdict: u32,
+    pub(super) verdict: u32,
     #[prost(string, tag = "3")]
-    validation_id: String,
+    pub(super) validation_id: String,
     #[prost(string, tag = "4")]
-    method: String,
+    pub(super) method: String,
     #[prost(string, tag = "5")]
-    path: String,
+    pub(super) path: String,
     #[prost(bytes = "vec", tag = "6")]
-    client: Vec<u8>,
+    pub(super) client: Vec<u8>,
     #[prost(string, tag = "7")]
-    user_agent: String,
+    pub(super) user_agent: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -47,20 +48,6 @@ pub(super) struct StoredEnded {
     request_bytes: u64,
     #[prost(uint64, tag = "8")]
     response_bytes: u64,
-}
-
-impl From<&Recent> for StoredRecent {
-    fn from(recent: &Recent) -> Self {
-        Self {
-            at: recent.at.micros(),
-            verdict: recent.verdict.number().into(),
-            validation_id: recent.validation_id().to_owned(),
-            method: recent.method().to_owned(),
-            path: recent.path().to_owned(),
-            client: address_bytes(recent.client),
-            user_agent: recent.user_agent().to_owned(),
-        }
-    }
 }
 
 impl StoredRecent {

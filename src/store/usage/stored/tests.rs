@@ -52,9 +52,10 @@ fn gain_of(requests: &[Drawn]) -> Gain {
         }
         let token = TokenId::parse("0123456789ABCDEFGHIJKL").unwrap();
         let counts = own.used.counts.clone();
-        own.used.tokens.of(&token, || token).add(counts);
+        let tokens = own.used.tokens.get_or_insert_default();
+        tokens.of(&token, || token).add(counts);
         gain.add(Gain {
-            hours: BTreeMap::from([(Hour::of(at), own.used)]),
+            hours: vec![(Hour::of(at), own.used)],
             recent: own.recent,
             ended,
         });
@@ -122,6 +123,36 @@ proptest! {
         let _ = decode_hours(&bytes);
         let _ = decode_days(&bytes);
     }
+}
+
+#[test]
+fn last_requests_are_read_as_they_were_written_before() {
+    let mut gain = gain_of(&[(1, 0, 1, 1, None), (2, 3, 2, 2, None)]);
+    let stored = |recent: &Recent| StoredRecent {
+        at: recent.at.micros(),
+        verdict: recent.verdict.number().into(),
+        validation_id: recent.validation_id().to_owned(),
+        method: recent.method().to_owned(),
+        path: recent.path().to_owned(),
+        client: match recent.client {
+            Some(IpAddr::V4(address)) => address.octets().to_vec(),
+            _ => Vec::new(),
+        },
+        user_agent: recent.user_agent().to_owned(),
+    };
+    let frame = StoredFrame {
+        process: 1,
+        sequence: 1,
+        recent: gain.recent.iter().map(stored).collect(),
+        ..StoredFrame::default()
+    };
+    let ledger = decode_ledger(&frame.encode_length_delimited_to_vec()).unwrap();
+    gain.hours.clear();
+    assert_eq!(
+        ledger,
+        decode_ledger(&encode_gain(mark(1, 1), &gain)).unwrap()
+    );
+    assert_eq!(ledger.recent.len(), 2);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use prost::Message;
 
-use super::counts::StoredCounts;
-use super::{address_bytes, corrupt, read_address};
+use super::counts::{StoredCounts, write_counts};
+use super::{corrupt, read_address, writing};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenId;
 use crate::domain::usage::{Client, Counts, Endpoint, Hour, Rows, Use, Version};
@@ -75,8 +75,8 @@ pub(super) struct StoredTokenRow {
     counts: StoredCounts,
 }
 
-/// What was counted within an hour, as it is stored.
-pub(super) fn stored_use((hour, used): (&Hour, &Use)) -> StoredUse {
+/// Writes down what was counted within an hour.
+pub(super) fn write_use(out: &mut Vec<u8>, hour: Hour, used: &Use) {
     let Use {
         counts,
         versions,
@@ -84,38 +84,62 @@ pub(super) fn stored_use((hour, used): (&Hour, &Use)) -> StoredUse {
         clients,
         tokens,
     } = used;
-    let (version_rows, other_versions) = versions.read();
-    let (endpoint_rows, other_endpoints) = endpoints.read();
-    let (client_rows, other_clients) = clients.read();
-    let (token_rows, other_tokens) = tokens.read();
-    let some = |counts: &Counts| (*counts != Counts::default()).then(|| counts.into());
-    StoredUse {
-        hour: hour.number(),
-        counts: counts.into(),
-        versions: version_rows
-            .map(|(number, version)| StoredVersion::of(*number, version))
-            .collect(),
-        other_versions: (other_versions.requests > 0).then(|| StoredVersion::of(0, other_versions)),
-        endpoints: endpoint_rows
-            .map(|(endpoint, counts)| StoredEndpoint {
-                method: endpoint.method().to_owned(),
-                path: endpoint.path().to_owned(),
-                counts: counts.into(),
-            })
-            .collect(),
-        other_endpoints: some(other_endpoints),
-        clients: client_rows
-            .map(|(address, client)| StoredClient::of(Some(*address), client))
-            .collect(),
-        other_clients: (other_clients.requests > 0).then(|| StoredClient::of(None, other_clients)),
-        tokens: token_rows
-            .map(|(id, counts)| StoredTokenRow {
-                id: id.as_str().to_owned(),
-                counts: counts.into(),
-            })
-            .collect(),
-        other_tokens: some(other_tokens),
+    let some = |counts: &Counts| *counts != Counts::default();
+    writing::number(out, 1, hour.number().into());
+    writing::inner(out, 2, |out| write_counts(out, counts));
+    let (rows, other) = versions.read();
+    for (number, version) in rows {
+        writing::inner(out, 3, |out| write_version(out, *number, version));
     }
+    if other.requests > 0 {
+        writing::inner(out, 4, |out| write_version(out, 0, other));
+    }
+    let (rows, other) = endpoints.read();
+    for (endpoint, counts) in rows {
+        writing::inner(out, 5, |out| {
+            writing::text(out, 1, endpoint.method().as_bytes());
+            writing::text(out, 2, endpoint.path().as_bytes());
+            writing::inner(out, 3, |out| write_counts(out, counts));
+        });
+    }
+    if some(other) {
+        writing::inner(out, 6, |out| write_counts(out, other));
+    }
+    let (rows, other) = clients.read();
+    for (address, client) in rows {
+        writing::inner(out, 7, |out| write_client(out, Some(*address), client));
+    }
+    if other.requests > 0 {
+        writing::inner(out, 8, |out| write_client(out, None, other));
+    }
+    let Some(tokens) = tokens else { return };
+    let (rows, other) = tokens.read();
+    for (id, counts) in rows {
+        writing::inner(out, 9, |out| {
+            writing::text(out, 1, id.as_str().as_bytes());
+            writing::inner(out, 2, |out| write_counts(out, counts));
+        });
+    }
+    if some(other) {
+        writing::inner(out, 10, |out| write_counts(out, other));
+    }
+}
+
+fn write_version(out: &mut Vec<u8>, number: u32, version: &Version) {
+    writing::number(out, 1, number.into());
+    writing::number(out, 2, version.requests);
+    let last_used = version.last_used.map_or(0, Timestamp::micros);
+    writing::number(out, 3, last_used);
+}
+
+fn write_client(out: &mut Vec<u8>, address: Option<IpAddr>, client: &Client) {
+    match address {
+        None => {}
+        Some(IpAddr::V4(address)) => writing::text(out, 1, &address.octets()),
+        Some(IpAddr::V6(address)) => writing::text(out, 1, &address.octets()),
+    }
+    writing::number(out, 2, client.requests);
+    writing::number(out, 3, client.first_seen.micros());
 }
 
 impl StoredUse {
@@ -152,7 +176,10 @@ impl StoredUse {
             versions,
             endpoints: Rows::of_parts(endpoints, read_other(self.other_endpoints)?),
             clients: Rows::of_parts(clients, other_clients.unwrap_or_default()),
-            tokens: Rows::of_parts(tokens, read_other(self.other_tokens)?),
+            tokens: match (tokens.is_empty(), self.other_tokens) {
+                (true, None) => None,
+                (_, other) => Some(Box::new(Rows::of_parts(tokens, read_other(other)?))),
+            },
         };
         Ok((Hour::from_number(self.hour), used))
     }
@@ -181,14 +208,6 @@ impl StoredVersion {
 }
 
 impl StoredClient {
-    fn of(address: Option<IpAddr>, client: &Client) -> Self {
-        Self {
-            address: address_bytes(address),
-            requests: client.requests,
-            first_seen: client.first_seen.micros(),
-        }
-    }
-
     fn read(&self) -> Client {
         Client {
             requests: self.requests,

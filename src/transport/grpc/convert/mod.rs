@@ -3,6 +3,7 @@
 //! Messages are taken apart without `..`, so that a new field breaks the build until somebody has
 //! decided what it means.
 
+mod access_logs;
 mod change;
 mod create;
 mod events;
@@ -22,6 +23,7 @@ use crate::domain::caller::Namespaces;
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::name::{Owner, PoolName};
 
+pub(super) use access_logs::{NoEnd, logged};
 pub(in crate::transport) use change::{limits_reset, patch, rotate_order, rotated};
 pub(in crate::transport) use create::{batch, issued, order};
 pub(in crate::transport) use events::{watch_query, watched};

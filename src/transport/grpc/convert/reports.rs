@@ -8,7 +8,7 @@ use crate::domain::address::client_address;
 use crate::domain::endpoint::{PATH_BYTES_MAX, parse_method};
 use crate::domain::flaw::{Flaw, Violations};
 use crate::domain::token::TokenId;
-use crate::domain::usage::Outcome;
+use crate::domain::usage::{Outcome, withheld};
 use crate::domain::validation_id::ValidationId;
 use crate::transport::grpc::pb;
 
@@ -16,9 +16,12 @@ use super::time::{instant, span};
 use super::validate::{USER_AGENT_BYTES_MAX, at_most};
 use super::{given, sound};
 
-const LATENCY_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LATENCY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The greatest number of a gRPC status.
-const GRPC_STATUS_MAX: u32 = 16;
+pub(super) const GRPC_STATUS_MAX: u32 = 16;
+/// 1 PiB. A length that is not known is -1 in many libraries; as a number without a sign it would fill
+/// the sums of its namespace up for as long as they are kept.
+pub(super) const BODY_BYTES_MAX: u64 = 1 << 50;
 
 /// The message of that number on its stream.
 pub(in crate::transport) fn told(message: pb::ReportRequest, number: u64) -> Result<Told, Error> {
@@ -58,8 +61,11 @@ fn parsed(message: pb::ReportRequest, v: &mut Violations) -> Option<Told> {
     let latency = v.take("latency", latency.and_then(bounded));
     let client = given(v, "client_ip", &client_ip, client_address);
     v.take("user_agent", at_most(&user_agent, USER_AGENT_BYTES_MAX));
+    let request_bytes = v.take("request_bytes", body(request_bytes));
+    let response_bytes = v.take("response_bytes", body(response_bytes));
     let time = v.take("time", time.as_ref().map(instant).transpose());
-    tracing::debug!(validation_id, user_agent, "reported");
+    let user_agent = withheld(&user_agent);
+    tracing::debug!(validation_id, user_agent = &*user_agent, "reported");
     Some(Told {
         about: about?,
         method,
@@ -69,8 +75,8 @@ fn parsed(message: pb::ReportRequest, v: &mut Violations) -> Option<Told> {
             status: status?,
             grpc_status: grpc_status?,
             latency: latency?,
-            request_bytes,
-            response_bytes,
+            request_bytes: request_bytes?,
+            response_bytes: response_bytes?,
         },
         client,
         time: time?,
@@ -127,6 +133,15 @@ fn bounded(latency: Option<Duration>) -> Result<Option<Duration>, Flaw> {
             Err(Flaw::new(format!("must be at most {most} s; got {got} s")))
         }
         latency => Ok(latency),
+    }
+}
+
+fn body(bytes: u64) -> Result<u64, Flaw> {
+    match bytes {
+        0..=BODY_BYTES_MAX => Ok(bytes),
+        _ => Err(Flaw::new(format!(
+            "must be at most {BODY_BYTES_MAX}, and 0 where it is not known; got {bytes}"
+        ))),
     }
 }
 
@@ -221,6 +236,20 @@ mod tests {
         };
         assert_eq!(flaws(latency(86_400, 0)), [""; 0]);
         assert_eq!(flaws(latency(86_400, 1)), ["reports[7].latency"]);
+    }
+
+    #[test]
+    fn a_length_that_is_not_known_does_not_pass_for_an_enormous_one() {
+        let bytes = |request_bytes, response_bytes| pb::ReportRequest {
+            request_bytes,
+            response_bytes,
+            ..unjudged()
+        };
+        assert_eq!(flaws(bytes(BODY_BYTES_MAX, BODY_BYTES_MAX)), [""; 0]);
+        assert_eq!(
+            flaws(bytes(-1_i64 as u64, BODY_BYTES_MAX + 1)),
+            ["reports[7].request_bytes", "reports[7].response_bytes"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use rusqlite::types::Null;
 
 use super::super::fold::{DUE, LEDGER};
 use super::super::in_force::{EXPIRING, OUT};
+use super::super::journal::Lot;
 use super::super::unfolded::{MEMORY_MAX, STEP_BYTES};
 use super::*;
 use crate::domain::usage::{ENDPOINT_BYTES_MAX, USER_AGENT_BYTES_MAX};
@@ -16,9 +17,13 @@ async fn a_step_is_small_and_memory_bounded() {
     let subjects: Vec<Subject> = (0..3 * STEP)
         .map(|_| Subject::Token(entropy::token_id().unwrap()))
         .collect();
-    let rows = |bytes: usize| -> Vec<(Subject, Vec<u8>)> {
-        let row = |subject: &Subject| (subject.clone(), vec![0; bytes]);
-        subjects.iter().map(row).collect()
+    let rows = |bytes: usize| {
+        let mut lot = Lot::default();
+        let frames = vec![0; bytes];
+        subjects
+            .iter()
+            .for_each(|subject| lot.add_frames(subject, &frames));
+        lot
     };
     unfolded.added(unfolded.number(), rows(10));
     unfolded.settle();
@@ -30,7 +35,8 @@ async fn a_step_is_small_and_memory_bounded() {
     unfolded.emptied();
     assert_eq!(unfolded.bytes(), 0);
 
-    let each = MEMORY_MAX / subjects.len();
+    // With what an item needs beside its frames.
+    let each = MEMORY_MAX / subjects.len() - 100;
     unfolded.added(unfolded.number(), rows(each));
     assert_eq!(unfolded.bytes(), 0, "it is not on disk yet");
     unfolded.settle();
@@ -88,7 +94,8 @@ async fn a_million_paths_of_a_token_take_no_more_than_some() {
             gains: [(Subject::Token(id), gain)].into(),
         };
         store.add_usage(&flush).await.unwrap();
-        let frames = store.inner.unfolded.frames(&Subject::Token(id)).len();
+        let [_, fresh] = store.inner.unfolded.items(&Subject::Token(id));
+        let frames = fresh.bytes.len();
         assert!(
             frames - before < FLUSH_MOST,
             "{} bytes of a flush",
@@ -110,10 +117,31 @@ async fn a_million_paths_of_a_token_take_no_more_than_some() {
     assert!(ledger < LEDGER_MOST, "{ledger} bytes of a ledger");
 }
 
+/// What a plain gain takes in the journal, and in memory beside what its token does.
+const PLAIN_ON_DISK: usize = 48;
+const PLAIN_IN_MEMORY: usize = 20;
+
+#[tokio::test]
+async fn a_request_of_each_of_many_tokens_takes_some_dozen_bytes() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let tokens = tokens(&store, 500).await;
+    add(&store, 1, &tokens).await;
+    let row = "SELECT sum(length(gains)) FROM usage_journal";
+    let row: i64 = bench.raw().query_row(row, [], |row| row.get(0)).unwrap();
+    let each = usize::try_from(row).unwrap() / tokens.len();
+    assert!(each <= PLAIN_ON_DISK, "{each} bytes of the journal");
+    for id in &tokens {
+        let [_, fresh] = store.inner.unfolded.items(&Subject::Token(*id));
+        let bytes = fresh.bytes.len();
+        assert!(bytes <= PLAIN_IN_MEMORY, "{bytes} bytes of memory");
+    }
+}
+
 /// Bytes of disk of an hour in which a token was used on three endpoints from one address, and of the
 /// ledger of such a token, beside its hours: as the description of the store says.
 const DISK_OF_AN_HOUR: i64 = 200;
-const DISK_OF_A_LEDGER: i64 = 3_000;
+const DISK_OF_A_LEDGER: i64 = 800;
 
 #[tokio::test]
 async fn a_busy_hour_takes_no_more_disk_than_is_said() {
