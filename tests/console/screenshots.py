@@ -1,4 +1,4 @@
-"""Takes the screenshots of the main views, of a console with made-up tokens."""
+"""Takes the screenshots of the main views, in light and 1280 wide, of a console with made-up tokens."""
 
 from __future__ import annotations
 
@@ -7,41 +7,62 @@ import sys
 
 import browsing
 
-SIZES = {"": (1280, 900, "light"), "-phone-dark": (390, 844, "dark")}
+SIZE = {"width": 1280, "height": 900}
+BYTES_MAX = 200 * 1000
+# Name, owner, how often it may ask, and for how long it lives.
+TOKENS = (
+    ("nightly report", "billing", "60/1m", "90d"),
+    ("invoices", "billing", "600/1m", "90d"),
+    ("contractor", "ann", "10/1s", "48h"),
+    ("warehouse scanner", "logistics", "100/1m", "365d"),
+    ("till 1", "shop", "600/1m", "30d"),
+    ("till 2", "shop", "600/1m", "30d"),
+)
+ASKED = (
+    ("orders:read", "GET", "/orders"), ("orders:read", "GET", "/orders"), ("orders:read", "GET", "/products/7"),
+    ("orders:write", "POST", "/orders"), ("refunds:pay", "POST", "/refunds"),
+)
+DRAFT = {
+    "Name": "till 3", "Owner": "shop", "Description": "The till by the south door.",
+    "Scopes": "orders:read\norders:write", "Endpoints": "GET /orders/**\nPOST /orders",
+}
 
 
 def fill(console: browsing.Console) -> str:
-    """Makes tokens and uses them; answers the id of one that is much used."""
-    for name, owner in (("till 1", "shop"), ("till 2", "shop"), ("nightly report", "billing")):
-        limits = ("--rate-limit", "600/1m", "--quota", "100000/30d", "--label", "env=prod")
-        secret = console.create(name, "--owner", owner, "--scope", "orders:*", "--ttl", "30d", *limits)
-        for path in ("/orders", "/orders", "/products/7"):
-            console.cli("token", "validate", "--scope", "orders:read", "--method", "GET", "--path", path, secret=secret)
-        console.cli("token", "validate", "--scope", "refunds:pay", "--method", "POST", "--path", "/refunds", secret=secret)
-    console.create("contractor", "--owner", "ann", "--ttl", "48h")
-    for _ in range(3):
-        console.create("", "--pool", "gpu")
-    console.cli("lease", "acquire", "--pool", "gpu", "--holder", "worker-7", "--duration", "1h")
-    listed = console.cli("token", "list", "--owner", "billing")
-    return listed.splitlines()[1].split()[0]
+    """Makes tokens and uses them; answers the id of one that is used."""
+    for name, owner, rate, ttl in TOKENS:
+        limits = ("--rate-limit", rate, "--quota", "100000/30d", "--label", "env=prod")
+        busy, secret = console.made(name, "--owner", owner, "--scope", "orders:*", "--ttl", ttl, *limits)
+        for scope, method, path in ASKED:
+            console.judged(secret, "--scope", scope, "--method", method, "--path", path)
+    console.create("retired till", "--owner", "shop", "--disabled")
+    for number in (1, 2, 3):
+        console.create(f"gpu {number}", "--pool", "gpu")
+    for holder in ("worker-3", "worker-7"):
+        console.cli("lease", "acquire", "--pool", "gpu", "--holder", holder, "--duration", "1h")
+    return busy
 
 
 def main(folder: pathlib.Path) -> None:
     folder.mkdir(exist_ok=True)
     with browsing.console_on("sqlite") as console, browsing.chromium() as browser:
         busy = fill(console)
-        views = {"overview": "/", "tokens": "/tokens", "token": f"/tokens/{busy}", "pool": "/pools/default/gpu"}
-        for ending, (width, height, scheme) in SIZES.items():
-            page = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme=scheme,
-                timezone_id="UTC", locale="en-GB",
-            ).new_page()
-            browsing.sign_in(page, console)
-            requests = page.locator("dt:text-is('Requests') + dd")
-            browsing.until(lambda: page.reload() and requests.inner_text() == "12")
-            for name, path in views.items():
-                page.goto(console.url + path)
-                page.screenshot(path=folder / f"console-{name}{ending}.png")
+        page = browser.new_page(viewport=SIZE, color_scheme="light", timezone_id="UTC", locale="en-GB")
+        browsing.sign_in(page, console)
+        requests = page.locator("dt:text-is('Requests') + dd")
+        browsing.until(lambda: page.reload() and requests.inner_text() == str(len(TOKENS) * len(ASKED)))
+        views = {
+            "overview": "/", "tokens": "/tokens", "token": f"/tokens/{busy}", "create": "/tokens/new",
+            "pools": "/pools/default/gpu",
+        }
+        for name, path in views.items():
+            page.goto(console.url + path)
+            for label, text in DRAFT.items() if name == "create" else ():
+                page.get_by_label(label, exact=True).fill(text)
+            taken = folder / f"{name}.png"
+            page.screenshot(path=taken)
+            if taken.stat().st_size > BYTES_MAX:
+                raise RuntimeError(f"{taken} is larger than {BYTES_MAX} bytes")
 
 
 if __name__ == "__main__":
