@@ -7,6 +7,7 @@ mod chart;
 mod client;
 mod client_args;
 mod colour;
+mod completions;
 mod connection;
 mod context;
 mod context_args;
@@ -131,9 +132,7 @@ fn carry_out(
             return context::run(&cli.client, command, environment, output);
         }
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut args::syntax(), "token-authority", &mut script);
-            output.answer(&String::from_utf8_lossy(&script))?;
+            output.answer(&completions::script(shell))?;
         }
         command @ (Command::Token(_)
         | Command::Namespace(_)

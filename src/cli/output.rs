@@ -155,4 +155,19 @@ pub(super) mod tests {
             assert_eq!((out.text().as_str(), err.text().as_str()), (answers, notes));
         }
     }
+
+    #[test]
+    fn progress_is_for_terminals_and_goes_away_before_the_next_words() {
+        for (notes_terminal, shown) in [(true, "\r\x1b[Kon\r\x1b[K"), (false, "")] {
+            let (out, err) = (Paper::default(), Paper::default());
+            let boxed = |paper: &Paper| Box::new(paper.clone());
+            let mut output = Output::new(boxed(&out), boxed(&err), false);
+            output.notes_terminal = notes_terminal;
+            output.progress("on");
+            output.answer("x\n").unwrap();
+            output.note("done");
+            assert_eq!(out.text(), "x\n");
+            assert_eq!(err.text(), format!("{shown}done\n"));
+        }
+    }
 }

@@ -101,15 +101,29 @@ fn bash_understands_its_completions_and_every_shell_gets_commands() {
         "{}",
         String::from_utf8_lossy(&parsed.stderr)
     );
-    // What bash would offer after the first letters.
-    let ask = "source bash; COMP_WORDS=(token-authority token val); COMP_CWORD=2; \
-               _token-authority token-authority val token; echo ${COMPREPLY[@]}";
-    let offered = Command::new("bash")
-        .args(["-c", ask])
-        .current_dir(home.path())
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&offered.stdout), "validate\n");
+    // What bash offers after the first letters.
+    for (words, offered) in [
+        ("token val", "validate"),
+        ("tok", "token"),
+        ("lease keep", "keep-alive"),
+        ("context list --jso", "--json"),
+    ] {
+        let last = words.rsplit(' ').next().unwrap();
+        let count = words.split(' ').count();
+        let ask = format!(
+            "source ./bash; f=$(complete -p token-authority | grep -oE '_[a-z_]+'); \
+             COMP_WORDS=(token-authority {words}); COMP_CWORD={count}; \
+             $f token-authority {last} before; echo ${{COMPREPLY[@]}}"
+        );
+        let mut bash = Command::new("bash");
+        let asked = bash.args(["-c", &ask]).current_dir(home.path()).output();
+        let out = asked.unwrap().stdout;
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            format!("{offered}\n"),
+            "{words}"
+        );
+    }
 }
 
 #[test]

@@ -160,3 +160,15 @@ fn parsed_arguments_print_no_secret() {
         assert!(!printed.contains("canary"), "{printed}");
     }
 }
+
+#[test]
+fn colours_are_known_before_the_command_line_is_understood() {
+    let of = |line: &str| colour(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+    assert_eq!(of("a --color never --help"), ColourChoice::Never);
+    assert_eq!(of("a --color=always token"), ColourChoice::Always);
+    assert_eq!(of("a --color purple"), ColourChoice::Auto);
+    assert_eq!(
+        of("a lease run --pool p -- ls --color always"),
+        ColourChoice::Auto
+    );
+}
