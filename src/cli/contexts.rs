@@ -23,7 +23,7 @@ const NAME_BYTES_MAX: usize = 64;
 /// What a context may say, under these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(super) enum Key {
+pub(super) enum Setting {
     Server,
     TokenFile,
     Namespace,
@@ -33,7 +33,7 @@ pub(super) enum Key {
     KeyFile,
 }
 
-impl Key {
+impl Setting {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -81,7 +81,7 @@ impl Key {
 }
 
 /// What one context says; nothing of it is empty.
-pub(super) type Context = BTreeMap<Key, String>;
+pub(super) type Context = BTreeMap<Setting, String>;
 
 /// The file and what it holds; a file that is not there holds nothing.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ fn read_context(name: &str, value: Value) -> Result<Context, String> {
     let mut context = Context::new();
     for (key, value) in table {
         let at = format!("contexts.{name}.{key}");
-        let known = Key::of(&key).ok_or_else(|| unknown(&key, &at))?;
+        let known = Setting::of(&key).ok_or_else(|| unknown(&key, &at))?;
         let Value::String(text) = value else {
             return Err(format!("{at}: must be a string; got {value}"));
         };
@@ -262,7 +262,10 @@ fn unknown(key: &str, at: &str) -> String {
             "{at}: a context holds no secret; write it to a file of mode 0600, and name that in token_file"
         );
     }
-    let names: Vec<&str> = Key::value_variants().iter().map(|key| key.name()).collect();
+    let names: Vec<&str> = Setting::value_variants()
+        .iter()
+        .map(|key| key.name())
+        .collect();
     format!("{at}: unknown key; there are {}", names.join(", "))
 }
 
@@ -289,18 +292,21 @@ fn check(name: &str, context: &Context) -> Result<(), String> {
             ));
         }
     }
-    let Some(server) = context.get(&Key::Server) else {
+    let Some(server) = context.get(&Setting::Server) else {
         return Err(format!("contexts.{name}.server: is missing; give --server"));
     };
-    let at = |key: Key| format!("contexts.{name}.{}", key.name());
-    let way = |why: Failure| format!("{}: {}", at(Key::Server), why.in_one_line());
+    let at = |key: Setting| format!("contexts.{name}.{}", key.name());
+    let way = |why: Failure| format!("{}: {}", at(Setting::Server), why.in_one_line());
     let server = Server::named(server).map_err(way)?;
     let of_tls = context.keys().find(|key| key.is_of_tls());
     if let Some(key) = of_tls.filter(|_| !matches!(server, Server::Tls { .. })) {
         let at = at(*key);
         return Err(format!("{at}: is for TLS, which is not spoken to {server}"));
     }
-    for (given, missing) in [(Key::CertFile, Key::KeyFile), (Key::KeyFile, Key::CertFile)] {
+    for (given, missing) in [
+        (Setting::CertFile, Setting::KeyFile),
+        (Setting::KeyFile, Setting::CertFile),
+    ] {
         if context.contains_key(&given) && !context.contains_key(&missing) {
             return Err(format!("{}: needs {} beside it", at(given), missing.name()));
         }
