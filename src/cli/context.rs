@@ -103,7 +103,7 @@ impl InForce {
             let taken = match key {
                 Key::TokenFile => secret,
                 // A certificate fits no other key.
-                Key::CertFile | Key::KeyFile => pair,
+                Key::CertFile | Key::PrivateKeyFile => pair,
                 Key::Server | Key::Namespace | Key::CaFile | Key::ServerName => false,
             };
             match key.variable().filter(|_| !taken) {
@@ -305,7 +305,7 @@ fn put(
         (Key::CaFile, file("--ca-file", &args.ca_file)?),
         (Key::ServerName, args.server_name.clone()),
         (Key::CertFile, file("--cert-file", &args.cert_file)?),
-        (Key::KeyFile, file("--key-file", &args.key_file)?),
+        (Key::PrivateKeyFile, file("--key-file", &args.key_file)?),
     ];
     let given = given.into_iter();
     context.extend(given.filter_map(|(key, text)| Some((key, text?))));

@@ -30,7 +30,8 @@ pub(super) enum Key {
     CaFile,
     ServerName,
     CertFile,
-    KeyFile,
+    #[value(name = "key_file")]
+    PrivateKeyFile,
 }
 
 impl Key {
@@ -42,7 +43,7 @@ impl Key {
             Self::CaFile => "ca_file",
             Self::ServerName => "server_name",
             Self::CertFile => "cert_file",
-            Self::KeyFile => "key_file",
+            Self::PrivateKeyFile => "key_file",
         }
     }
 
@@ -55,7 +56,7 @@ impl Key {
             Self::CaFile => Some("TOKEN_AUTHORITY_CA_FILE"),
             Self::ServerName => Some("TOKEN_AUTHORITY_SERVER_NAME"),
             Self::CertFile => Some("TOKEN_AUTHORITY_CERT_FILE"),
-            Self::KeyFile => Some("TOKEN_AUTHORITY_KEY_FILE"),
+            Self::PrivateKeyFile => Some("TOKEN_AUTHORITY_KEY_FILE"),
         }
     }
 
@@ -68,14 +69,14 @@ impl Key {
     fn is_path(self) -> bool {
         matches!(
             self,
-            Self::TokenFile | Self::CaFile | Self::CertFile | Self::KeyFile
+            Self::TokenFile | Self::CaFile | Self::CertFile | Self::PrivateKeyFile
         )
     }
 
     fn is_of_tls(self) -> bool {
         matches!(
             self,
-            Self::CaFile | Self::ServerName | Self::CertFile | Self::KeyFile
+            Self::CaFile | Self::ServerName | Self::CertFile | Self::PrivateKeyFile
         )
     }
 }
@@ -300,7 +301,10 @@ fn check(name: &str, context: &Context) -> Result<(), String> {
         let at = at(*key);
         return Err(format!("{at}: is for TLS, which is not spoken to {server}"));
     }
-    for (given, missing) in [(Key::CertFile, Key::KeyFile), (Key::KeyFile, Key::CertFile)] {
+    for (given, missing) in [
+        (Key::CertFile, Key::PrivateKeyFile),
+        (Key::PrivateKeyFile, Key::CertFile),
+    ] {
         if context.contains_key(&given) && !context.contains_key(&missing) {
             return Err(format!("{}: needs {} beside it", at(given), missing.name()));
         }
