@@ -10,7 +10,7 @@ use crate::config::Environment;
 
 use super::args::ClientArgs;
 use super::context_args::{ContextCommand, SetArgs};
-use super::contexts::{Context, Contexts, Setting};
+use super::contexts::{Context, Contexts, Key};
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table;
@@ -101,12 +101,10 @@ impl InForce {
         let pair = flags || is_set(&["TOKEN_AUTHORITY_CERT_FILE", "TOKEN_AUTHORITY_KEY_FILE"]);
         for (key, text) in context {
             let taken = match key {
-                Setting::TokenFile => secret,
+                Key::TokenFile => secret,
                 // A certificate fits no other key.
-                Setting::CertFile | Setting::KeyFile => pair,
-                Setting::Server | Setting::Namespace | Setting::CaFile | Setting::ServerName => {
-                    false
-                }
+                Key::CertFile | Key::PrivateKeyFile => pair,
+                Key::Server | Key::Namespace | Key::CaFile | Key::ServerName => false,
             };
             match key.variable().filter(|_| !taken) {
                 Some(variable) if set(&self.environment, variable).is_none() => {
@@ -115,8 +113,8 @@ impl InForce {
                 _ => {}
             }
         }
-        self.namespace = context.get(&Setting::Namespace).cloned();
-        let file = context.get(&Setting::TokenFile).filter(|_| !secret);
+        self.namespace = context.get(&Key::Namespace).cloned();
+        let file = context.get(&Key::TokenFile).filter(|_| !secret);
         self.token_file = file.map(|path| (path.into(), format!("contexts.{name}.token_file")));
     }
 
@@ -231,9 +229,9 @@ fn list(
         [
             mark.to_owned(),
             name.clone(),
-            value(Setting::Server),
-            value(Setting::Namespace),
-            value(Setting::TokenFile),
+            value(Key::Server),
+            value(Key::Namespace),
+            value(Key::TokenFile),
         ]
     };
     let rows: Vec<_> = contexts.named.iter().map(row).collect();
@@ -301,17 +299,17 @@ fn put(
         None => Ok(None),
     };
     let given = [
-        (Setting::Server, args.server.clone()),
-        (Setting::TokenFile, file("--token-file", &args.token_file)?),
-        (Setting::Namespace, namespace),
-        (Setting::CaFile, file("--ca-file", &args.ca_file)?),
-        (Setting::ServerName, args.server_name.clone()),
-        (Setting::CertFile, file("--cert-file", &args.cert_file)?),
-        (Setting::KeyFile, file("--key-file", &args.key_file)?),
+        (Key::Server, args.server.clone()),
+        (Key::TokenFile, file("--token-file", &args.token_file)?),
+        (Key::Namespace, namespace),
+        (Key::CaFile, file("--ca-file", &args.ca_file)?),
+        (Key::ServerName, args.server_name.clone()),
+        (Key::CertFile, file("--cert-file", &args.cert_file)?),
+        (Key::PrivateKeyFile, file("--key-file", &args.key_file)?),
     ];
     let given = given.into_iter();
     context.extend(given.filter_map(|(key, text)| Some((key, text?))));
-    let file = context.get(&Setting::TokenFile).map(PathBuf::from);
+    let file = context.get(&Key::TokenFile).map(PathBuf::from);
     contexts.put(&name, context)?;
     // The first one is meant, as there is no other.
     let first = contexts.named.len() == 1 && contexts.current.is_none();

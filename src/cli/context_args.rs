@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::contexts::Setting;
+use super::contexts::Key;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ContextCommand {
@@ -50,5 +50,5 @@ pub(super) struct SetArgs {
 
     /// What the context shall not say any more; may be repeated
     #[arg(long, value_name = "KEY", value_enum)]
-    pub unset: Vec<Setting>,
+    pub unset: Vec<Key>,
 }

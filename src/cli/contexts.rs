@@ -23,17 +23,18 @@ const NAME_BYTES_MAX: usize = 64;
 /// What a context may say, under these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(super) enum Setting {
+pub(super) enum Key {
     Server,
     TokenFile,
     Namespace,
     CaFile,
     ServerName,
     CertFile,
-    KeyFile,
+    #[value(name = "key_file")]
+    PrivateKeyFile,
 }
 
-impl Setting {
+impl Key {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -42,7 +43,7 @@ impl Setting {
             Self::CaFile => "ca_file",
             Self::ServerName => "server_name",
             Self::CertFile => "cert_file",
-            Self::KeyFile => "key_file",
+            Self::PrivateKeyFile => "key_file",
         }
     }
 
@@ -55,7 +56,7 @@ impl Setting {
             Self::CaFile => Some("TOKEN_AUTHORITY_CA_FILE"),
             Self::ServerName => Some("TOKEN_AUTHORITY_SERVER_NAME"),
             Self::CertFile => Some("TOKEN_AUTHORITY_CERT_FILE"),
-            Self::KeyFile => Some("TOKEN_AUTHORITY_KEY_FILE"),
+            Self::PrivateKeyFile => Some("TOKEN_AUTHORITY_KEY_FILE"),
         }
     }
 
@@ -68,20 +69,20 @@ impl Setting {
     fn is_path(self) -> bool {
         matches!(
             self,
-            Self::TokenFile | Self::CaFile | Self::CertFile | Self::KeyFile
+            Self::TokenFile | Self::CaFile | Self::CertFile | Self::PrivateKeyFile
         )
     }
 
     fn is_of_tls(self) -> bool {
         matches!(
             self,
-            Self::CaFile | Self::ServerName | Self::CertFile | Self::KeyFile
+            Self::CaFile | Self::ServerName | Self::CertFile | Self::PrivateKeyFile
         )
     }
 }
 
 /// What one context says; nothing of it is empty.
-pub(super) type Context = BTreeMap<Setting, String>;
+pub(super) type Context = BTreeMap<Key, String>;
 
 /// The file and what it holds; a file that is not there holds nothing.
 #[derive(Debug)]
@@ -245,7 +246,7 @@ fn read_context(name: &str, value: Value) -> Result<Context, String> {
     let mut context = Context::new();
     for (key, value) in table {
         let at = format!("contexts.{name}.{key}");
-        let known = Setting::of(&key).ok_or_else(|| unknown(&key, &at))?;
+        let known = Key::of(&key).ok_or_else(|| unknown(&key, &at))?;
         let Value::String(text) = value else {
             return Err(format!("{at}: must be a string; got {value}"));
         };
@@ -262,10 +263,7 @@ fn unknown(key: &str, at: &str) -> String {
             "{at}: a context holds no secret; write it to a file of mode 0600, and name that in token_file"
         );
     }
-    let names: Vec<&str> = Setting::value_variants()
-        .iter()
-        .map(|key| key.name())
-        .collect();
+    let names: Vec<&str> = Key::value_variants().iter().map(|key| key.name()).collect();
     format!("{at}: unknown key; there are {}", names.join(", "))
 }
 
@@ -292,11 +290,11 @@ fn check(name: &str, context: &Context) -> Result<(), String> {
             ));
         }
     }
-    let Some(server) = context.get(&Setting::Server) else {
+    let Some(server) = context.get(&Key::Server) else {
         return Err(format!("contexts.{name}.server: is missing; give --server"));
     };
-    let at = |key: Setting| format!("contexts.{name}.{}", key.name());
-    let way = |why: Failure| format!("{}: {}", at(Setting::Server), why.in_one_line());
+    let at = |key: Key| format!("contexts.{name}.{}", key.name());
+    let way = |why: Failure| format!("{}: {}", at(Key::Server), why.in_one_line());
     let server = Server::named(server).map_err(way)?;
     let of_tls = context.keys().find(|key| key.is_of_tls());
     if let Some(key) = of_tls.filter(|_| !matches!(server, Server::Tls { .. })) {
@@ -304,8 +302,8 @@ fn check(name: &str, context: &Context) -> Result<(), String> {
         return Err(format!("{at}: is for TLS, which is not spoken to {server}"));
     }
     for (given, missing) in [
-        (Setting::CertFile, Setting::KeyFile),
-        (Setting::KeyFile, Setting::CertFile),
+        (Key::CertFile, Key::PrivateKeyFile),
+        (Key::PrivateKeyFile, Key::CertFile),
     ] {
         if context.contains_key(&given) && !context.contains_key(&missing) {
             return Err(format!("{}: needs {} beside it", at(given), missing.name()));

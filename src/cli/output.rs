@@ -165,8 +165,8 @@ pub(super) mod tests {
             output.notes_terminal = notes_terminal;
             output.progress("on");
             output.answer("x\n").unwrap();
+            assert_eq!((out.text().as_str(), err.text().as_str()), ("x\n", shown));
             output.note("done");
-            assert_eq!(out.text(), "x\n");
             assert_eq!(err.text(), format!("{shown}done\n"));
         }
     }

@@ -90,8 +90,8 @@ fn it_is_written_whole_for_its_owner_only_and_read_again() {
     let path = folder.path().join("below").join("c.toml");
     let mut contexts = load(&path).unwrap();
     let context: Context = [
-        (Setting::Server, "https://a:1".to_owned()),
-        (Setting::TokenFile, "/a \"b\"".to_owned()),
+        (Key::Server, "https://a:1".to_owned()),
+        (Key::TokenFile, "/a \"b\"".to_owned()),
     ]
     .into();
     contexts.put("a.b", context.clone()).unwrap();
