@@ -22,6 +22,7 @@ import servers  # noqa: E402
 CHROMIUM = os.environ.get("TOKEN_AUTHORITY_TEST_CHROMIUM", "chromium")
 AXE = servers.ROOT / "target/test-tools/npm/node_modules/axe-core/axe.min.js"
 PATIENCE_SECONDS = 30
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 WIDTHS = {"wide": 1280, "phone": 390}
 # Contrast is all that the colours of the dark change.
 AXE_RULES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
