@@ -36,6 +36,10 @@ mod ceiling;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+/// That of the program, which the ceiling has to be like.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Why a run failed, for people.
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -252,8 +256,12 @@ struct Profile {
     allocations: u64,
 }
 
-/// Where Rust asks for memory, whichever allocator there is.
-const ALLOCATES: [&str; 3] = ["__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc"];
+/// Where the allocator is asked for memory. Rust's own names for it are inlined.
+const ALLOCATES: [&str; 3] = [
+    "mi_malloc_aligned",
+    "mi_zalloc_aligned",
+    "mi_realloc_aligned",
+];
 /// SHA-256 where the processor cannot do it.
 const HASHES: &str = "sha2::sha256::soft";
 
