@@ -193,7 +193,8 @@ fn request(subject: &Subject) -> Vec<u8> {
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<(), Fault> {
     stream.write_all(request).await?;
     let mut answer = Vec::with_capacity(512);
-    while !answer.ends_with(b"\r\n\r\n") {
+    // What is refused has a body, which is not waited for.
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
         if stream.read_buf(&mut answer).await? == 0 || answer.len() > ANSWER_BYTES_MAX {
             return Err("the answer broke off, or does not end".into());
         }
